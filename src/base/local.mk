@@ -1,0 +1,1 @@
+# src/base/local.mk - nothing here yet.

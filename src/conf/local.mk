@@ -1,0 +1,1 @@
+# src/conf/local.mk - nothing here yet.

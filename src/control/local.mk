@@ -1,0 +1,1 @@
+# src/control/local.mk - nothing here yet.

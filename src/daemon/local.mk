@@ -1,0 +1,1 @@
+# src/daemon/local.mk - nothing here yet.

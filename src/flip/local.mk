@@ -1,0 +1,1 @@
+# src/flip/local.mk - nothing here yet.

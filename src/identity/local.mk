@@ -1,0 +1,1 @@
+# src/identity/local.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# src/mqtt/local.mk - nothing here yet.

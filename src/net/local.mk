@@ -1,0 +1,1 @@
+# src/net/local.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# src/session/local.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# src/tls/local.mk - nothing here yet.

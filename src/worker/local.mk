@@ -1,0 +1,1 @@
+# src/worker/local.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/fuzz/local.mk - nothing here yet.

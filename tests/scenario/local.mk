@@ -1,0 +1,1 @@
+# tests/scenario/local.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/base.mk - nothing here yet.

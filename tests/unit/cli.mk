@@ -1,0 +1,1 @@
+# tests/unit/cli.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/conf.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/control.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/flip.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/identity.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/mqtt.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/net.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/session.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/tls.mk - nothing here yet.

@@ -1,0 +1,1 @@
+# tests/unit/worker.mk - nothing here yet.
