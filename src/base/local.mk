@@ -1,1 +1,11 @@
-# src/base/local.mk - nothing here yet.
+noinst_LIBRARIES += libbase.a
+libbase_a_SOURCES = \
+	src/base/buf.c src/base/buf.h \
+	src/base/clock.c src/base/clock.h \
+	src/base/durable.c src/base/durable.h \
+	src/base/err.c src/base/err.h \
+	src/base/list.h \
+	src/base/log.c src/base/log.h \
+	src/base/map.c src/base/map.h \
+	src/base/rand.c src/base/rand.h \
+	src/base/str.c src/base/str.h

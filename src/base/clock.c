@@ -1,0 +1,58 @@
+#include "base/clock.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <time.h>
+
+static struct timespec now(clockid_t id)
+{
+    struct timespec ts = {0, 0};
+
+    clock_gettime(id, &ts); /* fails only for a clock that the kernel does not have */
+    return ts;
+}
+
+int64_t clock_boot_ms(void)
+{
+    struct timespec ts = now(CLOCK_BOOTTIME);
+
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t clock_mono_us(void)
+{
+    struct timespec ts = now(CLOCK_MONOTONIC);
+
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t clock_wall_s(void)
+{
+    return (int64_t)now(CLOCK_REALTIME).tv_sec;
+}
+
+/* Years of more than four digits are no dates of certificates, but may come out of arithmetic. */
+static bool broken_down(int64_t wall_s, struct tm *tm)
+{
+    time_t t = (time_t)wall_s;
+
+    return (int64_t)t == wall_s && gmtime_r(&t, tm) != NULL;
+}
+
+char *clock_text(int64_t wall_s, char *out, size_t n)
+{
+    struct tm tm;
+
+    if (!broken_down(wall_s, &tm) || strftime(out, n, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+        snprintf(out, n, "out of range");
+    return out;
+}
+
+char *clock_iso(int64_t wall_s, char *out, size_t n)
+{
+    struct tm tm;
+
+    if (!broken_down(wall_s, &tm) || strftime(out, n, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        snprintf(out, n, "out of range");
+    return out;
+}
