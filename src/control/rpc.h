@@ -1,0 +1,150 @@
+/* control/rpc.h - the vocabulary of commands: JSON-RPC 2.0, the same on the control socket and over
+ * MQTT.
+ *
+ * One request, or a batch (array) of at most RPC_BATCH_MAX, is one line on the control socket and
+ * one message on <root>/<gateway>/cmd.  Parameters are named (an object); an unknown one is an
+ * error. This header is shared with the command line tools; it needs only base.  Pure, any thread.
+ *
+ * TARGET: "press-12", a glob "press-*", or an array of these.  A name that matches no device is an
+ * error (no-such-device); so is a glob that matches none.
+ *
+ * DEVICE, as in device.get, device.list and the retained topic <root>/<gateway>/device/<device>:
+ *
+ *   { "device": "press-12",
+ *     "phase": "steady" | "staged" | "trial" | "committed" | "rolled-back",
+ *     "waiting": null | "queue"      the flip waits for its turn (flip.concurrent)
+ *                     | "device"     the device is offline; the trial goes on when it connects
+ *                     | "upstream"   the attempt with the new identity is under way
+ *                     | "probation"  accepted; must stay healthy until "due"
+ *                     | "confirm",   accepted; waits for `confirm` until "due"
+ *     "active": "old" | "new",
+ *     "due": null | "2031-05-02T00:00:00Z",     end of probation, or of the time to confirm
+ *     "attempts": 1,                            of this trial, restarts included
+ *     "online": true,                           a sensor is connected
+ *     "slots": { "old": SLOT | null, "new": SLOT | null },      null: no files
+ *     "upstream": null | { "slot": "new", "state": "accepted" | "failed" | "lost",
+ *                          "since": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits },
+ *     "reason": null | "...",                   why it was rolled back
+ *     "last_error": null | { "time": ISO-TIME, "slot": "new", "class": "identity", "name": "...",
+ *                            "message": "...", "remedy": "..." },
+ *     "changed": null | ISO-TIME }              when the phase last changed
+ *
+ * SLOT: { "usable": true, "fingerprint": 64 hex digits, "subject": "CN=press-12", "issuer":
+ * "CN=Plant", "not_before": ISO-TIME, "not_after": ISO-TIME, "fault": null | "file: what is wrong:
+ * remedy" }; of a slot that is not usable only "usable" and "fault" are there.
+ *
+ * SESSION: { "device": "press-12", "session": 17, "worker": 0, "listener": "tls", "peer":
+ * "192.0.2.7:51234", "client_id": "press-12", "mqtt": "3.1.1" | "3.1" | "5.0", "tls": "TLSv1.2" |
+ * null, "fingerprint": 64 hex digits | null, "since": ISO-TIME }
+ *
+ * OUTCOME of a command that has a target:
+ *
+ *   { "done": 3, "refused": 1,
+ *     "devices": [ { "device": "press-12", "ok": true, "phase": "trial", "changed": true },
+ *                  { "device": "press-13", "ok": false, "phase": "steady", "error": ERROR } ] }
+ *
+ *   "changed" is false when the device was there already.  "devices" holds the refused ones first
+ * and is cut at RPC_ROWS_MAX rows.  When every device was refused the reply is an error instead
+ * (its code is that of the first device) and the same "devices" is in error.data.results.
+ *
+ * ERROR: { "code": -32003, "name": "phase", "message": "...", "remedy": "..." }.  As the reply's
+ *   "error" it is standard JSON-RPC: { "code", "message", "data": { "name", "remedy", "results"? }
+ * }.
+ */
+#ifndef CONTROL_RPC_H
+#define CONTROL_RPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define RPC_LINE_MAX  (1024 * 1024) /* bytes of one request or batch */
+#define RPC_BATCH_MAX 100
+#define RPC_ROWS_MAX  1000
+#define RPC_ID_MAX    128 /* bytes of an id, as JSON text */
+
+enum rpc_access {
+    RPC_OBSERVE, /* reads only */
+    RPC_OPERATE, /* changes something: audited, and done once per request id */
+};
+
+/* One row for each method: enumerator, name, who may, parameters as shown by help, help. */
+/* clang-format off */
+#define RPC_METHODS(X)                                                                                                 \
+    /* {} -> { "gateway", "version", "tls_library", "pid", "now", "started", "uptime_s", "config", "workers",          \
+     *   "devices": { "total", "online", "steady", "staged", "trial", "committed", "rolled_back", "queued", "faulty" },\
+     *   "central": { "enabled", "device", "connected", "since", "last_error" },                                       \
+     *   "counters": { every member of struct worker_stats, summed, "age_ms" },                                        \
+     *   "refused": { "unknown-device": 3, ... }, "messages": [ "what is wrong now", ... ] } */                        \
+    X(RPC_STATUS,           "status",           RPC_OBSERVE, "",                      "the gateway in one object")     \
+    /* {target?, after?, limit?} -> { "devices": [ DEVICE, ... ], "total": 4711, "next": "name" | null }; sorted by    \
+     *   name; pass "next" as "after" for the following page; limit 1..RPC_ROWS_MAX, default RPC_ROWS_MAX */           \
+    X(RPC_DEVICE_LIST,      "device.list",      RPC_OBSERVE, "[target] [after] [limit]", "devices, a page at a time")  \
+    /* {device} -> DEVICE and "sessions": [ SESSION, ... ] */                                                          \
+    X(RPC_DEVICE_GET,       "device.get",       RPC_OBSERVE, "device",                "all about one device")          \
+    /* {target, probation_s?, confirm?: "auto" | "central", confirm_s?, not_after_s?: wall clock, seconds since 1970}  \
+     *   -> OUTCOME.  The reply comes when the intent is durable; follow the trial with device.get. */                 \
+    X(RPC_FLIP,             "flip",             RPC_OPERATE,                                                           \
+      "target [probation_s] [confirm] [confirm_s] [not_after_s]",       "try the new identity, roll back if it fails") \
+    /* {target, reason?} -> OUTCOME */                                                                                 \
+    X(RPC_ROLLBACK,         "rollback",         RPC_OPERATE, "target [reason]",       "back to the old identity")      \
+    /* {target, fingerprint} or {target, fingerprints: {device: fp}} -> OUTCOME: the far side saw this certificate */  \
+    X(RPC_CONFIRM,          "confirm",          RPC_OPERATE, "target [fingerprint] [fingerprints]",                    \
+                                                             "the far side saw the new certificate: ends the trial")   \
+    /* {target} -> OUTCOME */                                                                                          \
+    X(RPC_COMMIT,           "commit",           RPC_OPERATE, "target",                "end a trial now, it is good")   \
+    /* {target} -> OUTCOME */                                                                                          \
+    X(RPC_QUARANTINE_CLEAR, "quarantine.clear", RPC_OPERATE, "target",                                                 \
+                                                   "the cause of a rollback is mended: the new identity may be tried") \
+    /* {} -> { "changed_devices": 3, "new_devices": 1, "gone_devices": 0, "restart_needed": [ "workers: 2 -> 4" ] };   \
+     *   a bad file changes nothing: error "config" with data.faults: [ "file:line: key: ...", ... ] */                \
+    X(RPC_CONFIG_RELOAD,    "config.reload",    RPC_OPERATE, "",                      "read configuration and identities again") \
+    /* {} -> { "levels": { "daemon": "info", ... } }; {subsystem: name or "*", level} sets and answers the same */     \
+    X(RPC_LOG_LEVEL,        "log.level",        RPC_OPERATE, "[subsystem level]",     "show or set what is logged")    \
+    /* {after?: seq, limit?} -> { "entries": [ { "seq", "time", "who", "what", "target", "outcome" } ],                \
+     *   "next": seq | null } */                                                                                       \
+    X(RPC_AUDIT_LIST,       "audit.list",       RPC_OBSERVE, "[after] [limit]",       "who commanded what, and what came of it") \
+    /* {target?, limit?} -> { "sessions": [ SESSION, ... ], "total": n } */                                            \
+    X(RPC_SESSIONS_LIST,    "sessions.list",    RPC_OBSERVE, "[target] [limit]",      "sensors that are connected")    \
+    /* {} -> { "methods": [ { "method", "params", "access", "help" } ] } */                                            \
+    X(RPC_HELP,             "help",             RPC_OBSERVE, "",                      "these methods")
+
+/* One row for each error: enumerator, code, stable name. */
+#define RPC_ERRORS(X)                                                                                     \
+    X(RPC_PARSE,           -32700, "parse")            /* not JSON */                                      \
+    X(RPC_INVALID_REQUEST, -32600, "invalid-request")  /* JSON, but no request */                          \
+    X(RPC_NO_METHOD,       -32601, "no-such-method")                                                       \
+    X(RPC_INVALID_PARAMS,  -32602, "invalid-params")   /* the message names the parameter */               \
+    X(RPC_INTERNAL,        -32603, "internal")                                                             \
+    X(RPC_DENIED,          -32001, "denied")           /* this peer may not */                             \
+    X(RPC_NO_DEVICE,       -32002, "no-such-device")                                                       \
+    X(RPC_PHASE,           -32003, "phase")            /* has no meaning in the device's phase */          \
+    X(RPC_NO_IDENTITY,     -32004, "no-identity")      /* the slot is empty or unusable: says which file */ \
+    X(RPC_QUARANTINED,     -32005, "quarantined")      /* it was rolled back; the cause is not cleared */  \
+    X(RPC_FINGERPRINT,     -32006, "fingerprint")      /* another certificate than the one under trial */  \
+    X(RPC_CONFIG,          -32007, "config")           /* the configuration has faults: data.faults */     \
+    X(RPC_STORE,           -32008, "store")            /* could not be made durable: nothing was done */   \
+    X(RPC_BUSY,            -32009, "busy")             /* at a limit; later it may work */                 \
+    X(RPC_TOO_BIG,         -32010, "too-big")          /* beyond RPC_LINE_MAX or RPC_BATCH_MAX */          \
+    X(RPC_ID_REUSED,       -32011, "id-reused")        /* the id was used for another request */           \
+    X(RPC_TOO_LATE,        -32012, "too-late")         /* not_after_s has passed */
+/* clang-format on */
+
+#define RPC_ENUM(id, name, access, params, help) id##_METHOD,
+enum rpc_method { RPC_METHODS(RPC_ENUM) RPC_METHOD_COUNT };
+#undef RPC_ENUM
+
+#define RPC_ENUM(id, code, name) id = (code),
+enum rpc_code { RPC_OK = 0, RPC_ERRORS(RPC_ENUM) };
+#undef RPC_ENUM
+
+const char *rpc_method_name(enum rpc_method m);
+const char *rpc_method_params(enum rpc_method m);
+const char *rpc_method_help(enum rpc_method m);
+enum rpc_access rpc_method_access(enum rpc_method m);
+/* Returns the method, or -1 when there is none of this name. */
+int rpc_method_find(const char *name);
+
+/* "phase" of -32003; "unknown" of a code that is not ours. */
+const char *rpc_error_name(int code);
+
+#endif
