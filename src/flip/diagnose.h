@@ -1,0 +1,83 @@
+/* flip/diagnose.h - why did an attempt to reach the broker fail, and whose fault is it?
+ *
+ * Pure tables: facts in, a class, a stable name, a sentence and a remedy out.  Any thread.
+ * Only DIAG_IDENTITY rolls a flip back.  DIAG_SUSPECT is settled by trying the other identity.
+ */
+#ifndef FLIP_DIAGNOSE_H
+#define FLIP_DIAGNOSE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum diag_class {
+    DIAG_OK,       /* accepted */
+    DIAG_IDENTITY, /* the broker refused this certificate or login */
+    DIAG_TRUST,    /* we refused the server */
+    DIAG_NETWORK,  /* the way there */
+    DIAG_BROKER,   /* there, but busy, unavailable, out of quota */
+    DIAG_PROTOCOL, /* one of the two breaks a standard, or they have no version in common */
+    DIAG_POLICY,   /* settings that do not fit together */
+    DIAG_SUSPECT,  /* perhaps the identity: refused or closed without saying why */
+    DIAG_CLASSES
+};
+
+/* How far the attempt got. */
+enum diag_stage {
+    DIAG_AT_DNS,
+    DIAG_AT_TCP,
+    DIAG_AT_TLS,         /* handshake begun, not complete on our side */
+    DIAG_AT_CONNECT,     /* TLS is up (or TCP alone, upstream without TLS), CONNECT not sent */
+    DIAG_AT_CONNACK,     /* CONNECT sent, CONNACK awaited or here */
+    DIAG_AT_ESTABLISHED, /* CONNACK 0 was here */
+};
+
+/* In the order of enum tls_fail_side. */
+enum diag_tls_side {
+    DIAG_TLS_NONE,
+    DIAG_TLS_PEER_ALERT, /* the peer sent a fatal alert */
+    DIAG_TLS_PEER_CERT,  /* we did not accept the peer's certificate */
+    DIAG_TLS_EOF,        /* the connection ended without a word */
+    DIAG_TLS_LOCAL,      /* anything else on our side */
+};
+
+struct diag_in {
+    enum diag_stage stage;
+    int errnum;           /* errno, positive; 0: none */
+    const char *detail;   /* borrowed, may be NULL: the text of a resolver, of struct tls_fail */
+    uint8_t mqtt_version; /* as in CONNECT: 3, 4, 5 */
+    int code;             /* of CONNACK, or of DISCONNECT once established; -1: none came */
+    bool timed_out;       /* a deadline of ours passed */
+    bool eof;             /* the peer ended the connection */
+    /* Copied from struct tls_fail.  They count at every stage: TLS 1.3 refuses late. */
+    enum diag_tls_side tls_side;
+    int tls_alert;        /* -1: none */
+    int tls_code;         /* the library's */
+    const char *tls_x509; /* "X509_V_ERR_CERT_HAS_EXPIRED" or NULL */
+    bool tls_after_hello; /* the server's hello had been seen */
+    bool tls_after_cert;  /* our certificate had been sent */
+};
+
+struct diag {
+    enum diag_class class;
+    char name[48];      /* stable: "tls.unknown_ca", "connack.not-authorized", "tcp.refused" */
+    char sentence[320]; /* what happened; one line */
+    char remedy[240];   /* what to do about it */
+};
+
+/* Nothing happened yet: no alert, no code. */
+#define DIAG_IN_INIT                \
+    {                               \
+        .tls_alert = -1, .code = -1 \
+    }
+
+struct diag diagnose(const struct diag_in *in);
+
+/* Differential diagnosis: the other identity was tried, too, right after `d`.
+ * Both fail: not the identity.  The other one works: the identity.  What was neither suspect nor an
+ * identity refused stays as it is. */
+struct diag diag_settle(const struct diag *d, bool other_works);
+
+const char *diag_class_name(enum diag_class c); /* "identity" */
+const char *diag_stage_name(enum diag_stage s); /* "tls" */
+
+#endif
