@@ -123,7 +123,7 @@ void stream_read_now(struct stream *s)
         ssize_t n = read(fd, nl->read_buf, NET_READ_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0) {
             int status = n == 0 ? 0 : -errno;
