@@ -1,0 +1,86 @@
+"""A broker, a gateway before it and sensors: what most scenarios begin with."""
+
+import os
+
+from .broker import Mosquitto
+from .gateway import Certflipd
+from .mqtt import Client, tls_context
+from .streams import NumberedStreams
+from .wait import until
+
+
+class Plant:
+    """Broker and gateway up and running.  Closes all clients that it made, then checks them and the daemon."""
+
+    def __init__(self, folder, pki, reactor, devices=(), broker=None, **gateway):
+        self.folder = str(folder)
+        self.pki = pki
+        self.reactor = reactor
+        self.own_broker = broker is None
+        self.broker = broker or Mosquitto(os.path.join(self.folder, "broker"), pki)
+        self.gateway = Certflipd(os.path.join(self.folder, "gateway"), pki, self.broker, **gateway)
+        self.clients = []
+        self._anchors = pki.server_ca.cert
+        pki.prepare(devices)
+        for device in devices:
+            self.gateway.install(device)
+
+    def __enter__(self):
+        if self.own_broker:
+            self.broker.start()
+        try:
+            self.gateway.start()
+        except BaseException:
+            self._end(failed=True)
+            raise
+        return self
+
+    def __exit__(self, kind, *unused):
+        self._end(failed=kind is not None)
+
+    def _end(self, failed):
+        faults = ["%r: %s" % (c, c.faults) for c in self.clients if c.faults]
+        for client in self.clients:
+            client.cut()
+        try:
+            self.gateway.__exit__(RuntimeError if failed else None)
+        finally:
+            if self.own_broker:
+                self.broker.stop()
+        assert failed or not faults, faults
+
+    def sensor(self, device, version=4, pair="own", tls_version=None, receive_buffer=None, plain=False):
+        """A client for the gateway with the device's baked-in certificate; not yet opened."""
+        if plain:
+            client = Client(self.reactor, ("127.0.0.1", self.gateway.plain_port), None, version,
+                            receive_buffer=receive_buffer)
+        else:
+            if pair == "own":
+                pair = self.pki.sensor(device)
+            client = Client(self.reactor, ("127.0.0.1", self.gateway.port),
+                            tls_context(self._anchors, pair, tls_version), version, receive_buffer=receive_buffer)
+        self.clients.append(client)
+        return client
+
+    def connect(self, device, version=4, plain=False, **options):
+        """A sensor, connected; its client id is its name."""
+        client = self.sensor(device, version, plain=plain)
+        client.connect(options.pop("client_id", device), **options)
+        return client
+
+    def observer(self, version=4, name=None, **options):
+        """A client at the broker itself, as the plant's back office."""
+        client = Client(self.reactor, ("127.0.0.1", self.broker.port), None, version)
+        client.connect(name or "observer-%d" % len(self.clients), **options)
+        self.clients.append(client)
+        return client
+
+    def streams(self, devices, qos=1, version=4, **options):
+        """Numbered traffic of these devices (names, or {name: connected client}), under way."""
+        clients = devices if isinstance(devices, dict) else {d: self.connect(d, version) for d in devices}
+        return NumberedStreams(clients, self.observer(), qos, prefix="s%d/" % len(self.clients), **options).start()
+
+    def wait_up(self, *clients_or_ids, timeout=10):
+        """Until the broker has seen each of these client ids."""
+        for client_id in clients_or_ids:
+            until("the broker sees " + client_id, lambda c=client_id: self.broker.seen(c), timeout)

@@ -1,0 +1,97 @@
+"""Deadlines.  Nothing here sleeps for a guessed time: it waits until something holds, or says what did not."""
+
+import os
+import re
+import socket
+import time
+
+# One knob for slow machines and slow builds (sanitizers, valgrind).
+FACTOR = float(os.environ.get("CERTFLIP_TEST_TIMEOUT_FACTOR", "1"))
+
+
+def seconds(nominal):
+    """How long `nominal` seconds are allowed to take here."""
+    return nominal * FACTOR
+
+
+class Late(AssertionError):
+    """A condition did not come true in time."""
+
+
+def until(what, condition, timeout=10, pause=0.01):
+    """Wait for condition() to be true and return its value; `what` says in words what was awaited.
+
+    `what` may be a function, so that the message can show the state at the end.
+    """
+    end = time.monotonic() + seconds(timeout)
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Late("after %g s still not so: %s" % (seconds(timeout), what() if callable(what) else what))
+        time.sleep(pause)
+
+
+_given = set()
+
+
+def free_port():
+    """A TCP port of the loopback that nobody listens on, never the same twice in a run."""
+    while True:
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
+
+
+def listening(port, host="127.0.0.1"):
+    """Does somebody accept connections there?  Asked of the kernel, so that the listener sees nothing."""
+    want = "%s:%04X" % ("".join("%02X" % b for b in reversed(socket.inet_aton(host))), port)
+    anyone = "00000000:%04X" % port
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        for line in f.readlines()[1:]:
+            field = line.split()
+            if field[3] == "0A" and field[1] in (want, anyone):
+                return True
+    return False
+
+
+class Log:
+    """A log file that is still being written."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def text(self):
+        try:
+            with open(self.path, "r", encoding="utf-8", errors="replace") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def mark(self):
+        """The present end: pass it as `after` to look only at what comes later."""
+        return len(self.text())
+
+    def find(self, pattern, after=0):
+        """All matches of the regular expression, as match objects."""
+        return list(re.finditer(pattern, self.text()[after:], re.M))
+
+    def wait(self, pattern, after=0, timeout=10):
+        """The first match, once it is there."""
+        return until(
+            lambda: "%s in %s, whose end is:\n%s" % (pattern, self.path, self.tail()),
+            lambda: (self.find(pattern, after) or [None])[0],
+            timeout,
+        )
+
+    def lines(self, pattern, after=0):
+        """The whole lines in which the pattern occurs."""
+        return [line for line in self.text()[after:].splitlines() if re.search(pattern, line)]
+
+    def tail(self, count=25):
+        return "\n".join(self.text().splitlines()[-count:])
