@@ -224,6 +224,7 @@ if [ -e "$(prefix_of "$pin_version")/.complete" ]; then
     done_with "$pin_version"
 fi
 
+rm -rf "$cache"/wolfssl-build.* # of a build that was killed: the lock is ours
 work=$(mktemp -d "$cache/wolfssl-build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 

@@ -1,0 +1,1 @@
+# tests/demo/local.mk - nothing here yet.
