@@ -1,1 +1,10 @@
-# src/tls/local.mk - nothing here yet.
+noinst_LIBRARIES += libtls.a
+libtls_a_SOURCES = \
+	src/tls/cert.c src/tls/cert.h \
+	src/tls/conn.c src/tls/conn.h \
+	src/tls/cred.c src/tls/cred.h \
+	src/tls/ctx.c src/tls/ctx.h \
+	src/tls/der.c src/tls/der.h \
+	src/tls/fail.c src/tls/fail.h \
+	src/tls/pem.c src/tls/pem.h \
+	src/tls/wolf.h

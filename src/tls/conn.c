@@ -1,0 +1,708 @@
+#include "tls/conn.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "tls/wolf.h"
+
+#define MAX_PIECE (1 << 20) /* bytes given to the library in one call */
+
+/* Thousands of these are idle: what only the handshake needs is gone when it is over, and what only
+ * a failure needs is made when it happens. */
+struct tls_conn {
+    WOLFSSL *ssl;        /* owned */
+    struct tls_ctx *ctx; /* referenced */
+    struct buf *out;     /* borrowed */
+    const uint8_t *in;   /* borrowed from the caller, in_left bytes */
+    size_t in_left;
+    struct cert_info *peer; /* owned */
+    struct tls_fail *fail;  /* owned; NULL while nothing failed */
+    struct cred *cred;      /* handshake, client: referenced */
+    char *server_name;      /* handshake, client: owned */
+    uint32_t faults;    /* handshake: bits of enum tls_fault, found in the peer's certificates */
+    uint8_t in_seen;    /* bytes of the first record header seen, until the hello is known */
+    uint8_t sealed_out; /* handshake, client: encrypted records sent */
+    bool eof : 1;
+    bool established : 1;
+    bool shut : 1;
+    bool ticket : 1;
+    bool hello_seen : 1;
+    bool cert_sent : 1;
+    bool issuer_to_blame : 1; /* `peer` is a certificate above the leaf */
+    bool nomem : 1;           /* `fail` could not be made */
+};
+
+static const struct tls_fail fail_none = {.side = TLS_FAIL_NONE, .alert = -1, .alert_sent = -1};
+static const struct tls_fail fail_nomem = {.side = TLS_FAIL_LOCAL,
+                                           .alert = -1,
+                                           .alert_sent = -1,
+                                           .code = MEMORY_E,
+                                           .text = "out of memory",
+                                           .remedy = "lower the limit on connections"};
+
+/* -- bytes ------------------------------------------------------------------------------------- */
+
+/* RFC 8446, 5.1 and 4: a handshake record (22) whose first message is a server_hello (2).  The
+ * library asks for the five octets of the header first. */
+static void watch_hello(struct tls_conn *c, const uint8_t *p, size_t n)
+{
+    for (; n > 0 && c->in_seen < 6; n--, p++) {
+        if (c->in_seen == 0 && *p != 22)
+            c->in_seen = 6;
+        else if (c->in_seen == 5)
+            c->hello_seen = *p == 2;
+        if (c->in_seen < 6)
+            c->in_seen++;
+    }
+}
+
+int tls_conn_recv_cb(WOLFSSL *ssl, char *buf, int n, void *conn)
+{
+    struct tls_conn *c = conn;
+    size_t take = (size_t)n < c->in_left ? (size_t)n : c->in_left;
+
+    (void)ssl;
+    if (take == 0)
+        return c->eof ? WOLFSSL_CBIO_ERR_CONN_CLOSE : WOLFSSL_CBIO_ERR_WANT_READ;
+    if (c->in_seen < 6)
+        watch_hello(c, c->in, take);
+    memcpy(buf, c->in, take);
+    c->in += take;
+    c->in_left -= take;
+    return (int)take;
+}
+
+/* Has our certificate gone out?  In TLS 1.2 its message (11) can be seen.  In TLS 1.3 the client's
+ * last flight is sealed: Finished alone is one record, with a Certificate and its CertificateVerify
+ * there are three. */
+static void watch_cert(struct tls_conn *c, const uint8_t *p, size_t n)
+{
+    while (n >= 5) {
+        size_t body = (size_t)p[3] << 8 | p[4];
+
+        if (p[0] == 22 && body > 7 && n > 5 && p[5] == 11)
+            c->cert_sent = true;
+        if (p[0] == 23 && ++c->sealed_out >= 3)
+            c->cert_sent = true;
+        if (body > n - 5)
+            break;
+        p += 5 + body;
+        n -= 5 + body;
+    }
+}
+
+int tls_conn_send_cb(WOLFSSL *ssl, char *buf, int n, void *conn)
+{
+    struct tls_conn *c = conn;
+
+    (void)ssl;
+    if (buf_append(c->out, buf, (size_t)n) != 0)
+        return WOLFSSL_CBIO_ERR_GENERAL;
+    if (c->cred != NULL && !c->established)
+        watch_cert(c, (const uint8_t *)buf, (size_t)n);
+    return n;
+}
+
+/* The client's way to learn that a TLS 1.3 server took its certificate.  The ticket itself is not
+ * wanted. */
+static int ticket_cb(WOLFSSL *ssl, const unsigned char *ticket, int n, void *conn)
+{
+    struct tls_conn *c = conn;
+
+    (void)ssl;
+    (void)ticket;
+    (void)n;
+    c->ticket = true;
+    return 0;
+}
+
+static void ticket_drop(struct tls_conn *c)
+{
+    static const byte nothing[1] = {0};
+
+    wolfSSL_set_SessionTicket(c->ssl, nothing, sizeof(nothing)); /* frees the long one */
+    wolfSSL_set_SessionTicket(c->ssl, NULL, 0);
+}
+
+/* -- the peer's certificate ----------------------------------------------------------------------
+ */
+
+#define BIT(fault) (1u << (fault))
+
+/* What we do not accept, whatever the library says. */
+static uint32_t faults_of(const struct tls_conn *c, const struct cert_info *ci)
+{
+    int64_t now_s = clock_wall_s();
+    bool server = c->ctx->server;
+    uint32_t faults = 0;
+
+    if (now_s < ci->not_before_s)
+        faults |= BIT(TLS_FAULT_NOT_YET_VALID);
+    if (now_s > ci->not_after_s)
+        faults |= BIT(TLS_FAULT_EXPIRED);
+    if (ci->weak_digest)
+        faults |= BIT(TLS_FAULT_WEAK_DIGEST);
+    if (strncmp(ci->key_alg, "RSA", 3) == 0 && ci->key_bits < c->ctx->min_rsa_bits)
+        faults |= BIT(TLS_FAULT_SMALL_KEY);
+    if (ci->has_eku && !(server ? ci->eku_client : ci->eku_server))
+        faults |= BIT(TLS_FAULT_PURPOSE);
+    return faults;
+}
+
+/* Is there, between the leaf and the root, a certificate that was sent along and is signed weakly?
+ * (The signature of a root means nothing.) */
+static bool weak_link(const WOLFSSL_X509_STORE_CTX *store)
+{
+    struct der issuer, subject, above_issuer;
+
+    if (!cert_names(store->certs[0].buffer, store->certs[0].length, &issuer, &subject))
+        return false;
+    for (int i = 1; i < store->totalCerts; i++) {
+        const WOLFSSL_BUFFER_INFO *b = &store->certs[i];
+        struct cert_info *ci;
+        bool weak;
+
+        if (!cert_names(b->buffer, b->length, &above_issuer, &subject) ||
+            !der_eq(subject, issuer) || der_eq(above_issuer, subject))
+            continue;
+        ci = cert_info_new(b->buffer, b->length, NULL);
+        weak = ci != NULL && ci->weak_digest;
+        cert_info_free(ci);
+        if (weak)
+            return true;
+        issuer = above_issuer;
+    }
+    return false;
+}
+
+static void peer_keep(struct tls_conn *c, struct cert_info *ci, uint32_t faults)
+{
+    cert_info_free(c->peer);
+    c->peer = ci;
+    c->faults = faults;
+}
+
+/* A certificate above the leaf failed: that is what has to be said, if the leaf fails in
+ * consequence. */
+static void issuer_failed(struct tls_conn *c, const WOLFSSL_X509_STORE_CTX *store)
+{
+    const WOLFSSL_BUFFER_INFO *b;
+    struct cert_info *ci;
+
+    if (store->error_depth >= store->totalCerts)
+        return;
+    b = &store->certs[store->error_depth];
+    ci = cert_info_new(b->buffer, b->length, NULL);
+    if (ci == NULL)
+        return;
+    /* Neither purpose nor anything else of a leaf matters here. */
+    peer_keep(c, ci,
+              faults_of(c, ci) & (BIT(TLS_FAULT_NOT_YET_VALID) | BIT(TLS_FAULT_EXPIRED) |
+                                  BIT(TLS_FAULT_SMALL_KEY)));
+    c->issuer_to_blame = c->faults != 0;
+}
+
+/* Adds conditions to the library's verdict and never lifts one: to override above the leaf would
+ * even plant a CA for everybody who connects later. */
+int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
+{
+    struct tls_conn *c = store->userCtx;
+    struct cert_info *ci;
+    uint32_t faults;
+
+    if (store->totalCerts < 1) /* TLS 1.2: an empty Certificate message */
+        return c->ctx->server && c->ctx->client_cert == TLS_CLIENT_CERT_REQUEST;
+    if (store->error_depth > 0) {
+        if (!ok)
+            issuer_failed(c, store);
+        return ok;
+    }
+    ci = cert_info_new(store->certs[0].buffer, store->certs[0].length, NULL);
+    if (ci == NULL) {
+        c->faults |= BIT(TLS_FAULT_MALFORMED);
+        return 0;
+    }
+    faults = faults_of(c, ci);
+    if (weak_link(store))
+        faults |= BIT(TLS_FAULT_WEAK_DIGEST);
+    if (!ok && c->issuer_to_blame) {
+        cert_info_free(ci);
+        return 0;
+    }
+    c->issuer_to_blame = false;
+    peer_keep(c, ci, faults);
+    return ok && faults == 0;
+}
+
+static enum tls_fault fault_of_code(int code)
+{
+    switch (code) {
+    case ASN_NO_SIGNER_E:
+    case ASN_SELF_SIGNED_E:
+        return TLS_FAULT_UNKNOWN_ISSUER;
+    case ASN_SIG_CONFIRM_E:
+        return TLS_FAULT_BAD_SIGNATURE;
+    case CRL_CERT_REVOKED:
+    case OCSP_CERT_REVOKED:
+        return TLS_FAULT_REVOKED;
+    case ASN_BEFORE_DATE_E:
+        return TLS_FAULT_NOT_YET_VALID;
+    case ASN_AFTER_DATE_E:
+        return TLS_FAULT_EXPIRED;
+    case RSA_KEY_SIZE_E:
+    case ECC_KEY_SIZE_E:
+        return TLS_FAULT_SMALL_KEY;
+    case EXTKEYUSE_AUTH_E:
+    case KEYUSE_SIGNATURE_E:
+    case KEYUSE_ENCIPHER_E:
+        return TLS_FAULT_PURPOSE;
+    case DOMAIN_NAME_MISMATCH:
+    case IPADDR_MISMATCH:
+        return TLS_FAULT_NAME;
+    case ASN_PATHLEN_SIZE_E:
+    case ASN_PATHLEN_INV_E:
+        return TLS_FAULT_PATH_LENGTH;
+    case MAX_CHAIN_ERROR:
+        return TLS_FAULT_CHAIN_LENGTH;
+    case CRL_MISSING:
+        return TLS_FAULT_NO_CRL;
+    case CRL_CERT_DATE_ERR:
+        return TLS_FAULT_CRL_EXPIRED;
+    case VERIFY_SIGN_ERROR:
+    case SIG_VERIFY_E:
+    case BAD_PADDING_E:
+        return TLS_FAULT_NO_POSSESSION;
+    case ASN_PARSE_E:
+        return TLS_FAULT_MALFORMED;
+    case NO_PEER_CERT:
+        return TLS_FAULT_MISSING;
+    default:
+        return TLS_FAULT_NONE;
+    }
+}
+
+/* All faults together: those seen in the certificate and the one that the library stopped at. */
+static uint32_t faults_with(const struct tls_conn *c, int code)
+{
+    enum tls_fault fault = fault_of_code(code);
+
+    if (fault == TLS_FAULT_UNKNOWN_ISSUER && c->peer != NULL &&
+        strcmp(c->peer->subject, c->peer->issuer) == 0)
+        fault = TLS_FAULT_SELF_SIGNED;
+    if (fault == TLS_FAULT_NO_POSSESSION || fault == TLS_FAULT_MISSING)
+        return BIT(fault);
+    if (c->issuer_to_blame)
+        return c->faults;
+    return c->faults | (fault == TLS_FAULT_NONE ? 0 : BIT(fault));
+}
+
+/* -- why it failed
+ * --------------------------------------------------------------------------------- */
+
+static struct tls_fail *fail_new(struct tls_conn *c, int code)
+{
+    struct tls_fail *f = calloc(1, sizeof(*f));
+    WOLFSSL_ALERT_HISTORY h;
+
+    if (f == NULL) {
+        c->nomem = true;
+        return NULL;
+    }
+    f->alert = -1;
+    f->alert_sent = -1;
+    f->code = code;
+    if (wolfSSL_get_alert_history(c->ssl, &h) == WOLFSSL_SUCCESS) {
+        if (h.last_rx.code > 0) /* 0: close_notify */
+            f->alert = h.last_rx.code;
+        if (h.last_tx.code > 0)
+            f->alert_sent = h.last_tx.code;
+    }
+    f->after_hello = c->hello_seen;
+    f->after_cert = c->cert_sent;
+    f->established = c->established;
+    return f;
+}
+
+/* What goes behind the words of a fault, in brackets. */
+static void fault_detail(const struct tls_conn *c, enum tls_fault fault, char *out, size_t n)
+{
+    const struct cert_info *ci = c->peer;
+    char when[32];
+
+    out[0] = '\0';
+    if (fault == TLS_FAULT_EXPIRED)
+        snprintf(out, n, " (%s)", clock_text(ci->not_after_s, when, sizeof(when)));
+    else if (fault == TLS_FAULT_NOT_YET_VALID)
+        snprintf(out, n, " (before %s)", clock_text(ci->not_before_s, when, sizeof(when)));
+    else if (fault == TLS_FAULT_SMALL_KEY)
+        snprintf(out, n, " (%s, %u bits)", ci->key_alg, ci->key_bits);
+    else if (fault == TLS_FAULT_UNKNOWN_ISSUER)
+        snprintf(out, n, " (%.60s)", ci->issuer);
+    else if (fault == TLS_FAULT_NAME && c->server_name != NULL)
+        snprintf(out, n, " than %.60s", c->server_name);
+}
+
+static void fail_cert_text(const struct tls_conn *c, struct tls_fail *f, uint32_t faults)
+{
+    const char *whose = c->ctx->server ? "client" : "server";
+    const char *sep = "";
+    char fp[CERT_FP_TEXT] = "", detail[96] = "";
+    size_t n;
+
+    if (c->peer == NULL) {
+        snprintf(f->text, sizeof(f->text), "the %s's certificate", whose);
+    } else {
+        str_hex(fp, c->peer->fp, CERT_FP_BYTES);
+        snprintf(f->text, sizeof(f->text), "%s certificate %.60s (sha256 %s)",
+                 c->issuer_to_blame ? "CA" : whose, c->peer->subject, fp);
+    }
+    for (int fault = 1; fault < TLS_FAULTS; fault++) {
+        if ((faults & BIT(fault)) == 0)
+            continue;
+        if (c->peer != NULL)
+            fault_detail(c, (enum tls_fault)fault, detail, sizeof(detail));
+        n = strlen(f->text);
+        snprintf(f->text + n, sizeof(f->text) - n, "%s %s%s", sep,
+                 tls_fault_words((enum tls_fault)fault)->what, detail);
+        sep = ", and";
+    }
+}
+
+static void fail_cert(const struct tls_conn *c, struct tls_fail *f, uint32_t faults)
+{
+    const struct tls_fault_words *words = tls_fault_words((enum tls_fault)__builtin_ctz(faults));
+
+    f->side = TLS_FAIL_PEER_CERT;
+    f->x509 = words->x509;
+    fail_cert_text(c, f, faults);
+    snprintf(f->remedy, sizeof(f->remedy), "%s",
+             c->ctx->server ? words->client_remedy : words->server_remedy);
+}
+
+static void fail_alert(const struct tls_conn *c, struct tls_fail *f)
+{
+    bool from_server = !c->ctx->server;
+
+    f->side = TLS_FAIL_PEER_ALERT;
+    snprintf(f->text, sizeof(f->text), "the %s refused: alert %s (%d)%s",
+             from_server ? "server" : "client", tls_alert_name(f->alert), f->alert,
+             f->established ? ", after the handshake" : "");
+    snprintf(f->remedy, sizeof(f->remedy), "%s", tls_alert_remedy(f->alert, from_server));
+}
+
+static void fail_eof(const struct tls_conn *c, struct tls_fail *f)
+{
+    const char *who = c->ctx->server ? "client" : "server";
+
+    f->side = TLS_FAIL_EOF;
+    if (c->established)
+        snprintf(f->text, sizeof(f->text), "the %s closed the connection without close_notify",
+                 who);
+    else
+        snprintf(f->text, sizeof(f->text), "the %s closed the connection in the handshake%s", who,
+                 c->cert_sent ? ", after our certificate" : "");
+    snprintf(f->remedy, sizeof(f->remedy), "%s",
+             c->cert_sent && !c->established
+                 ? "the server may refuse this identity: look into its log"
+                 : "look into the log of the other side");
+}
+
+struct local_words {
+    int code;
+    const char *text;
+    const char *remedy;
+};
+
+/* clang-format off */
+static const struct local_words locals[] = {
+    { MATCH_SUITE_ERROR,   "no cipher suite in common", "widen the ciphers of this side, or update the peer" },
+    { UNSUPPORTED_SUITE,   "no cipher suite in common", "widen the ciphers of this side, or update the peer" },
+    { VERSION_ERROR,       "no TLS version in common", "widen min_tls and max_tls, or update the peer" },
+    { UNKNOWN_RECORD_TYPE, "what came is not TLS", "is the peer set to plain MQTT, or is it another port's protocol?" },
+    { UNKNOWN_HANDSHAKE_TYPE, "what came is not TLS", "is the peer set to plain MQTT, or is it another port's protocol?" },
+    { PARSE_ERROR,         "what came breaks the encoding of TLS", "look at the peer: a fault of it, or an attack" },
+    { BUFFER_ERROR,        "what came breaks the encoding of TLS", "look at the peer: a fault of it, or an attack" },
+    { VERIFY_MAC_ERROR,    "a record was damaged on its way", "look for a broken middlebox" },
+    { DECRYPT_ERROR,       "a record was damaged on its way", "look for a broken middlebox" },
+    { MEMORY_E,            "out of memory", "lower the limit on connections" },
+    { MEMORY_ERROR,        "out of memory", "lower the limit on connections" },
+};
+/* clang-format on */
+
+static void fail_local(struct tls_fail *f)
+{
+    char lib[80];
+
+    f->side = TLS_FAIL_LOCAL;
+    wolfSSL_ERR_error_string_n((unsigned long)f->code, lib, sizeof(lib));
+    snprintf(f->text, sizeof(f->text), "%s (%d)", lib, f->code);
+    snprintf(f->remedy, sizeof(f->remedy), "look at the peer: a fault of it, or an attack");
+    for (size_t i = 0; i < sizeof(locals) / sizeof(locals[0]); i++) {
+        if (locals[i].code == f->code) {
+            snprintf(f->text, sizeof(f->text), "%s (%s, %d)", locals[i].text, lib, f->code);
+            snprintf(f->remedy, sizeof(f->remedy), "%s", locals[i].remedy);
+        }
+    }
+}
+
+/* The handshake is over, well or badly. */
+static void handshake_release(struct tls_conn *c)
+{
+    wolfSSL_UnloadCertsKeys(c->ssl);
+    cred_unref(c->cred);
+    c->cred = NULL;
+    free(c->server_name);
+    c->server_name = NULL;
+    c->faults = 0;
+    if (!c->ctx->server) {
+        cert_info_free(c->peer);
+        c->peer = NULL;
+    }
+}
+
+static void fail_describe(struct tls_conn *c, int code)
+{
+    struct tls_fail *f = c->fail == NULL ? fail_new(c, code) : NULL;
+    uint32_t faults = c->established ? 0 : faults_with(c, code);
+
+    if (f == NULL)
+        return;
+    if (faults != 0)
+        fail_cert(c, f, faults);
+    else if (f->alert >= 0)
+        fail_alert(c, f);
+    else if (c->eof && c->in_left == 0)
+        fail_eof(c, f);
+    else
+        fail_local(f);
+    c->fail = f;
+    if (!c->established) {
+        handshake_release(c);
+        cert_info_free(c->peer); /* refused, or not proven */
+        c->peer = NULL;
+    }
+}
+
+static enum tls_status status_of(struct tls_conn *c, int rc)
+{
+    int code = wolfSSL_get_error(c->ssl, rc);
+
+    if (code == WOLFSSL_ERROR_WANT_READ || code == WOLFSSL_ERROR_WANT_WRITE)
+        return TLS_AGAIN;
+    if (code != WOLFSSL_ERROR_ZERO_RETURN) {
+        fail_describe(c, code);
+        return TLS_FAILED;
+    }
+    if (!c->established && c->fail == NULL) {
+        c->fail = fail_new(c, 0);
+        if (c->fail != NULL)
+            fail_eof(c, c->fail);
+    }
+    return TLS_CLOSED;
+}
+
+/* -- life ----------------------------------------------------------------------------------------
+ */
+
+static bool is_ip(const char *name)
+{
+    struct in6_addr addr;
+
+    return inet_pton(AF_INET, name, &addr) == 1 || inet_pton(AF_INET6, name, &addr) == 1;
+}
+
+static int set_alpn(struct tls_conn *c, const struct tls_conn_args *args)
+{
+    struct buf list = {0};
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < args->alpn_count; i++)
+        rc = buf_printf(&list, "%s%s", i > 0 ? "," : "", args->alpn[i]);
+    if (rc == 0 && list.len > 0 &&
+        wolfSSL_UseALPN(c->ssl, (char *)list.p, (unsigned)list.len,
+                        WOLFSSL_ALPN_CONTINUE_ON_MISMATCH) != WOLFSSL_SUCCESS)
+        rc = -ERR_TLS;
+    buf_fini(&list);
+    return rc;
+}
+
+static int client_setup(struct tls_conn *c, const struct tls_conn_args *args, struct err *err)
+{
+    const char *sni = args->sni;
+    int rc;
+
+    if (sni == NULL)
+        sni = is_ip(args->server_name) ? "" : args->server_name;
+    if (*sni != '\0' &&
+        wolfSSL_UseSNI(c->ssl, WOLFSSL_SNI_HOST_NAME, sni, (word16)strlen(sni)) != WOLFSSL_SUCCESS)
+        return err_set(err, ERR_TLS, "sni '%s' is not possible: it must be a host name", sni);
+    c->server_name = strdup(args->server_name);
+    if (c->server_name == NULL ||
+        wolfSSL_check_domain_name(c->ssl, args->server_name) != WOLFSSL_SUCCESS ||
+        wolfSSL_set_SessionTicket_cb(c->ssl, ticket_cb, c) != WOLFSSL_SUCCESS)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    if (set_alpn(c, args) != 0)
+        return err_set(err, ERR_TLS, "the TLS library does not take the alpn list: shorten it");
+    if (args->cred == NULL)
+        return 0;
+    rc = cred_use(args->cred, c->ssl, c->ctx->min_rsa_bits);
+    if (rc != 0)
+        return err_set(err, ERR_TLS, "the TLS library does not take the identity %s (code %d)",
+                       cred_leaf(args->cred)->subject, rc);
+    c->cred = cred_ref(args->cred);
+    return 0;
+}
+
+struct tls_conn *tls_conn_new(const struct tls_conn_args *args, struct err *err)
+{
+    struct tls_conn *c = calloc(1, sizeof(*c));
+
+    assert(args->out != NULL);
+    assert(args->ctx->server || args->server_name != NULL);
+    if (c != NULL) {
+        c->ctx = tls_ctx_ref(args->ctx);
+        c->out = args->out;
+        c->ssl = wolfSSL_new(args->ctx->wolf);
+    }
+    if (c == NULL || c->ssl == NULL) {
+        tls_conn_free(c);
+        err_set(err, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    wolfSSL_SetIOReadCtx(c->ssl, c);
+    wolfSSL_SetIOWriteCtx(c->ssl, c);
+    wolfSSL_SetCertCbCtx(c->ssl, c);
+    if (c->ctx->server || client_setup(c, args, err) == 0)
+        return c;
+    tls_conn_free(c);
+    return NULL;
+}
+
+void tls_conn_free(struct tls_conn *c)
+{
+    if (c == NULL)
+        return;
+    wolfSSL_free(c->ssl);
+    tls_ctx_unref(c->ctx);
+    cred_unref(c->cred);
+    cert_info_free(c->peer);
+    free(c->server_name);
+    free(c->fail);
+    free(c);
+}
+
+void tls_conn_input(struct tls_conn *c, const uint8_t *p, size_t n, bool eof)
+{
+    assert(c->in_left == 0 || n == 0);
+    if (n > 0) {
+        c->in = p;
+        c->in_left = n;
+    }
+    if (eof)
+        c->eof = true;
+}
+
+size_t tls_conn_input_left(const struct tls_conn *c)
+{
+    return c->in_left;
+}
+
+enum tls_status tls_conn_handshake(struct tls_conn *c)
+{
+    int rc;
+
+    if (c->established)
+        return TLS_OK;
+    if (c->fail != NULL || c->nomem)
+        return TLS_FAILED;
+    rc = c->ctx->server ? wolfSSL_accept(c->ssl) : wolfSSL_connect(c->ssl);
+    if (rc != WOLFSSL_SUCCESS)
+        return status_of(c, rc);
+    c->established = true;
+    handshake_release(c);
+    return TLS_OK;
+}
+
+bool tls_conn_established(const struct tls_conn *c)
+{
+    return c->established;
+}
+
+enum tls_status tls_conn_read(struct tls_conn *c, uint8_t *buf, size_t cap, size_t *n)
+{
+    bool had_ticket = c->ticket;
+    int rc;
+
+    assert(c->established);
+    if (c->fail != NULL || c->nomem)
+        return TLS_FAILED;
+    rc = wolfSSL_read(c->ssl, buf, (int)(cap < MAX_PIECE ? cap : MAX_PIECE));
+    if (c->ticket && !had_ticket)
+        ticket_drop(c);
+    if (rc <= 0)
+        return status_of(c, rc);
+    *n = (size_t)rc;
+    return TLS_OK;
+}
+
+enum tls_status tls_conn_write(struct tls_conn *c, const uint8_t *p, size_t n)
+{
+    assert(c->established);
+    if (c->fail != NULL || c->nomem)
+        return TLS_FAILED;
+    while (n > 0) {
+        int rc = wolfSSL_write(c->ssl, p, (int)(n < MAX_PIECE ? n : MAX_PIECE));
+
+        if (rc <= 0) { /* `out` never blocks: whatever this is, it is the end */
+            fail_describe(c, wolfSSL_get_error(c->ssl, rc));
+            return TLS_FAILED;
+        }
+        p += rc;
+        n -= (size_t)rc;
+    }
+    return TLS_OK;
+}
+
+void tls_conn_shutdown(struct tls_conn *c)
+{
+    if (c->shut || c->fail != NULL || c->nomem)
+        return;
+    c->shut = true;
+    wolfSSL_shutdown(c->ssl);
+}
+
+const struct tls_fail *tls_conn_fail(const struct tls_conn *c)
+{
+    if (c->fail != NULL)
+        return c->fail;
+    return c->nomem ? &fail_nomem : &fail_none;
+}
+
+struct cert_info *tls_conn_take_peer(struct tls_conn *c)
+{
+    struct cert_info *peer = c->established ? c->peer : NULL;
+
+    if (peer != NULL)
+        c->peer = NULL;
+    return peer;
+}
+
+bool tls_conn_ticket_seen(const struct tls_conn *c)
+{
+    return c->ticket;
+}
+
+const char *tls_conn_version(const struct tls_conn *c)
+{
+    return wolfSSL_get_version(c->ssl);
+}
+
+const char *tls_conn_cipher(const struct tls_conn *c)
+{
+    return wolfSSL_get_cipher_name(c->ssl);
+}

@@ -1,0 +1,69 @@
+/* tls/conn.h - one TLS connection as a filter: bytes in, bytes out, no socket.
+ *
+ * The caller hands in what the socket gave (tls_conn_input), runs the handshake or reads plaintext
+ * until TLS_AGAIN, and sends whatever was appended to its `out` buffer.  Nothing is kept of the
+ * input: at TLS_AGAIN all of it has been consumed by the library (an incomplete record lives
+ * inside), so one read buffer serves a whole loop.  Belongs to one thread.
+ */
+#ifndef TLS_CONN_H
+#define TLS_CONN_H
+
+#include "base/buf.h"
+#include "tls/ctx.h"
+#include "tls/fail.h"
+
+enum tls_status {
+    TLS_OK,     /* handshake complete; or the bytes asked for */
+    TLS_AGAIN,  /* more input is needed */
+    TLS_CLOSED, /* close_notify from the peer */
+    TLS_FAILED, /* tls_conn_fail says why; `out` may hold an alert to be sent still */
+};
+
+struct tls_conn;
+
+struct tls_conn_args {
+    struct tls_ctx *ctx; /* borrowed; the connection takes a reference */
+    struct cred *cred;   /* client side: the identity, borrowed, referenced until the handshake is
+                            over; NULL: none */
+    const char *server_name; /* client side: the name or IP literal that the server certificate must
+                                carry; required */
+    const char *sni; /* client side: NULL: server_name unless it is an IP literal; "": none */
+    const char *const *alpn; /* client side: may be NULL */
+    size_t alpn_count;
+    struct buf
+        *out; /* borrowed for the connection's life: ciphertext to be sent is appended here */
+};
+
+/* Returns owned, or NULL with err set.  Which side it is follows from the context. Never resumes a
+ * session. */
+struct tls_conn *tls_conn_new(const struct tls_conn_args *args, struct err *err);
+void tls_conn_free(struct tls_conn *c); /* NULL is fine */
+
+/* Hand in ciphertext, borrowed until the next TLS_AGAIN.  n = 0 with eof says that the peer closed
+ * the socket. */
+void tls_conn_input(struct tls_conn *c, const uint8_t *p, size_t n, bool eof);
+size_t tls_conn_input_left(const struct tls_conn *c); /* what the library has not taken yet */
+
+enum tls_status tls_conn_handshake(
+    struct tls_conn *c); /* until TLS_OK; call once without input on the client side to start */
+bool tls_conn_established(const struct tls_conn *c);
+
+/* Decrypt up to `cap` bytes.  TLS_OK with *n > 0. */
+enum tls_status tls_conn_read(struct tls_conn *c, uint8_t *buf, size_t cap, size_t *n);
+/* Encrypt all of it to `out`.  TLS_OK or TLS_FAILED. */
+enum tls_status tls_conn_write(struct tls_conn *c, const uint8_t *p, size_t n);
+void tls_conn_shutdown(struct tls_conn *c); /* append close_notify; once */
+
+/* Why it failed: valid after TLS_FAILED, and after TLS_CLOSED/EOF before the handshake. */
+const struct tls_fail *tls_conn_fail(const struct tls_conn *c);
+
+/* Server side: the client's certificate as parsed while verifying.  Returns owned, once; NULL when
+ * it sent none. (On the client side nothing is kept of the server's.) */
+struct cert_info *tls_conn_take_peer(struct tls_conn *c);
+
+bool tls_conn_ticket_seen(
+    const struct tls_conn *c); /* client, TLS 1.3: a NewSessionTicket came (FACTS: accepted) */
+const char *tls_conn_version(const struct tls_conn *c); /* "TLSv1.3" */
+const char *tls_conn_cipher(const struct tls_conn *c);
+
+#endif

@@ -1,0 +1,341 @@
+#include "tls/cred.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/durable.h"
+#include "base/str.h"
+#include "tls/pem.h"
+#include "tls/wolf.h"
+
+#define MAX_CHAIN      9 /* what the library takes */
+#define MAX_FILE_BYTES (256 * 1024)
+#define MIN_OWN_RSA    1024 /* own certificates: what the library can sign with */
+
+struct cred {
+    atomic_uint refs;
+    struct cert_info *leaf; /* owned */
+    struct buf chain;       /* leaf first, concatenated DER */
+    struct buf key;         /* DER as it stood in the file: PKCS#1, SEC1 or PKCS#8 */
+};
+
+struct der cred_chain_der(const struct cred *c)
+{
+    return der_of(c->chain.p, c->chain.len);
+}
+
+struct der cred_key_der(const struct cred *c)
+{
+    return der_of(c->key.p, c->key.len);
+}
+
+int cred_use(const struct cred *c, WOLFSSL *ssl, unsigned min_rsa_bits)
+{
+    int rc;
+
+    /* The bound is for what peers present, not for what they were made to trust. */
+    wolfSSL_SetMinRsaKey_Sz(ssl, MIN_OWN_RSA);
+    rc = wolfSSL_use_certificate_chain_buffer_format(ssl, c->chain.p, (long)c->chain.len,
+                                                     WOLFSSL_FILETYPE_ASN1);
+    if (rc == WOLFSSL_SUCCESS)
+        rc = wolfSSL_use_PrivateKey_buffer(ssl, c->key.p, (long)c->key.len, WOLFSSL_FILETYPE_ASN1);
+    wolfSSL_SetMinRsaKey_Sz(ssl, (short)min_rsa_bits);
+    return rc == WOLFSSL_SUCCESS ? 0 : rc;
+}
+
+/* -- the chain --------------------------------------------------------------------------------- */
+
+struct link {
+    struct der whole, issuer, subject; /* into `all` */
+    size_t at, n;                      /* the same as offsets, while `all` grows */
+    bool used;
+};
+
+struct pile {
+    struct link links[MAX_CHAIN];
+    size_t count;
+    struct buf all; /* owned */
+};
+
+static int pile_add(void *arg, const uint8_t *der, size_t n, struct err *err)
+{
+    struct pile *pile = arg;
+    struct link *l = &pile->links[pile->count];
+
+    if (pile->count == MAX_CHAIN)
+        return err_set(err, ERR_TOO_BIG,
+                       "holds more than %d certificates: keep the leaf and its issuers", MAX_CHAIN);
+    if (!cert_names(der, n, &l->issuer, &l->subject))
+        return err_set(err, ERR_SYNTAX, "certificate %zu cannot be read: copy it again",
+                       pile->count + 1);
+    *l = (struct link){.at = pile->all.len, .n = n};
+    if (buf_append(&pile->all, der, n) != 0)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    pile->count++;
+    return 0;
+}
+
+static void pile_settle(struct pile *pile)
+{
+    for (size_t i = 0; i < pile->count; i++) {
+        struct link *l = &pile->links[i];
+
+        l->whole = der_of(pile->all.p + l->at, l->n);
+        cert_names(l->whole.p, l->n, &l->issuer, &l->subject);
+    }
+}
+
+/* The leaf is the first that issued none of the others. */
+static struct link *pile_leaf(struct pile *pile)
+{
+    for (size_t i = 0; i < pile->count; i++) {
+        bool issuer = false;
+
+        for (size_t j = 0; j < pile->count; j++)
+            if (j != i && der_eq(pile->links[j].issuer, pile->links[i].subject))
+                issuer = true;
+        if (!issuer)
+            return &pile->links[i];
+    }
+    return &pile->links[0];
+}
+
+static struct link *pile_issuer_of(struct pile *pile, const struct link *l)
+{
+    for (size_t i = 0; i < pile->count; i++)
+        if (!pile->links[i].used && der_eq(pile->links[i].subject, l->issuer))
+            return &pile->links[i];
+    return NULL;
+}
+
+static int refuse_stray(struct cred *c, const struct link *l, struct err *err)
+{
+    struct cert_info *ci = cert_info_new(l->whole.p, l->n, err);
+    int rc;
+
+    if (ci == NULL)
+        return -ERR_SYNTAX;
+    rc = err_set(err, ERR_INVALID, "%s is no issuer of %s: take it out of the file", ci->subject,
+                 c->leaf->subject);
+    cert_info_free(ci);
+    return rc;
+}
+
+static int chain_sort(struct cred *c, struct pile *pile, struct err *err)
+{
+    struct link *l;
+
+    pile_settle(pile);
+    if (buf_reserve(&c->chain, pile->all.len) != 0)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    l = pile_leaf(pile);
+    c->leaf = cert_info_new(l->whole.p, l->n, err);
+    if (c->leaf == NULL)
+        return -ERR_SYNTAX;
+    for (; l != NULL; l = pile_issuer_of(pile, l)) {
+        l->used = true;
+        buf_append(&c->chain, l->whole.p, l->n);
+    }
+    for (size_t i = 0; i < pile->count; i++)
+        if (!pile->links[i].used)
+            return refuse_stray(c, &pile->links[i], err);
+    return 0;
+}
+
+/* What to say about a file that holds no certificate. */
+static const char *instead_of_chain(const struct buf *text)
+{
+    const char *at = (const char *)text->p;
+    struct pem_block b;
+
+    if (text->len == 0)
+        return "is empty: put the certificate there, then its issuers";
+    if (text->p[0] == 0x30)
+        return "is DER, not PEM: convert it (openssl x509 -inform DER)";
+    while (pem_next(&at, (const char *)text->p + text->len, &b, NULL) > 0) {
+        if (pem_ends_with(&b, "PRIVATE KEY"))
+            return "holds a private key and no certificate: put the certificate there";
+        if (pem_ends_with(&b, "CERTIFICATE REQUEST"))
+            return "holds a request (CSR), not the certificate that the CA made of it: put that there";
+        if (pem_is(&b, "TRUSTED CERTIFICATE"))
+            return "holds OpenSSL's own kind of certificate: convert it (openssl x509)";
+    }
+    return "holds no certificate: put the certificate there, then its issuers, as PEM";
+}
+
+static int chain_load(struct cred *c, const char *path, struct err *err)
+{
+    struct pile pile = {.count = 0};
+    struct buf text = {0};
+    int rc = durable_read(path, MAX_FILE_BYTES, &text, err);
+
+    if (rc != 0)
+        return rc;
+    rc = text.len == 0 ? 0 : cert_pem_each((const char *)text.p, text.len, pile_add, &pile, err);
+    if (rc == 0)
+        rc = err_set(err, ERR_SYNTAX, "%s", instead_of_chain(&text));
+    if (rc > 0)
+        rc = chain_sort(c, &pile, err);
+    buf_fini(&pile.all);
+    buf_fini_wipe(&text); /* a key may stand in the same file */
+    return rc == 0 ? 0 : err_wrap(err, rc, "%s", path);
+}
+
+/* -- the key ----------------------------------------------------------------------------------- */
+
+static int key_mode_check(const char *path, struct err *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) /* durable_read says why */
+        return 0;
+    if ((st.st_mode & (S_IRWXO | S_IWGRP)) != 0)
+        return err_set(
+            err, ERR_DENIED, "%s: a private key with mode %03o: others may %s it: chmod 600 %s",
+            path, (unsigned)(st.st_mode & 0777), (st.st_mode & S_IROTH) ? "read" : "change", path);
+    return 0;
+}
+
+static const char *instead_of_key(const struct buf *text, bool certificate)
+{
+    if (text->len == 0)
+        return "is empty: put the private key there";
+    if (certificate)
+        return "holds a certificate and no private key: put the key there that the CSR was made with";
+    if (text->p[0] == 0x30)
+        return "is DER, not PEM: convert it (openssl pkey -inform DER)";
+    return "holds no private key: put it there as PEM (PKCS#8, PKCS#1 or SEC1)";
+}
+
+static int key_find(struct cred *c, const struct buf *text, struct err *err)
+{
+    const char *at = (const char *)text->p;
+    const char *end = at + text->len;
+    bool certificate = false;
+    struct pem_block b;
+    int rc = 0;
+
+    while (text->len > 0 && (rc = pem_next(&at, end, &b, err)) > 0) {
+        certificate |= pem_is(&b, "CERTIFICATE");
+        if (!pem_ends_with(&b, "PRIVATE KEY"))
+            continue;
+        if (pem_is_encrypted(&b))
+            return err_set(
+                err, ERR_INVALID,
+                "is encrypted: store it without a passphrase (openssl pkey -in FILE -out FILE)");
+        return pem_decode(&b, &c->key, err);
+    }
+    return rc < 0 ? rc : err_set(err, ERR_SYNTAX, "%s", instead_of_key(text, certificate));
+}
+
+static int key_load(struct cred *c, const char *path, struct err *err)
+{
+    struct buf text = {0};
+    int rc = key_mode_check(path, err);
+
+    if (rc != 0)
+        return rc;
+    rc = durable_read(path, MAX_FILE_BYTES, &text, err);
+    if (rc != 0)
+        return rc;
+    rc = key_find(c, &text, err);
+    buf_fini_wipe(&text);
+    return rc == 0 ? 0 : err_wrap(err, rc, "%s", path);
+}
+
+/* -- together ---------------------------------------------------------------------------------- */
+
+static const char *lib_text(int code, char *buf)
+{
+    wolfSSL_ERR_error_string_n((unsigned long)code, buf, 80);
+    return buf;
+}
+
+/* Give the pair to the library as a connection would: a pair that passes here works there. */
+static int pair_check(const struct cred *c, const char *chain_path, const char *key_path,
+                      struct err *err)
+{
+    WOLFSSL_CTX *wolf = wolfSSL_CTX_new(wolfSSLv23_client_method());
+    char fp[CERT_FP_TEXT], text[80];
+    int rc;
+
+    if (wolf == NULL)
+        return err_set(err, ERR_NOMEM, "%s: out of memory", chain_path);
+    str_hex(fp, c->leaf->fp, CERT_FP_BYTES);
+    wolfSSL_CTX_SetMinRsaKey_Sz(wolf, MIN_OWN_RSA);
+    rc = wolfSSL_CTX_use_certificate_chain_buffer_format(wolf, c->chain.p, (long)c->chain.len,
+                                                         WOLFSSL_FILETYPE_ASN1);
+    if (rc != WOLFSSL_SUCCESS) {
+        rc = err_set(
+            err, ERR_TLS,
+            "%s: the TLS library does not take the certificate %s (%s key of %u bits): %s: have "
+            "it issued for an EC P-256 or RSA 2048 key",
+            chain_path, c->leaf->subject, c->leaf->key_alg, c->leaf->key_bits, lib_text(rc, text));
+        goto out;
+    }
+    rc = wolfSSL_CTX_use_PrivateKey_buffer(wolf, c->key.p, (long)c->key.len, WOLFSSL_FILETYPE_ASN1);
+    if (rc != WOLFSSL_SUCCESS) {
+        rc = err_set(err, ERR_TLS, "%s: the TLS library does not take the key: %s: is it damaged?",
+                     key_path, lib_text(rc, text));
+        goto out;
+    }
+    if (rc == WOLFSSL_SUCCESS)
+        rc = wolfSSL_CTX_check_private_key(wolf);
+    rc =
+        rc == WOLFSSL_SUCCESS
+            ? 0
+            : err_set(
+                  err, ERR_INVALID,
+                  "%s: key does not match the certificate %s (sha256 %.16s..): put the key that the "
+                  "CSR was made with beside it",
+                  key_path, c->leaf->subject, fp);
+out:
+    wolfSSL_CTX_free(wolf);
+    return rc;
+}
+
+struct cred *cred_load(const char *chain_path, const char *key_path, struct err *err)
+{
+    struct cred *c = calloc(1, sizeof(*c));
+
+    if (c == NULL) {
+        err_set(err, ERR_NOMEM, "%s: out of memory", chain_path);
+        return NULL;
+    }
+    atomic_init(&c->refs, 1);
+    if (chain_load(c, chain_path, err) == 0 && key_load(c, key_path, err) == 0 &&
+        pair_check(c, chain_path, key_path, err) == 0)
+        return c;
+    cred_unref(c);
+    return NULL;
+}
+
+struct cred *cred_ref(struct cred *c)
+{
+    if (c != NULL)
+        atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void cred_unref(struct cred *c)
+{
+    if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    buf_fini_wipe(&c->key);
+    buf_fini(&c->chain);
+    cert_info_free(c->leaf);
+    free(c);
+}
+
+const struct cert_info *cred_leaf(const struct cred *c)
+{
+    return c->leaf;
+}
+
+bool cred_equal(const struct cred *a, const struct cred *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    return der_eq(cred_chain_der(a), cred_chain_der(b)) && der_eq(cred_key_der(a), cred_key_der(b));
+}

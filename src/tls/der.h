@@ -1,0 +1,49 @@
+/* tls/der.h - a cursor over DER (X.690) that cannot overrun.  Pure, any thread; private to this
+ * folder. */
+#ifndef TLS_DER_H
+#define TLS_DER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum der_tag {
+    DER_BOOLEAN = 0x01,
+    DER_INTEGER = 0x02,
+    DER_BIT_STRING = 0x03,
+    DER_OCTET_STRING = 0x04,
+    DER_OID = 0x06,
+    DER_UTC_TIME = 0x17,
+    DER_GENERALIZED_TIME = 0x18,
+    DER_BMP_STRING = 0x1e,
+    DER_SEQUENCE = 0x30,
+    DER_SET = 0x31,
+};
+
+/* A borrowed run of encoded bytes; reading moves p towards end. */
+struct der {
+    const uint8_t *p, *end;
+};
+
+static inline struct der der_of(const uint8_t *p, size_t n)
+{
+    return (struct der){p, p + n};
+}
+
+static inline size_t der_left(const struct der *d)
+{
+    return (size_t)(d->end - d->p);
+}
+
+/* The next element, whatever it is: its tag, its contents and, unless NULL, the whole of it with
+ * its header. False at the end and for what is no DER; the cursor then stays. */
+bool der_any(struct der *d, uint8_t *tag, struct der *body, struct der *whole);
+
+/* The next element when it has this tag; false otherwise, and the cursor stays. */
+bool der_take(struct der *d, uint8_t tag, struct der *body);
+bool der_skip(struct der *d, uint8_t tag); /* the same, contents not wanted */
+
+bool der_eq(struct der a, struct der b);
+bool der_is(struct der d, const void *p, size_t n);
+
+#endif
