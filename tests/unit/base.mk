@@ -1,1 +1,40 @@
-# tests/unit/base.mk - nothing here yet.
+# Faults on purpose: the linker puts the test's own functions before libc's.
+base_test_ldadd = libbase.a $(CMOCKA_LIBS)
+
+check_PROGRAMS += \
+	tests/unit/test_base_buf \
+	tests/unit/test_base_clock \
+	tests/unit/test_base_durable \
+	tests/unit/test_base_err \
+	tests/unit/test_base_log \
+	tests/unit/test_base_map \
+	tests/unit/test_base_str
+
+tests_unit_test_base_buf_SOURCES = tests/unit/test_base_buf.c
+tests_unit_test_base_buf_LDADD = $(base_test_ldadd)
+tests_unit_test_base_buf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=realloc,--wrap=free
+
+tests_unit_test_base_clock_SOURCES = tests/unit/test_base_clock.c
+tests_unit_test_base_clock_LDADD = $(base_test_ldadd)
+tests_unit_test_base_clock_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getrandom
+
+tests_unit_test_base_durable_SOURCES = tests/unit/test_base_durable.c
+tests_unit_test_base_durable_LDADD = $(base_test_ldadd)
+tests_unit_test_base_durable_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=mkostemp,--wrap=fchmod,--wrap=write,--wrap=fsync,--wrap=close,--wrap=rename \
+	-Wl,--wrap=open,--wrap=read,--wrap=fstat,--wrap=mkdir,--wrap=chmod,--wrap=realloc \
+	-Wl,--wrap=strdup,--wrap=strndup
+
+tests_unit_test_base_err_SOURCES = tests/unit/test_base_err.c
+tests_unit_test_base_err_LDADD = $(base_test_ldadd)
+
+tests_unit_test_base_log_SOURCES = tests/unit/test_base_log.c
+tests_unit_test_base_log_LDADD = $(base_test_ldadd) $(JANSSON_LIBS)
+tests_unit_test_base_log_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=write
+
+tests_unit_test_base_map_SOURCES = tests/unit/test_base_map.c
+tests_unit_test_base_map_LDADD = $(base_test_ldadd)
+tests_unit_test_base_map_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc
+
+tests_unit_test_base_str_SOURCES = tests/unit/test_base_str.c
+tests_unit_test_base_str_LDADD = $(base_test_ldadd)

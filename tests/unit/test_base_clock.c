@@ -1,0 +1,122 @@
+/* Clocks and dice.  getrandom is wrapped, so that it can be missing. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/rand.h"
+
+ssize_t __real_getrandom(void *p, size_t n, unsigned flags);
+ssize_t __wrap_getrandom(void *p, size_t n, unsigned flags);
+
+static int interruptions;
+static bool missing;
+
+ssize_t __wrap_getrandom(void *p, size_t n, unsigned flags)
+{
+    if (interruptions > 0) {
+        interruptions--;
+        errno = EINTR;
+        return -1;
+    }
+    if (missing) {
+        errno = ENOSYS;
+        return -1;
+    }
+    return __real_getrandom(p, n, flags);
+}
+
+static void clocks_go_forward_and_agree(void **unused)
+{
+    int64_t boot = clock_boot_ms();
+    int64_t mono = clock_mono_us();
+    time_t wall = time(NULL);
+
+    (void)unused;
+    assert_true(boot > 0);
+    assert_true(mono > 0);
+    assert_true(boot + 1 >= mono / 1000); /* boot time also counts suspend */
+    assert_true(clock_boot_ms() >= boot);
+    assert_true(clock_mono_us() >= mono);
+    assert_true(clock_wall_s() >= wall && clock_wall_s() <= wall + 60);
+}
+
+static void moments_are_written_in_utc(void **unused)
+{
+    char out[32];
+
+    (void)unused;
+    assert_string_equal(clock_text(0, out, sizeof(out)), "1970-01-01 00:00:00 UTC");
+    assert_string_equal(clock_iso(1935532799, out, sizeof(out)), "2031-05-02T23:59:59Z");
+    assert_string_equal(clock_text(-1, out, sizeof(out)), "1969-12-31 23:59:59 UTC");
+    assert_string_equal(clock_iso(253402300799, out, sizeof(out)), "9999-12-31T23:59:59Z");
+}
+
+static void impossible_moments_are_said_to_be(void **unused)
+{
+    char out[32];
+    char tiny[8];
+
+    (void)unused;
+    assert_string_equal(clock_text(INT64_MAX, out, sizeof(out)), "out of range");
+    assert_string_equal(clock_iso(INT64_MIN, out, sizeof(out)), "out of range");
+    assert_string_equal(clock_iso(0, tiny, sizeof(tiny)), "out of ");
+}
+
+static void below_stays_below_and_reaches_everything(void **unused)
+{
+    unsigned seen[7] = {0};
+
+    (void)unused;
+    assert_int_equal(rand_below(0), 0);
+    assert_int_equal(rand_below(1), 0);
+    for (int i = 0; i < 7000; i++) {
+        uint32_t v = rand_below(7);
+
+        assert_true(v < 7);
+        seen[v]++;
+    }
+    for (int i = 0; i < 7; i++)
+        assert_in_range(seen[i], 700, 1300); /* ten standard deviations */
+}
+
+static void dice_survive_interruption_and_absence(void **unused)
+{
+    uint64_t a;
+    uint64_t b;
+
+    (void)unused;
+    interruptions = 3;
+    a = rand_u64();
+    b = rand_u64();
+    assert_int_equal(interruptions, 0);
+    assert_true(a != b);
+    missing = true;
+    a = rand_u64();
+    do
+        b = rand_u64();
+    while (b == a); /* moves on with the clock */
+    assert_true(rand_below(10) < 10);
+    missing = false;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(clocks_go_forward_and_agree),
+        cmocka_unit_test(moments_are_written_in_utc),
+        cmocka_unit_test(impossible_moments_are_said_to_be),
+        cmocka_unit_test(below_stays_below_and_reaches_everything),
+        cmocka_unit_test(dice_survive_interruption_and_absence),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
