@@ -1,0 +1,129 @@
+/* store/devices.c - a device's row: each field of struct flip is a column of its own name. */
+#include <string.h>
+
+#include "store/db.h"
+
+static int write_row(struct store *s, const struct store_device *d, struct err *err)
+{
+    sqlite3_stmt *st = db_statement(s, DB_DEVICE_PUT);
+    const struct flip *f = &d->flip;
+    int at = 1, rc;
+
+    db_bind_text(st, &at, d->name);
+    db_bind_text(st, &at, flip_phase_name(f->phase));
+    db_bind_text(st, &at, flip_confirm_name(f->confirm));
+    db_bind_int(st, &at, f->max_attempts);
+    db_bind_int(st, &at, f->probation_ms);
+    db_bind_int(st, &at, f->confirm_ms);
+    db_bind_int(st, &at, f->begin_by_ms);
+    db_bind_int(st, &at, f->attempts);
+    db_bind_int(st, &at, f->accepted);
+    db_bind_int(st, &at, f->due_ms);
+    db_bind_int(st, &at, f->dead_ms);
+    db_bind_int(st, &at, d->begin_by_s);
+    db_bind_text(st, &at, d->fp[FLIP_OLD]);
+    db_bind_text(st, &at, d->fp[FLIP_NEW]);
+    db_bind_text(st, &at, d->reason);
+    db_bind_int(st, &at, d->changed_s);
+    rc = db_write(s, st, err);
+    return rc == 0 ? 0 : err_wrap(err, rc, "device %s", d->name);
+}
+
+static int read_row(const struct store *s, sqlite3_stmt *st, struct store_device *out,
+                    struct err *err)
+{
+    struct store_device d = {.name = ""};
+    struct flip *f = &d.flip;
+    char phase[32], confirm[32];
+    int at = 0;
+
+    db_column_text(st, at++, d.name, sizeof(d.name));
+    db_column_text(st, at++, phase, sizeof(phase));
+    db_column_text(st, at++, confirm, sizeof(confirm));
+    f->max_attempts = (uint32_t)sqlite3_column_int64(st, at++);
+    f->probation_ms = sqlite3_column_int64(st, at++);
+    f->confirm_ms = sqlite3_column_int64(st, at++);
+    f->begin_by_ms = sqlite3_column_int64(st, at++);
+    f->attempts = (uint32_t)sqlite3_column_int64(st, at++);
+    f->accepted = sqlite3_column_int64(st, at++) != 0;
+    f->due_ms = sqlite3_column_int64(st, at++);
+    f->dead_ms = sqlite3_column_int64(st, at++);
+    d.begin_by_s = sqlite3_column_int64(st, at++);
+    db_column_text(st, at++, d.fp[FLIP_OLD], sizeof(d.fp[FLIP_OLD]));
+    db_column_text(st, at++, d.fp[FLIP_NEW], sizeof(d.fp[FLIP_NEW]));
+    db_column_text(st, at++, d.reason, sizeof(d.reason));
+    d.changed_s = sqlite3_column_int64(st, at++);
+    if (flip_phase_parse(phase, &f->phase) != 0 || flip_confirm_parse(confirm, &f->confirm) != 0)
+        return err_set(
+            err, ERR_STORE,
+            "%s: device %s: unknown phase \"%s\" or way to confirm \"%s\": somebody else "
+            "wrote to the database; delete that row",
+            s->path, d.name, phase, confirm);
+    *out = d;
+    return 0;
+}
+
+int store_device_put(struct store *s, const struct store_device *d, struct err *err)
+{
+    return write_row(s, d, err);
+}
+
+int store_device_put_many(struct store *s, const struct store_device *d, size_t n, struct err *err)
+{
+    int rc = db_enter(s, err);
+
+    if (rc != 0)
+        return rc;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = write_row(s, &d[i], err);
+    return db_leave(s, rc, err);
+}
+
+int store_device_get(struct store *s, const char *name, struct store_device *out, struct err *err)
+{
+    sqlite3_stmt *st = db_statement(s, DB_DEVICE_GET);
+    int at = 1, rc;
+
+    db_bind_text(st, &at, name);
+    rc = sqlite3_step(st);
+    if (rc == SQLITE_ROW)
+        rc = read_row(s, st, out, err);
+    else if (rc == SQLITE_DONE)
+        rc = err_set(err, ERR_NOT_FOUND, "device %s: not in the database", name);
+    else
+        rc = db_fail(s, rc, err);
+    db_done(st);
+    return rc;
+}
+
+int store_device_each(struct store *s, int (*each)(void *arg, const struct store_device *d),
+                      void *arg, struct err *err)
+{
+    static const char sql[] = "SELECT " DB_DEVICE_COLUMNS " FROM devices ORDER BY name";
+    struct store_device d;
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(s->db, sql, -1, &st, NULL);
+
+    if (rc != SQLITE_OK)
+        return db_fail(s, rc, err);
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        rc = read_row(s, st, &d, err);
+        if (rc == 0)
+            rc = each(arg, &d);
+        if (rc != 0)
+            goto out;
+    }
+    rc = rc == SQLITE_DONE ? 0 : db_fail(s, rc, err);
+out:
+    sqlite3_finalize(st);
+    return rc;
+}
+
+int store_device_del(struct store *s, const char *name, struct err *err)
+{
+    sqlite3_stmt *st = db_statement(s, DB_DEVICE_DEL);
+    int at = 1;
+
+    db_bind_text(st, &at, name);
+    return db_write(s, st, err);
+}

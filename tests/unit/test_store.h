@@ -1,0 +1,156 @@
+/* tests/unit/test_store.h - a store in a folder of its own, for the tests of src/store. */
+#ifndef TEST_STORE_H
+#define TEST_STORE_H
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/str.h"
+#include "store/store.h"
+
+struct folder {
+    char dir[64];
+    struct store *store;
+};
+
+static inline int folder_make(void **state)
+{
+    struct folder *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    strcpy(f->dir, "/tmp/certflip-store-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    *state = f;
+    return 0;
+}
+
+static inline int folder_remove(void **state)
+{
+    struct folder *f = *state;
+    DIR *d;
+
+    store_close(f->store);
+    d = opendir(f->dir);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        (void)unlinkat(dirfd(d), e->d_name, 0);
+    closedir(d);
+    assert_int_equal(rmdir(f->dir), 0);
+    free(f);
+    return 0;
+}
+
+/* Borrowed until the next call. */
+static inline const char *folder_path(const struct folder *f, const char *name)
+{
+    static char path[128];
+
+    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+    return path;
+}
+
+static inline void folder_close(struct folder *f)
+{
+    store_close(f->store);
+    f->store = NULL;
+}
+
+static inline struct store *folder_open(struct folder *f)
+{
+    struct err err = {0};
+
+    folder_close(f);
+    f->store = store_open(f->dir, &err);
+    if (f->store == NULL)
+        fail_msg("%s", err.msg);
+    return f->store;
+}
+
+/* Opening must fail, and say this. */
+static inline void folder_refuses(struct folder *f, const char *saying)
+{
+    struct err err = {0};
+
+    folder_close(f);
+    f->store = store_open(f->dir, &err);
+    assert_null(f->store);
+    assert_int_equal(err.code, ERR_STORE);
+    if (strstr(err.msg, saying) == NULL || strstr(err.msg, f->dir) == NULL)
+        fail_msg("\"%s\" does not say \"%s\" and where", err.msg, saying);
+}
+
+/* The n-th device of a crowd: every column follows from n, so that a torn row shows. */
+static inline struct store_device device_make(unsigned n)
+{
+    struct store_device d = {
+        .flip = {.phase = FLIP_TRIAL,
+                 .confirm = n % 2 == 0 ? FLIP_CONFIRM_AUTO : FLIP_CONFIRM_CENTRAL,
+                 .max_attempts = 3 + n,
+                 .probation_ms = 1000 + (int64_t)n,
+                 .confirm_ms = 2000 + (int64_t)n,
+                 .begin_by_ms = 3000 + (int64_t)n,
+                 .attempts = 1 + n,
+                 .accepted = n % 2 == 0,
+                 .due_ms = INT64_C(4000000000000) + n,
+                 .dead_ms = INT64_C(5000000000000) + n},
+        .begin_by_s = INT64_C(6000000000) + n,
+        .changed_s = INT64_C(7000000000) + n,
+    };
+
+    snprintf(d.name, sizeof(d.name), "press-%u", n);
+    memset(d.fp[FLIP_OLD], 'a' + (int)(n % 6), 64);
+    memset(d.fp[FLIP_NEW], '0' + (int)(n % 10), 64);
+    snprintf(d.reason, sizeof(d.reason), "reason %u: 'quoted' \"twice\"; ünï", n);
+    return d;
+}
+
+static inline void device_is(const struct store_device *got, const struct store_device *want)
+{
+    const struct flip *a = &got->flip, *b = &want->flip;
+
+    assert_string_equal(got->name, want->name);
+    assert_int_equal(a->phase, b->phase);
+    assert_int_equal(a->confirm, b->confirm);
+    assert_int_equal(a->max_attempts, b->max_attempts);
+    assert_int_equal(a->probation_ms, b->probation_ms);
+    assert_int_equal(a->confirm_ms, b->confirm_ms);
+    assert_int_equal(a->begin_by_ms, b->begin_by_ms);
+    assert_int_equal(a->attempts, b->attempts);
+    assert_int_equal(a->accepted, b->accepted);
+    assert_int_equal(a->due_ms, b->due_ms);
+    assert_int_equal(a->dead_ms, b->dead_ms);
+    assert_int_equal(got->begin_by_s, want->begin_by_s);
+    assert_string_equal(got->fp[FLIP_OLD], want->fp[FLIP_OLD]);
+    assert_string_equal(got->fp[FLIP_NEW], want->fp[FLIP_NEW]);
+    assert_string_equal(got->reason, want->reason);
+    assert_int_equal(got->changed_s, want->changed_s);
+}
+
+static inline int count_device(void *arg, const struct store_device *d)
+{
+    (void)d;
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+static inline unsigned device_count(struct store *s)
+{
+    unsigned n = 0;
+
+    assert_int_equal(store_device_each(s, count_device, &n, NULL), 0);
+    return n;
+}
+
+#endif
