@@ -1,0 +1,191 @@
+/* conf/conf.h - the configuration as one immutable struct.
+ *
+ * Made by conf_load on the main thread, checked as a whole, shared by reference count (atomic) with
+ * every thread; never changed afterwards.  All strings and arrays are owned by the struct.  Every
+ * member has a row in conf/schema.c with its key, kind, bounds, default, unit and what a reload
+ * reaches; certflip.conf(5) is their manual.
+ */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+
+enum conf_listener_type { CONF_LISTEN_TLS, CONF_LISTEN_PLAINTEXT, CONF_LISTEN_UNIX };
+enum conf_client_cert { CONF_CERT_REQUIRE, CONF_CERT_REQUEST, CONF_CERT_NONE };
+
+struct conf_network {
+    int family;       /* AF_INET or AF_INET6 */
+    uint8_t addr[16]; /* network order; IPv4 uses the first 4 bytes */
+    unsigned bits;
+};
+
+struct conf_chain {
+    char *chain, *key; /* paths */
+    char *sni;         /* glob or NULL: the default */
+};
+
+struct conf_listener {
+    char *name;
+    enum conf_listener_type type;
+    char *address; /* IP literal, "*" = both families; the socket's path for unix */
+    uint16_t port;
+    struct conf_chain *chains; /* TLS */
+    size_t chain_count;
+    char **anchors; /* TLS: PEM paths */
+    size_t anchor_count;
+    enum conf_client_cert client_cert;
+    int tls_min, tls_max; /* 0x0301..0x0304, as enum tls_version */
+    char *ciphers;        /* or NULL */
+    unsigned min_rsa_bits;
+    struct conf_network *allow; /* plaintext: required; TLS: empty = everybody */
+    size_t allow_count;
+    uint32_t backlog;
+    char *device; /* unix: the device that connects here (management); or NULL */
+};
+
+enum conf_uplink_lost { CONF_UPLINK_HOLD, CONF_UPLINK_DROP };
+enum conf_switch { CONF_SWITCH_AUTO, CONF_SWITCH_TAKEOVER, CONF_SWITCH_DISCONNECT };
+
+struct conf_upstream {
+    char *name;
+    char *address; /* host name or IP literal */
+    uint16_t port;
+    char *server_name; /* what the certificate must carry; default: address */
+    char *sni;         /* default: server_name unless IP; "" = none */
+    char **alpn;
+    size_t alpn_count;
+    char **anchors;
+    size_t anchor_count;
+    int tls_min, tls_max; /* 1.2 or 1.3 */
+    char *ciphers;
+    char *client_id; /* templates: {client_id} {device} {cn} {username} {gateway}; default
+                        "{client_id}" */
+    char *username;  /* template; NULL: as the device sent it; "": none */
+    char *password;  /* template with {password}; NULL: as the device sent it; "": none */
+    bool keepalive_as_device;
+    uint32_t keepalive_s; /* when not as the device */
+    bool keep_session;    /* the upstream session outlives its connection, whatever the device asked
+                             for; default true */
+    enum conf_uplink_lost uplink_lost;
+    enum conf_switch switch_mode;
+    uint32_t connect_timeout_ms; /* DNS + TCP + TLS */
+    uint32_t connack_timeout_ms;
+    uint32_t drain_timeout_ms;   /* in-flight exchanges, before the switch */
+    uint32_t barrier_timeout_ms; /* PINGRESP, EOF */
+    uint32_t accept_wait_ms;     /* TLS 1.3: how long to wait for ticket or alert */
+};
+
+/* How a device is recognised; every given condition must hold.  Globs unless said. */
+struct conf_rule {
+    char *name; /* device name; a template ("{cn}", "{client_id}", "{username}", "{san}",
+                   "{gateway}") when it covers several.  What it needs must be there, else the rule
+                   does not hold. */
+    char *listener;
+    char *cn, *san, *issuer;
+    char *fingerprint; /* 64 hex digits, exact */
+    char *client_id, *username;
+    char *password; /* exact */
+    struct conf_network *networks;
+    size_t network_count;
+    char *upstream;           /* profile of the old slot; default: the only one */
+    char *upstream_new;       /* profile of the new slot; default: upstream */
+    bool any;                 /* no condition on purpose */
+    bool any_client_id;       /* false: only its own name, or what the client_id condition allows */
+    uint32_t max_connections; /* of this device at once: 1 */
+    const char *file;         /* where the rule stands, for messages */
+    unsigned line;
+};
+
+struct conf_limits {
+    uint32_t connections;            /* in all */
+    uint32_t connections_per_source; /* 0: no bound */
+    uint32_t handshakes;             /* at once, per worker */
+    uint32_t handshake_timeout_ms;
+    uint32_t connect_timeout_ms; /* from handshake's end (or accept) to CONNECT */
+    uint32_t packet_bytes;
+    uint32_t inflight;      /* unacknowledged QoS 1/2 per direction, remembered per session */
+    uint32_t queue_bytes;   /* high watermark of what waits for a slow side */
+    uint32_t idle_close_ms; /* how long a closing connection may linger */
+    uint32_t subscriptions; /* per session */
+};
+
+struct conf_flip {
+    uint32_t probation_s;
+    uint32_t attempts;
+    uint32_t concurrent; /* flips under way at once */
+    uint32_t backoff_tls_s[8];
+    size_t backoff_tls_count;
+    uint32_t backoff_network_s[8];
+    size_t backoff_network_count;
+};
+
+struct conf_management {
+    bool enabled;
+    char *device;    /* name of the device whose identities carry the channel */
+    char *socket;    /* path of the Unix listener "management", which conf_load adds to listeners */
+    char *client_id; /* default: "certflip-{gateway}" */
+    char *root;      /* "certflip/v1" */
+    uint32_t keepalive_s;
+    int version; /* 4 or 5 */
+};
+
+struct conf_log_level {
+    char *subsystem; /* or "*" */
+    enum log_level level;
+};
+
+struct conf_log {
+    enum log_format format;
+    struct conf_log_level *levels;
+    size_t level_count;
+};
+
+struct conf {
+    char *path;
+    char *gateway;
+    unsigned workers; /* resolved: 0 in the file becomes the number of cores */
+    char *identities_dir;
+    char *state_dir;
+    char *control_socket;
+    char *control_group; /* group that may operate; NULL: only root and our own user */
+    char *include_dir;   /* more files, *.conf; NULL: none */
+    struct conf_listener *listeners;
+    size_t listener_count;
+    struct conf_upstream *upstreams;
+    size_t upstream_count;
+    struct conf_rule *rules;
+    size_t rule_count;
+    struct conf_limits limits;
+    struct conf_flip flip;
+    struct conf_management management;
+    struct conf_log log;
+};
+
+/* Read `path`, its @includes and *.conf of its conf.d (key include_dir), check everything.  Every
+ * fault goes into `faults` as one line "file:line: key: what is wrong: what is allowed" with a
+ * newline behind each; *fault_count counts them. Files that the configuration names (certificates,
+ * keys) are looked at for existence and readability. Returns owned (one reference), or NULL when
+ * there was at least one fault. */
+struct conf *conf_load(const char *path, struct buf *faults, unsigned *fault_count);
+struct conf *conf_ref(struct conf *c);
+void conf_unref(struct conf *c); /* NULL is fine; any thread */
+
+const struct conf_upstream *conf_upstream_find(const struct conf *c, const char *name);
+const struct conf_listener *conf_listener_find(const struct conf *c, const char *name);
+bool conf_network_has(const struct conf_network *nets, size_t count, const struct sockaddr *sa);
+
+/* The rule that names `device` literally (no template), or NULL. */
+const struct conf_rule *conf_rule_find(const struct conf *c, const char *device);
+
+/* What a reload from `a` to `b` cannot reach without a restart: one line each into `out` ("workers:
+ * 2 -> 4"). */
+void conf_restart_needed(const struct conf *a, const struct conf *b, struct buf *out);
+
+#endif

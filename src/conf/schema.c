@@ -1,0 +1,462 @@
+#include "conf/schema.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "conf/conf.h"
+#include "conf/template.h"
+
+#ifndef CERTFLIP_STATE_DIR
+#    define CERTFLIP_STATE_DIR "/var/lib/certflip"
+#endif
+#ifndef CERTFLIP_RUN_DIR
+#    define CERTFLIP_RUN_DIR "/run/certflip"
+#endif
+
+const char conf_required[] = "required";
+
+static const struct conf_word listener_types[] = {
+    {"tls", CONF_LISTEN_TLS},
+    {"plaintext", CONF_LISTEN_PLAINTEXT},
+    {"unix", CONF_LISTEN_UNIX},
+    {NULL, 0},
+};
+static const struct conf_word client_certs[] = {
+    {"require", CONF_CERT_REQUIRE},
+    {"request", CONF_CERT_REQUEST},
+    {"none", CONF_CERT_NONE},
+    {NULL, 0},
+};
+static const struct conf_word tls_versions[] = {
+    {"1.0", 0x0301}, {"1.1", 0x0302}, {"1.2", 0x0303}, {"1.3", 0x0304}, {NULL, 0},
+};
+static const struct conf_word tls_strict[] = {{"1.2", 0x0303}, {"1.3", 0x0304}, {NULL, 0}};
+static const struct conf_word uplink_lost[] = {
+    {"hold", CONF_UPLINK_HOLD},
+    {"drop", CONF_UPLINK_DROP},
+    {NULL, 0},
+};
+static const struct conf_word switch_modes[] = {
+    {"auto", CONF_SWITCH_AUTO},
+    {"takeover", CONF_SWITCH_TAKEOVER},
+    {"disconnect", CONF_SWITCH_DISCONNECT},
+    {NULL, 0},
+};
+static const struct conf_word log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}, {NULL, 0}};
+static const struct conf_word log_levels[] = {
+    {"error", LOG_ERROR_}, {"warn", LOG_WARN_},   {"notice", LOG_NOTICE_},
+    {"info", LOG_INFO_},   {"debug", LOG_DEBUG_}, {NULL, 0},
+};
+
+/* Placeholders that a connection to the gateway can fill, before and after its device is known. */
+#define SHOWN                                                                                    \
+    (TEMPLATE_BIT(TEMPLATE_CLIENT_ID) | TEMPLATE_BIT(TEMPLATE_CN) | TEMPLATE_BIT(TEMPLATE_SAN) | \
+     TEMPLATE_BIT(TEMPLATE_USERNAME) | TEMPLATE_BIT(TEMPLATE_GATEWAY))
+#define KNOWN         (SHOWN | TEMPLATE_BIT(TEMPLATE_DEVICE))
+#define ONLY_SELF     TEMPLATE_BIT(TEMPLATE_GATEWAY)
+#define MUST          conf_required
+#define AT(t, m)      offsetof(struct t, m), 0
+#define MANY(t, m, n) offsetof(struct t, m), offsetof(struct t, n)
+#define NONE          NULL, 0
+
+/* clang-format off */
+const struct conf_row conf_rows[] = {
+    /* key                              kind              into                                                least   most        default                           unit     a reload reaches */
+    { "gateway",                        CONF_NAME,        AT(conf, gateway),                                  1,      128,        NULL,                             "",      RELOAD_RESTART, NONE,
+      "name of this gateway, in topics and templates; default: the host's name" },
+    { "workers",                        CONF_UINT,        AT(conf, workers),                                  0,      256,        "0",                              "",      RELOAD_RESTART, NONE,
+      "threads that carry connections; 0: one for each core" },
+    { "identities",                     CONF_PATH,        AT(conf, identities_dir),                           1,      4000,       CERTFLIP_STATE_DIR "/identities", "",      RELOAD_RESTART, NONE,
+      "folder with one folder for each device" },
+    { "state",                          CONF_PATH,        AT(conf, state_dir),                                1,      4000,       CERTFLIP_STATE_DIR,               "",      RELOAD_RESTART, NONE,
+      "folder of the database" },
+    { "include_dir",                    CONF_PATH,        AT(conf, include_dir),                              0,      4000,       "conf.d",                         "",      RELOAD_NOW,     NONE,
+      "folder whose *.conf are read too; empty: none" },
+
+    { "control",                        CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_RESTART, NONE,
+      "the local control socket" },
+    { "control.socket",                 CONF_PATH,        AT(conf, control_socket),                           1,      107,        CERTFLIP_RUN_DIR "/control.sock", "",      RELOAD_RESTART, NONE,
+      "path of the socket for certflipctl" },
+    { "control.group",                  CONF_STRING,      AT(conf, control_group),                            1,      64,         NULL,                             "",      RELOAD_RESTART, NONE,
+      "group that may operate; without it: root and the daemon's own user" },
+
+    { "listeners",                      CONF_LIST,        MANY(conf, listeners, listener_count),              0,      1000,       NULL,                             "",      RELOAD_NOW,     NULL, sizeof(struct conf_listener),
+      "where devices connect" },
+    { "listeners.name",                 CONF_NAME,        AT(conf_listener, name),                            1,      128,        MUST,                             "",      RELOAD_NOW,     NONE,
+      "name, for rules and messages" },
+    { "listeners.type",                 CONF_ENUM,        AT(conf_listener, type),                            0,      0,          "tls",                            "",      RELOAD_NOW,     listener_types, 0,
+      "what is spoken there" },
+    { "listeners.address",              CONF_STRING,      AT(conf_listener, address),                         1,      107,        "*",                              "",      RELOAD_NOW,     NONE,
+      "IP address, \"*\" for all of both families, or the path of a Unix socket" },
+    { "listeners.port",                 CONF_PORT,        AT(conf_listener, port),                            1,      65535,      "8883",                           "",      RELOAD_NOW,     NONE,
+      "TCP port; 1883 when the type is plaintext" },
+    { "listeners.chains",               CONF_LIST,        MANY(conf_listener, chains, chain_count),           0,      64,         NULL,                             "",      RELOAD_NEXT,    NULL, sizeof(struct conf_chain),
+      "server certificates, chosen by SNI" },
+    { "listeners.chains.chain",         CONF_PATH,        AT(conf_chain, chain),                              1,      4000,       MUST,                             "",      RELOAD_NEXT,    NONE,
+      "PEM file of the certificate and its intermediates" },
+    { "listeners.chains.key",           CONF_PATH,        AT(conf_chain, key),                                1,      4000,       MUST,                             "",      RELOAD_NEXT,    NONE,
+      "PEM file of its private key" },
+    { "listeners.chains.sni",           CONF_GLOB,        AT(conf_chain, sni),                                1,      255,        NULL,                             "",      RELOAD_NEXT,    NONE,
+      "server names that get this chain; without it: all others" },
+    { "listeners.anchors",              CONF_PATHS,       MANY(conf_listener, anchors, anchor_count),         0,      64,         NULL,                             "",      RELOAD_NEXT,    NONE,
+      "PEM files of the CAs that devices' certificates may come from" },
+    { "listeners.client_cert",          CONF_ENUM,        AT(conf_listener, client_cert),                     0,      0,          "require",                        "",      RELOAD_NEXT,    client_certs, 0,
+      "whether a device must show a certificate" },
+    { "listeners.tls_min",              CONF_ENUM,        AT(conf_listener, tls_min),                         0,      0,          "1.2",                            "",      RELOAD_NEXT,    tls_versions, 0,
+      "oldest TLS version" },
+    { "listeners.tls_max",              CONF_ENUM,        AT(conf_listener, tls_max),                         0,      0,          "1.3",                            "",      RELOAD_NEXT,    tls_versions, 0,
+      "newest TLS version" },
+    { "listeners.ciphers",              CONF_STRING,      AT(conf_listener, ciphers),                         1,      2000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "cipher suites, separated by colons; without it: what suits the versions" },
+    { "listeners.min_rsa_bits",         CONF_UINT,        AT(conf_listener, min_rsa_bits),                    512,    16384,      "2048",                           "bits",  RELOAD_NEXT,    NONE,
+      "smallest RSA key of a device" },
+    { "listeners.allow",                CONF_NETWORKS,    MANY(conf_listener, allow, allow_count),            1,      1000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "networks that may connect; must be given when the type is plaintext" },
+    { "listeners.backlog",              CONF_UINT,        AT(conf_listener, backlog),                         1,      65535,      "1024",                           "",      RELOAD_NOW,     NONE,
+      "connections that may wait to be accepted" },
+    { "listeners.device",               CONF_NAME,        AT(conf_listener, device),                          1,      128,        NULL,                             "",      RELOAD_NEXT,    NONE,
+      "unix: who connects there; without it: the rules decide" },
+
+    { "upstreams",                      CONF_LIST,        MANY(conf, upstreams, upstream_count),              0,      1000,       NULL,                             "",      RELOAD_NEXT,    NULL, sizeof(struct conf_upstream),
+      "profiles of brokers" },
+    { "upstreams.name",                 CONF_NAME,        AT(conf_upstream, name),                            1,      128,        MUST,                             "",      RELOAD_NEXT,    NONE,
+      "name, for rules and messages" },
+    { "upstreams.address",              CONF_STRING,      AT(conf_upstream, address),                         1,      253,        MUST,                             "",      RELOAD_NEXT,    NONE,
+      "host name or IP address of the broker" },
+    { "upstreams.port",                 CONF_PORT,        AT(conf_upstream, port),                            1,      65535,      "8883",                           "",      RELOAD_NEXT,    NONE,
+      "its TCP port" },
+    { "upstreams.server_name",          CONF_STRING,      AT(conf_upstream, server_name),                     1,      253,        NULL,                             "",      RELOAD_NEXT,    NONE,
+      "name that the broker's certificate must carry; default: the address" },
+    { "upstreams.sni",                  CONF_STRING,      AT(conf_upstream, sni),                             0,      253,        NULL,                             "",      RELOAD_NEXT,    NONE,
+      "server name to ask for; default: server_name unless it is an IP address; empty: none" },
+    { "upstreams.alpn",                 CONF_STRINGS,     MANY(conf_upstream, alpn, alpn_count),              0,      16,         NULL,                             "",      RELOAD_NEXT,    NONE,
+      "application protocols to offer" },
+    { "upstreams.anchors",              CONF_PATHS,       MANY(conf_upstream, anchors, anchor_count),         1,      64,         MUST,                             "",      RELOAD_NEXT,    NONE,
+      "PEM files of the CAs that the broker's certificate may come from" },
+    { "upstreams.tls_min",              CONF_ENUM,        AT(conf_upstream, tls_min),                         0,      0,          "1.2",                            "",      RELOAD_NEXT,    tls_strict, 0,
+      "oldest TLS version" },
+    { "upstreams.tls_max",              CONF_ENUM,        AT(conf_upstream, tls_max),                         0,      0,          "1.3",                            "",      RELOAD_NEXT,    tls_strict, 0,
+      "newest TLS version" },
+    { "upstreams.ciphers",              CONF_STRING,      AT(conf_upstream, ciphers),                         1,      2000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "cipher suites, separated by colons; without it: what suits the versions" },
+    { "upstreams.client_id",            CONF_TEMPLATE,    AT(conf_upstream, client_id),                       1,      KNOWN,      "{client_id}",                    "",      RELOAD_NEXT,    NONE,
+      "client identifier to connect with" },
+    { "upstreams.username",             CONF_TEMPLATE,    AT(conf_upstream, username),                        0,      KNOWN,      NULL,                             "",      RELOAD_NEXT,    NONE,
+      "user name to connect with; without it: what the device sent; empty: none" },
+    { "upstreams.password",             CONF_TEMPLATE,    AT(conf_upstream, password),                        0,      TEMPLATE_ALL, NULL,                           "",      RELOAD_NEXT,    NONE,
+      "password to connect with; without it: what the device sent; empty: none" },
+    { "upstreams.keepalive_as_device",  CONF_BOOL,        AT(conf_upstream, keepalive_as_device),             0,      0,          "true",                           "",      RELOAD_NEXT,    NONE,
+      "keep alive as often as the device asked for" },
+    { "upstreams.keepalive_s",          CONF_SECONDS,     AT(conf_upstream, keepalive_s),                     0,      65535,      "60",                             "s",     RELOAD_NEXT,    NONE,
+      "keepalive when it is not the device's; 0: none" },
+    { "upstreams.keep_session",         CONF_BOOL,        AT(conf_upstream, keep_session),                    0,      0,          "true",                           "",      RELOAD_NEXT,    NONE,
+      "let the broker keep the session when a connection breaks, whatever the device asked for" },
+    { "upstreams.uplink_lost",          CONF_ENUM,        AT(conf_upstream, uplink_lost),                     0,      0,          "hold",                           "",      RELOAD_NEXT,    uplink_lost, 0,
+      "what a device sees while the broker cannot be reached" },
+    { "upstreams.switch",               CONF_ENUM,        AT(conf_upstream, switch_mode),                     0,      0,          "auto",                           "",      RELOAD_NEXT,    switch_modes, 0,
+      "how a flip leaves the old connection" },
+    { "upstreams.connect_timeout_ms",   CONF_MILLIS,      AT(conf_upstream, connect_timeout_ms),              100,    600000,     "15000",                          "ms",    RELOAD_NEXT,    NONE,
+      "for name lookup, TCP and TLS together" },
+    { "upstreams.connack_timeout_ms",   CONF_MILLIS,      AT(conf_upstream, connack_timeout_ms),              100,    600000,     "10000",                          "ms",    RELOAD_NEXT,    NONE,
+      "from CONNECT to the broker's CONNACK" },
+    { "upstreams.drain_timeout_ms",     CONF_MILLIS,      AT(conf_upstream, drain_timeout_ms),                0,      600000,     "5000",                           "ms",    RELOAD_NEXT,    NONE,
+      "for exchanges under way, before a flip switches" },
+    { "upstreams.barrier_timeout_ms",   CONF_MILLIS,      AT(conf_upstream, barrier_timeout_ms),              100,    600000,     "5000",                           "ms",    RELOAD_NEXT,    NONE,
+      "for the PINGRESP, and for the end of the old connection" },
+    { "upstreams.accept_wait_ms",       CONF_MILLIS,      AT(conf_upstream, accept_wait_ms),                  0,      60000,      "1000",                           "ms",    RELOAD_NEXT,    NONE,
+      "TLS 1.3: how long to wait for the broker's ticket or alert" },
+
+    { "devices",                        CONF_LIST,        MANY(conf, rules, rule_count),                      0,      1000000,    NULL,                             "",      RELOAD_NEXT,    NULL, sizeof(struct conf_rule),
+      "rules: who is it?  The first that holds decides" },
+    { "devices.name",                   CONF_TEMPLATE,    AT(conf_rule, name),                                1,      SHOWN,      MUST,                             "",      RELOAD_NEXT,    NONE,
+      "name of the device, or a template" },
+    { "devices.match",                  CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NEXT,    NONE,
+      "conditions; all of them must hold" },
+    { "devices.match.any",              CONF_BOOL,        AT(conf_rule, any),                                 0,      0,          "false",                          "",      RELOAD_NEXT,    NONE,
+      "true: no condition, on purpose" },
+    { "devices.match.listener",         CONF_NAME,        AT(conf_rule, listener),                            1,      128,        NULL,                             "",      RELOAD_NEXT,    NONE,
+      "name of the listener" },
+    { "devices.match.cn",               CONF_GLOB,        AT(conf_rule, cn),                                  1,      255,        NULL,                             "",      RELOAD_NEXT,    NONE,
+      "common name of the certificate" },
+    { "devices.match.san",              CONF_GLOB,        AT(conf_rule, san),                                 1,      1000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "a subject alternative name of the certificate" },
+    { "devices.match.issuer",           CONF_GLOB,        AT(conf_rule, issuer),                              1,      1000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "distinguished name of its issuer" },
+    { "devices.match.fingerprint",      CONF_FINGERPRINT, AT(conf_rule, fingerprint),                         64,     95,         NULL,                             "",      RELOAD_NEXT,    NONE,
+      "SHA-256 fingerprint of the certificate" },
+    { "devices.match.client_id",        CONF_GLOB,        AT(conf_rule, client_id),                           1,      1000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "client identifier of the CONNECT packet" },
+    { "devices.match.username",         CONF_GLOB,        AT(conf_rule, username),                            1,      1000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "its user name" },
+    { "devices.match.password",         CONF_SECRET,      AT(conf_rule, password),                            1,      1000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "its password, exactly" },
+    { "devices.match.networks",         CONF_NETWORKS,    MANY(conf_rule, networks, network_count),           1,      1000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "networks that it comes from" },
+    { "devices.upstream",               CONF_NAME,        AT(conf_rule, upstream),                            1,      128,        NULL,                             "",      RELOAD_NEXT,    NONE,
+      "profile of the old slot; default: the only one" },
+    { "devices.upstream_new",           CONF_NAME,        AT(conf_rule, upstream_new),                        1,      128,        NULL,                             "",      RELOAD_NEXT,    NONE,
+      "profile of the new slot; default: that of the old one" },
+    { "devices.any_client_id",          CONF_BOOL,        AT(conf_rule, any_client_id),                       0,      0,          "true",                           "",      RELOAD_NEXT,    NONE,
+      "false: its client identifier must be its name, unless match.client_id is given" },
+    { "devices.max_connections",        CONF_UINT,        AT(conf_rule, max_connections),                     1,      100000,     "1",                              "",      RELOAD_NEXT,    NONE,
+      "connections of one device at once" },
+
+    { "management",                     CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_RESTART, NONE,
+      "the command channel of the centre" },
+    { "management.enabled",             CONF_BOOL,        AT(conf, management.enabled),                       0,      0,          "false",                          "",      RELOAD_RESTART, NONE,
+      "take commands through the broker" },
+    { "management.device",              CONF_NAME,        AT(conf, management.device),                        1,      128,        NULL,                             "",      RELOAD_RESTART, NONE,
+      "device whose identities carry the channel; default: the gateway's name" },
+    { "management.socket",              CONF_PATH,        AT(conf, management.socket),                        1,      107,        CERTFLIP_RUN_DIR "/mqtt.sock",    "",      RELOAD_RESTART, NONE,
+      "path of the Unix listener that the channel connects to" },
+    { "management.client_id",           CONF_TEMPLATE,    AT(conf, management.client_id),                     1,      ONLY_SELF,  "certflip-{gateway}",             "",      RELOAD_RESTART, NONE,
+      "its client identifier" },
+    { "management.root",                CONF_TOPIC,       AT(conf, management.root),                          1,      200,        "certflip/v1",                    "",      RELOAD_RESTART, NONE,
+      "topics are <root>/<gateway>/..." },
+    { "management.keepalive_s",         CONF_SECONDS,     AT(conf, management.keepalive_s),                   5,      65535,      "60",                             "s",     RELOAD_RESTART, NONE,
+      "its keepalive" },
+    { "management.version",             CONF_INT,         AT(conf, management.version),                       4,      5,          "5",                              "",      RELOAD_RESTART, NONE,
+      "MQTT protocol level: 5, or 4 for MQTT 3.1.1" },
+
+    { "limits",                         CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NEXT,    NONE,
+      "what devices may take" },
+    { "limits.connections",             CONF_UINT,        AT(conf, limits.connections),                       1,      10000000,   "20000",                          "",      RELOAD_NOW,     NONE,
+      "connections of devices in all" },
+    { "limits.connections_per_source",  CONF_UINT,        AT(conf, limits.connections_per_source),            0,      10000000,   "0",                              "",      RELOAD_NOW,     NONE,
+      "connections from one address; 0: no bound" },
+    { "limits.handshakes",              CONF_UINT,        AT(conf, limits.handshakes),                        1,      1000000,    "256",                            "",      RELOAD_NOW,     NONE,
+      "TLS handshakes of devices at once, for each worker" },
+    { "limits.handshake_timeout_ms",    CONF_MILLIS,      AT(conf, limits.handshake_timeout_ms),              100,    600000,     "20000",                          "ms",    RELOAD_NEXT,    NONE,
+      "for a device's TLS handshake" },
+    { "limits.connect_timeout_ms",      CONF_MILLIS,      AT(conf, limits.connect_timeout_ms),                100,    600000,     "20000",                          "ms",    RELOAD_NEXT,    NONE,
+      "from the end of the handshake to the device's CONNECT" },
+    { "limits.packet_bytes",            CONF_BYTES,       AT(conf, limits.packet_bytes),                      1024,   268435460,  "1MiB",                           "bytes", RELOAD_NEXT,    NONE,
+      "largest MQTT packet, both ways" },
+    { "limits.inflight",                CONF_UINT,        AT(conf, limits.inflight),                          1,      65535,      "1024",                           "",      RELOAD_NEXT,    NONE,
+      "unacknowledged QoS 1 and 2 messages of a session, for each direction" },
+    { "limits.queue_bytes",             CONF_BYTES,       AT(conf, limits.queue_bytes),                       4096,   1073741824, "256KiB",                         "bytes", RELOAD_NEXT,    NONE,
+      "what may wait for a slow side before the other one is held back" },
+    { "limits.idle_close_ms",           CONF_MILLIS,      AT(conf, limits.idle_close_ms),                     10,     600000,     "5000",                           "ms",    RELOAD_NEXT,    NONE,
+      "how long a closing connection may linger" },
+    { "limits.subscriptions",           CONF_UINT,        AT(conf, limits.subscriptions),                     1,      1000000,    "1000",                           "",      RELOAD_NEXT,    NONE,
+      "subscriptions of one session" },
+
+    { "flip",                           CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
+      "trials of new identities" },
+    { "flip.probation_s",               CONF_SECONDS,     AT(conf, flip.probation_s),                         1,      31536000,   "300",                            "s",     RELOAD_NEXT,    NONE,
+      "how long a new identity must stay healthy before it is kept" },
+    { "flip.attempts",                  CONF_UINT,        AT(conf, flip.attempts),                            1,      100,        "3",                              "",      RELOAD_NEXT,    NONE,
+      "attempts of one trial, restarts included" },
+    { "flip.concurrent",                CONF_UINT,        AT(conf, flip.concurrent),                          1,      100000,     "32",                             "",      RELOAD_NOW,     NONE,
+      "flips under way at once" },
+    { "flip.backoff_tls_s",             CONF_BACKOFF,     MANY(conf, flip.backoff_tls_s, flip.backoff_tls_count), 1,  86400,      "[30, 60, 120, 300]",             "s",     RELOAD_NEXT,    NONE,
+      "waits after failures of TLS or login; the last one repeats" },
+    { "flip.backoff_network_s",         CONF_BACKOFF,     MANY(conf, flip.backoff_network_s, flip.backoff_network_count), 1, 86400, "[1, 2, 5, 10, 30, 60, 120]",  "s",     RELOAD_NEXT,    NONE,
+      "waits after failures of the network; the last one repeats" },
+
+    { "log",                            CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
+      "log lines" },
+    { "log.format",                     CONF_ENUM,        AT(conf, log.format),                               0,      0,          "text",                           "",      RELOAD_NOW,     log_formats, 0,
+      "how a line is written" },
+    { "log.levels",                     CONF_LIST,        MANY(conf, log.levels, log.level_count),            0,      64,         NULL,                             "",      RELOAD_NOW,     NULL, sizeof(struct conf_log_level),
+      "what is written; \"*\" stands for every subsystem that is not named, and is \"info\" without a say" },
+    { "log.levels.subsystem",           CONF_STRING,      AT(conf_log_level, subsystem),                      1,      64,         MUST,                             "",      RELOAD_NOW,     NONE,
+      "name of a subsystem, or \"*\"" },
+    { "log.levels.level",               CONF_ENUM,        AT(conf_log_level, level),                          0,      0,          "info",                           "",      RELOAD_NOW,     log_levels, 0,
+      "the least urgent lines that are written" },
+};
+/* clang-format on */
+
+const size_t conf_row_count = sizeof(conf_rows) / sizeof(conf_rows[0]);
+
+const struct conf_row *conf_row_find(const char *key)
+{
+    for (size_t i = 0; i < conf_row_count; i++) {
+        if (strcmp(conf_rows[i].key, key) == 0)
+            return &conf_rows[i];
+    }
+    return NULL;
+}
+
+bool conf_row_inside(const struct conf_row *row, const struct conf_row *parent)
+{
+    size_t n = parent == NULL ? 0 : strlen(parent->key);
+
+    if (n > 0 && (strncmp(row->key, parent->key, n) != 0 || row->key[n++] != '.'))
+        return false;
+    return strchr(row->key + n, '.') == NULL;
+}
+
+const char *conf_row_name(const struct conf_row *row)
+{
+    const char *dot = strrchr(row->key, '.');
+
+    return dot == NULL ? row->key : dot + 1;
+}
+
+const struct conf_row *conf_row_member(const struct conf_row *parent, const char *name)
+{
+    for (size_t i = 0; i < conf_row_count; i++) {
+        if (strcmp(conf_row_name(&conf_rows[i]), name) == 0 &&
+            conf_row_inside(&conf_rows[i], parent))
+            return &conf_rows[i];
+    }
+    return NULL;
+}
+
+const struct conf_row *conf_row_nearest(const struct conf_row *parent, const char *name)
+{
+    size_t len = strlen(name);
+    unsigned best = len < 4 ? 1 : len < 8 ? 2 : 3;
+    const struct conf_row *nearest = NULL;
+
+    for (size_t i = 0; i < conf_row_count; i++) {
+        unsigned distance;
+
+        if (!conf_row_inside(&conf_rows[i], parent))
+            continue;
+        distance = str_distance(name, conf_row_name(&conf_rows[i]), best);
+        if (distance < best || (distance == best && nearest == NULL)) {
+            best = distance;
+            nearest = &conf_rows[i];
+        }
+    }
+    return nearest;
+}
+
+static void words_to(const struct conf_word *w, struct buf *out)
+{
+    for (const struct conf_word *p = w; p->word != NULL; p++)
+        buf_printf(out, "%s\"%s\"", p == w ? "" : p[1].word == NULL ? " or " : ", ", p->word);
+}
+
+/* The shortest exact way to write `n` of `unit`. */
+static void amount(const struct conf_row *row, int64_t n, struct buf *out)
+{
+    static const struct {
+        const char *unit;
+        int64_t factor;
+        const char *suffix;
+    } big[] = {
+        {"ms", 3600000, " h"},      {"ms", 60000, " min"},      {"ms", 1000, " s"},
+        {"s", 86400, " d"},         {"s", 3600, " h"},          {"s", 60, " min"},
+        {"bytes", 1 << 30, " GiB"}, {"bytes", 1 << 20, " MiB"}, {"bytes", 1 << 10, " KiB"},
+    };
+
+    for (size_t i = 0; i < sizeof(big) / sizeof(big[0]); i++) {
+        if (n != 0 && strcmp(row->unit, big[i].unit) == 0 && n % big[i].factor == 0) {
+            buf_printf(out, "%" PRId64 "%s", n / big[i].factor, big[i].suffix);
+            return;
+        }
+    }
+    buf_printf(out, "%" PRId64 "%s%s", n, row->unit[0] == '\0' ? "" : " ", row->unit);
+}
+
+static void range(const struct conf_row *row, struct buf *out)
+{
+    amount(row, row->least, out);
+    buf_printf(out, " to ");
+    amount(row, row->most, out);
+}
+
+void conf_row_allowed(const struct conf_row *row, struct buf *out)
+{
+    switch (row->kind) {
+    case CONF_GROUP:
+        buf_printf(out, "a group { ... }");
+        break;
+    case CONF_LIST:
+        buf_printf(out, "a list ( { ... }, { ... } )");
+        break;
+    case CONF_STRING:
+    case CONF_SECRET:
+    case CONF_GLOB:
+    case CONF_PATH:
+        buf_printf(out, "a string in quotes, of %" PRId64 " to %" PRId64 " bytes", row->least,
+                   row->most);
+        break;
+    case CONF_NAME:
+        buf_printf(out,
+                   "a name in quotes: 1 to 128 of A-Z a-z 0-9 . _ -, not beginning with . or -");
+        break;
+    case CONF_TEMPLATE:
+        buf_printf(out, "a string in quotes, with placeholders such as {gateway}, of %s1000 bytes",
+                   row->least == 0 ? "0 to " : "1 to ");
+        break;
+    case CONF_FINGERPRINT:
+        buf_printf(out, "a SHA-256 fingerprint in quotes: 64 hex digits, with or without colons");
+        break;
+    case CONF_TOPIC:
+        buf_printf(out,
+                   "a topic in quotes without wildcards and empty levels, of 1 to %" PRId64
+                   " bytes, not beginning with $",
+                   row->most);
+        break;
+    case CONF_BOOL:
+        buf_printf(out, "true or false");
+        break;
+    case CONF_UINT:
+    case CONF_INT:
+    case CONF_PORT:
+        buf_printf(out, "a number from ");
+        range(row, out);
+        break;
+    case CONF_MILLIS:
+    case CONF_SECONDS:
+        range(row, out);
+        buf_printf(out, ", as a number of %s or as text such as \"500ms\", \"30s\", \"2m\", \"1h\"",
+                   row->unit);
+        break;
+    case CONF_BYTES:
+        range(row, out);
+        buf_printf(out, ", as a number of bytes or as text such as \"64KiB\", \"1MiB\"");
+        break;
+    case CONF_ENUM:
+        words_to(row->words, out);
+        break;
+    case CONF_STRINGS:
+    case CONF_PATHS:
+        buf_printf(out,
+                   "strings in quotes, [ \"...\", \"...\" ], %" PRId64 " to %" PRId64 " of them",
+                   row->least, row->most);
+        break;
+    case CONF_NETWORKS:
+        buf_printf(out,
+                   "networks such as [ \"192.0.2.0/24\", \"2001:db8::/32\" ], %" PRId64
+                   " to %" PRId64 " of them",
+                   row->least, row->most);
+        break;
+    case CONF_BACKOFF:
+        buf_printf(out, "1 to 8 numbers [ ..., ... ], each ");
+        range(row, out);
+        break;
+    }
+}
+
+void conf_schema_dump(struct buf *out)
+{
+    static const char *const kinds[] = {
+        [CONF_GROUP] = "group",       [CONF_LIST] = "list",   [CONF_STRING] = "string",
+        [CONF_SECRET] = "secret",     [CONF_NAME] = "name",   [CONF_GLOB] = "glob",
+        [CONF_TEMPLATE] = "template", [CONF_PATH] = "path",   [CONF_FINGERPRINT] = "fingerprint",
+        [CONF_TOPIC] = "topic",       [CONF_BOOL] = "bool",   [CONF_UINT] = "number",
+        [CONF_INT] = "number",        [CONF_PORT] = "port",   [CONF_MILLIS] = "duration",
+        [CONF_SECONDS] = "duration",  [CONF_BYTES] = "size",  [CONF_ENUM] = "word",
+        [CONF_STRINGS] = "strings",   [CONF_PATHS] = "paths", [CONF_NETWORKS] = "networks",
+        [CONF_BACKOFF] = "durations",
+    };
+    static const char *const reach[] = {
+        [RELOAD_NOW] = "now",
+        [RELOAD_NEXT] = "next",
+        [RELOAD_RESTART] = "restart",
+    };
+
+    for (size_t i = 0; i < conf_row_count; i++) {
+        const struct conf_row *row = &conf_rows[i];
+
+        buf_printf(out, "%s\t%s\t%s\t%" PRId64 "\t%" PRId64 "\t%s\t%s\t%s\n", row->key,
+                   kinds[row->kind], row->def == NULL ? "-" : row->def, row->least, row->most,
+                   row->unit, reach[row->reload], row->help);
+    }
+}

@@ -1,0 +1,362 @@
+#include "conf/source.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/durable.h"
+#include "base/str.h"
+
+enum {
+    FILE_BYTES = 16 << 20, /* one file */
+    TEXT_BYTES =
+        128 << 20, /* all of them, so that files that include each other twice come to an end */
+    DEPTH = 16,
+};
+
+struct source_mark {
+    unsigned line; /* of the text; from here on ... */
+    const char *file;
+    unsigned file_line; /* ... this file, from this line */
+};
+
+/* One file while it is read, and those that include it. */
+struct reading {
+    const struct reading *above;
+    const char *file;
+    unsigned line;
+    bool lookups; /* may include */
+    bool refused; /* gave a fault that makes its text useless */
+    struct source *s;
+    struct source_names *names;
+    struct conf_faults *f;
+};
+
+const char *source_name(struct source_names *names, const char *name)
+{
+    char **grown;
+
+    for (size_t i = 0; i < names->count; i++) {
+        if (strcmp(names->name[i], name) == 0)
+            return names->name[i];
+    }
+    grown = realloc(names->name, (names->count + 1) * sizeof(*grown));
+    if (grown == NULL)
+        return NULL;
+    names->name = grown;
+    grown[names->count] = strdup(name);
+    return grown[names->count] == NULL ? NULL : grown[names->count++];
+}
+
+void source_names_fini(struct source_names *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free(names->name[i]);
+    free(names->name);
+    *names = (struct source_names){0};
+}
+
+char *source_beside(const char *from, const char *path)
+{
+    const char *slash = strrchr(from, '/');
+
+    if (path[0] == '/' || slash == NULL)
+        return strdup(path);
+    return str_printf("%.*s/%s", (int)(slash - from), from, path);
+}
+
+static struct conf_place here(const struct reading *r)
+{
+    return (struct conf_place){r->file, r->line};
+}
+
+/* From the next line of the text on it is line `r->line` of that file. */
+static void mark(struct reading *r)
+{
+    struct source *s = r->s;
+    struct source_mark *grown = realloc(s->marks, (s->mark_count + 1) * sizeof(*grown));
+
+    if (grown == NULL)
+        return; /* lines in messages will be wrong, nothing else */
+    s->marks = grown;
+    grown[s->mark_count++] = (struct source_mark){s->lines + 1, r->file, r->line};
+}
+
+static bool copy(struct reading *r, const char *p, size_t n)
+{
+    if (r->s->text.len + n > TEXT_BYTES || buf_append(&r->s->text, p, n) != 0) {
+        conf_fault(&r->f[0], here(r), NULL, "the configuration is too large: at most %d MiB",
+                   TEXT_BYTES >> 20);
+        r->refused = true;
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == '\n') {
+            r->s->lines++;
+            r->line++;
+        }
+    }
+    return true;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* The end of the comment or string that starts at `p`; `p` itself when none does; NULL when it has
+ * no end. */
+static const char *opaque(const char *p, const char *end)
+{
+    const char *q;
+
+    if (*p == '#' || (*p == '/' && p + 1 < end && p[1] == '/')) {
+        q = memchr(p, '\n', (size_t)(end - p));
+        return q == NULL ? end : q;
+    }
+    if (*p == '/' && p + 1 < end && p[1] == '*') {
+        q = memmem(p + 2, (size_t)(end - p - 2), "*/", 2);
+        return q == NULL ? NULL : q + 2;
+    }
+    if (*p != '"')
+        return p;
+    for (q = p + 1; q < end && *q != '"'; q++) {
+        if (*q == '\\' && q + 1 < end)
+            q++;
+    }
+    return q == end ? NULL : q + 1;
+}
+
+/* A number: copied, with an 'L' behind it when it needs 64 bits.  Returns its end, or NULL. */
+static const char *number(struct reading *r, const char *p, const char *end)
+{
+    const char *q = p;
+    bool hex = end - p > 2 && p[0] == '0' && (p[1] == 'x' || p[1] == 'X');
+    uint64_t value;
+    char digits[32];
+
+    q += hex ? 2 : 0;
+    while (q < end && (is_digit(*q) || (hex && is_letter(*q) && (*q | 0x20) <= 'f')))
+        q++;
+    if (!hex && q < end && (*q == '.' || *q == 'e' || *q == 'E')) {
+        while (q < end && (is_digit(*q) || *q == '.' || *q == 'e' || *q == 'E' ||
+                           ((*q == '+' || *q == '-') && (q[-1] | 0x20) == 'e')))
+            q++;
+        return copy(r, p, (size_t)(q - p)) ? q : NULL;
+    }
+    snprintf(digits, sizeof(digits), "%.*s", (int)(q - p < 31 ? q - p : 31), p);
+    errno = 0;
+    value = strtoull(digits, NULL, hex ? 16 : 10);
+    if (errno != 0 || value > INT64_MAX || q - p >= 31) {
+        conf_fault(r->f, here(r), NULL, "%s is too large for a number: at most 2^63 - 1", digits);
+        return copy(r, "0", 1) ? q : NULL;
+    }
+    if (!copy(r, p, (size_t)(q - p)))
+        return NULL;
+    if (value > INT32_MAX && (q == end || *q != 'L') && !copy(r, "L", 1))
+        return NULL;
+    return q;
+}
+
+static void one_text(struct reading *r, const char *p, size_t n);
+
+static void include(struct reading *r, const char *name)
+{
+    struct reading in = {r, NULL, 1, true, false, r->s, r->names, r->f};
+    char *path = source_beside(r->file, name);
+    struct buf text = {0};
+    struct err err = {0};
+    unsigned depth = 0;
+
+    in.file = path == NULL ? NULL : source_name(r->names, path);
+    free(path);
+    if (in.file == NULL || durable_read(in.file, FILE_BYTES, &text, &err) != 0) {
+        conf_fault(r->f, here(r), "@include", "%s", in.file == NULL ? "out of memory" : err.msg);
+        goto out;
+    }
+    for (const struct reading *up = r; up != NULL; up = up->above, depth++) {
+        if (strcmp(up->file, in.file) == 0 || depth >= DEPTH) {
+            conf_fault(r->f, here(r), "@include", "%s: %s", in.file,
+                       depth >= DEPTH ? "included too deeply: at most 16 levels"
+                                      : "includes itself: take this line out");
+            r->refused = true;
+            goto out;
+        }
+    }
+    mark(&in);
+    one_text(&in, (const char *)text.p, text.len);
+    r->refused |= in.refused;
+out:
+    buf_fini_wipe(&text);
+}
+
+/* The line at `p` begins with @include: carry it out.  Returns the end of the line, its '\n'
+ * excluded. */
+static const char *include_line(struct reading *r, const char *p, const char *end)
+{
+    const char *eol = memchr(p, '\n', (size_t)(end - p));
+    char name[4096];
+    size_t n = 0;
+
+    if (eol == NULL)
+        eol = end;
+    p += strlen("@include");
+    while (p < eol && (*p == ' ' || *p == '\t'))
+        p++;
+    if (p < eol && *p == '"') {
+        for (p++; p < eol && *p != '"' && n < sizeof(name) - 1; p++) {
+            if (*p == '\\' && p + 1 < eol)
+                p++;
+            name[n++] = *p;
+        }
+    }
+    name[n] = '\0';
+    if (n == 0 || p == eol || *p != '"' || strlen(name) != n)
+        conf_fault(r->f, here(r), "@include", "has no file name: write @include \"FILE\"");
+    else if (!r->lookups)
+        conf_fault(r->f, here(r), "@include", "no file can be included here");
+    else
+        include(r, name);
+    mark(r); /* the rest of this line is an empty line of the text */
+    return eol;
+}
+
+static bool starts(const char *p, const char *end, const char *word)
+{
+    size_t n = strlen(word);
+
+    return (size_t)(end - p) >= n && memcmp(p, word, n) == 0;
+}
+
+static void one_text(struct reading *r, const char *p, size_t n)
+{
+    const char *end = p + n;
+    bool fresh = true; /* nothing but blanks on this line so far */
+    const char *q;
+
+    if (memchr(p, '\0', n) != NULL) {
+        conf_fault(r->f, (struct conf_place){r->file, 0}, NULL,
+                   "holds a NUL byte: it must be a text file");
+        r->refused = true;
+        return;
+    }
+    if (starts(p, end, "\xef\xbb\xbf")) /* a byte order mark of some editors */
+        p += 3;
+    while (p < end && !r->refused) {
+        q = opaque(p, end);
+        if (q == NULL) {
+            conf_fault(r->f, here(r), NULL, "a %s begins here and has no end",
+                       *p == '"' ? "string" : "comment");
+            r->refused = true;
+            return;
+        }
+        if (q > p) {
+            copy(r, p, (size_t)(q - p));
+            fresh = false;
+        } else if (fresh && starts(p, end, "@include")) {
+            q = include_line(r, p, end);
+        } else if (is_digit(*p)) {
+            q = number(r, p, end);
+            fresh = false;
+        } else if (is_letter(*p) || *p == '*') {
+            for (q = p + 1; q < end && (is_letter(*q) || is_digit(*q) || strchr("*_-", *q)); q++)
+                ;
+            copy(r, p, (size_t)(q - p));
+            fresh = false;
+        } else {
+            q = p + 1;
+            fresh = *p == '\n' || (fresh && (*p == ' ' || *p == '\t'));
+            copy(r, p, 1);
+        }
+        p = q;
+    }
+    if (n > 0 && end[-1] != '\n' && !r->refused)
+        copy(r, "\n", 1);
+}
+
+bool source_take(struct source *s, const char *name, const char *text, size_t n,
+                 struct source_names *names, struct conf_faults *f)
+{
+    struct reading r = {NULL, source_name(names, name), 1, false, false, s, names, f};
+
+    if (r.file == NULL) {
+        conf_fault(f, (struct conf_place){name, 0}, NULL, "out of memory");
+        return false;
+    }
+    mark(&r);
+    one_text(&r, text, n);
+    return !r.refused && buf_append_u8(&s->text, '\0') == 0;
+}
+
+bool source_read(struct source *s, const char *path, struct source_names *names,
+                 struct conf_faults *f)
+{
+    struct reading r = {NULL, source_name(names, path), 1, true, false, s, names, f};
+    struct buf text = {0};
+    struct err err = {0};
+
+    if (r.file == NULL || durable_read(path, FILE_BYTES, &text, &err) != 0) {
+        conf_fault(f, (struct conf_place){0}, NULL, "%s",
+                   r.file == NULL ? "out of memory" : err.msg);
+        return false;
+    }
+    mark(&r);
+    if (text.len > 0)
+        one_text(&r, (const char *)text.p, text.len);
+    buf_fini_wipe(&text);
+    return !r.refused && buf_append_u8(&s->text, '\0') == 0;
+}
+
+struct conf_place source_at(const struct source *s, unsigned line)
+{
+    size_t low = 0;
+    size_t high = s->mark_count;
+
+    while (high - low > 1) { /* the last mark at or before the line */
+        size_t middle = low + (high - low) / 2;
+
+        if (s->marks[middle].line <= line)
+            low = middle;
+        else
+            high = middle;
+    }
+    if (s->mark_count == 0)
+        return (struct conf_place){NULL, 0};
+    return (struct conf_place){s->marks[low].file,
+                               s->marks[low].file_line +
+                                   (line > s->marks[low].line ? line - s->marks[low].line : 0)};
+}
+
+const char *source_line(const struct source *s, unsigned line, char *out, size_t n)
+{
+    const char *p = (const char *)s->text.p;
+    size_t len;
+
+    for (unsigned i = 1; i < line && p != NULL; i++) {
+        p = strchr(p, '\n');
+        p = p == NULL ? NULL : p + 1;
+    }
+    out[0] = '\0';
+    if (p == NULL)
+        return out;
+    p += strspn(p, " \t");
+    len = strcspn(p, "\n");
+    while (len > 0 && (p[len - 1] == ' ' || p[len - 1] == '\t' || p[len - 1] == '\r'))
+        len--;
+    snprintf(out, n, "%.*s%s", (int)(len < n - 4 ? len : n - 4), p, len < n - 4 ? "" : "...");
+    return out;
+}
+
+void source_fini(struct source *s)
+{
+    buf_fini_wipe(&s->text);
+    free(s->marks);
+    *s = (struct source){0};
+}
