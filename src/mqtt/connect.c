@@ -73,7 +73,7 @@ static int read_flags(struct mqtt_connect *c, uint8_t flags, uint8_t *reason, st
 {
     c->clean = (flags & FLAG_CLEAN) != 0;
     c->has_will = (flags & FLAG_WILL) != 0;
-    c->will_qos = (flags & FLAG_WILL_QOS) >> WILL_QOS_SHIFT;
+    c->will_qos = (uint8_t)((flags & FLAG_WILL_QOS) >> WILL_QOS_SHIFT);
     c->will_retain = (flags & FLAG_WILL_RETAIN) != 0;
     c->has_username = (flags & FLAG_USERNAME) != 0;
     c->has_password = (flags & FLAG_PASSWORD) != 0;

@@ -179,9 +179,13 @@ static int check_value(const struct row *row, const struct mqtt_prop_value *v, i
 int mqtt_props_scan(struct mqtt_props props, int where, uint64_t *seen, uint8_t *reason,
                     struct err *err)
 {
-    struct rd r = rd_of(props.p, props.n);
     uint64_t have = 0;
+    struct rd r;
 
+    *seen = 0;
+    if (props.n == 0)
+        return 0;
+    r = rd_of(props.p, props.n);
     while (rd_left(&r) != 0) {
         struct mqtt_prop_value v = {.num = 0};
         const struct row *row;

@@ -49,7 +49,7 @@ int mqtt_publish_read(const struct mqtt_packet *pkt, int version, enum mqtt_dir 
     struct mqtt_publish m = {
         .dup = (pkt->flags & FLAG_DUP) != 0,
         .retain = (pkt->flags & FLAG_RETAIN) != 0,
-        .qos = (pkt->flags & FLAG_QOS) >> 1,
+        .qos = (uint8_t)((pkt->flags & FLAG_QOS) >> 1),
     };
 
     if (!rd_bin(&r, &m.topic) || (m.qos != 0 && !rd_u16(&r, &m.packet_id)))

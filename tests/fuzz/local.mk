@@ -1,1 +1,21 @@
-# tests/fuzz/local.mk - nothing here yet.
+# Fuzz targets: make fuzz, in a build configured with --enable-fuzz CC=clang.  Seeds of fuzz_NAME lie in
+# corpus/NAME.  EXTRA_PROGRAMS: elsewhere they would not link.
+
+EXTRA_PROGRAMS += tests/fuzz/fuzz_mqtt
+fuzz_programs += tests/fuzz/fuzz_mqtt
+EXTRA_DIST += tests/fuzz/corpus/mqtt
+
+tests_fuzz_fuzz_mqtt_SOURCES = tests/fuzz/fuzz_mqtt.c
+tests_fuzz_fuzz_mqtt_LDADD = libmqtt.a libbase.a
+tests_fuzz_fuzz_mqtt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+# Writes tests/fuzz/corpus/mqtt anew, when the packets in tests/unit/mqtt_samples.c have changed.
+EXTRA_PROGRAMS += tests/fuzz/seed_mqtt
+tests_fuzz_seed_mqtt_SOURCES = tests/fuzz/seed_mqtt.c tests/unit/mqtt_samples.c tests/unit/mqtt_samples.h
+tests_fuzz_seed_mqtt_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit
+tests_fuzz_seed_mqtt_LDADD = libmqtt.a libbase.a
+
+fuzz-seeds: tests/fuzz/seed_mqtt
+	tests/fuzz/seed_mqtt '$(top_srcdir)/tests/fuzz/corpus/mqtt'
+
+.PHONY: fuzz-seeds
