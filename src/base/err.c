@@ -1,27 +1,10 @@
 #include "base/err.h"
 
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
-
-/* A sentence is one line of valid UTF-8: a log line and a JSON reply can carry it as it is. */
-static void tidy(char *s)
-{
-    size_t n = strlen(s);
-
-    for (size_t i = 0; i < n;) {
-        size_t step = str_utf8_step((const uint8_t *)s + i, n - i);
-
-        if (step == 0)
-            s[i] = '?';
-        else if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
-            s[i] = ' ';
-        i += step == 0 ? 1 : step;
-    }
-}
 
 static void __attribute__((format(printf, 3, 0)))
 state(struct err *e, enum err_code code, const char *fmt, va_list ap, const char *tail)
@@ -33,7 +16,7 @@ state(struct err *e, enum err_code code, const char *fmt, va_list ap, const char
         n = 0;
     if (tail != NULL && (size_t)n < sizeof(msg))
         snprintf(msg + n, sizeof(msg) - (size_t)n, ": %s", tail);
-    tidy(msg);
+    str_tidy(msg); /* a log line and a JSON reply can carry it as it is */
     e->code = (int)code;
     memcpy(e->msg, msg, sizeof(msg));
 }

@@ -293,3 +293,18 @@ bool str_is_utf8(const uint8_t *p, size_t n)
     }
     return true;
 }
+
+void str_tidy(char *s)
+{
+    size_t n = strlen(s);
+
+    for (size_t i = 0; i < n;) {
+        size_t step = str_utf8_step((const uint8_t *)s + i, n - i);
+
+        if (step == 0)
+            s[i] = '?';
+        else if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
+            s[i] = ' ';
+        i += step == 0 ? 1 : step;
+    }
+}

@@ -46,4 +46,7 @@ size_t str_utf8_step(const uint8_t *p, size_t n);
 /* Well-formed UTF-8 without U+0000 and surrogates [MQTT-1.5.4-1, -2]. */
 bool str_is_utf8(const uint8_t *p, size_t n);
 
+/* Make it one line of valid UTF-8: control characters become blanks, what is no character a '?'. */
+void str_tidy(char *s);
+
 #endif

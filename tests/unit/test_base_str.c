@@ -273,6 +273,15 @@ static void utf8_at_every_offset(void **unused)
     }
 }
 
+static void tidying_leaves_one_line_of_text(void **unused)
+{
+    char s[] = "a\nb\x7f\xc3\xa4\xffz\xe2\x82";
+
+    (void)unused;
+    str_tidy(s);
+    assert_string_equal(s, "a b \xc3\xa4?z??");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +296,7 @@ int main(void)
         cmocka_unit_test(names_are_plain),
         cmocka_unit_test(utf8_steps_agree_with_the_definition),
         cmocka_unit_test(utf8_at_every_offset),
+        cmocka_unit_test(tidying_leaves_one_line_of_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
