@@ -60,7 +60,7 @@ enum flip_action {
     DO_USE_NEW = 1 << 4, /* move the device's session to the new identity */
     DO_USE_OLD = 1 << 5, /* move it to the old one; EV_ROLLED when that is done */
     DO_TRY_OLD = 1 << 6, /* try whether the old identity is accepted: EV_OLD_ACCEPTED, or EV_LOST */
-    DO_ARM = 1 << 7,     /* call flip_tick at flip_due */
+    DO_ARM = 1 << 7,     /* call flip_tick at flip_due; 0: nothing is due */
     DO_DISARM = 1 << 8,  /* nothing is due any more */
     DO_TELL = 1 << 9,    /* publish and log the transition */
 };
@@ -80,7 +80,7 @@ enum flip_confirm {
 struct flip {
     enum flip_phase phase;
 
-    /* The terms of the flip: set by the command, before EV_FLIP. */
+    /* The terms of the flip: set by the command before EV_FLIP, never during a trial. */
     enum flip_confirm confirm;
     uint32_t max_attempts; /* at least 1 */
     int64_t probation_ms;  /* how long a connection must stand */
@@ -102,8 +102,8 @@ void flip_init(struct flip *f);
  *
  * Returns the actions to carry out (DO_ bits, possibly none), or -ERR_PHASE when the event has no
  * meaning in this phase (flip_explain says what to do instead; late news of a connection is simply
- * dropped), or -ERR_INVALID for EV_FLIP with terms out of bounds; `f` is then as it was.
- */
+ * dropped).  EV_FLIP: -ERR_INVALID for terms out of bounds, -ERR_TIMEOUT when begin_by_ms has
+ * passed. On error `f` is as it was. */
 int flip_step(struct flip *f, enum flip_event ev, int64_t now_ms);
 
 /* When to call flip_tick next (CLOCK_BOOTTIME, milliseconds); 0: never. */

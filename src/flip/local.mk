@@ -1,1 +1,6 @@
-# src/flip/local.mk - nothing here yet.
+noinst_LIBRARIES += libflip.a
+libflip_a_SOURCES = \
+	src/flip/backoff.c src/flip/backoff.h \
+	src/flip/diagnose.c src/flip/diagnose.h \
+	src/flip/engine.c src/flip/engine.h \
+	src/flip/slot.h
