@@ -401,6 +401,7 @@ static bool take(struct parse *p, struct documents *docs, const char *path, cons
         p->broken = true;
         return false;
     }
+    p->broken |= d->source.partial;
     if (config_read_string(&d->config, (const char *)d->source.text.p) != CONFIG_TRUE)
         syntax_fault(p, d);
     number_lines(config_root_setting(&d->config), &last);

@@ -244,7 +244,7 @@ const struct conf_row conf_rows[] = {
 
     { "flip",                           CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
       "trials of new identities" },
-    { "flip.probation_s",               CONF_SECONDS,     AT(conf, flip.probation_s),                         1,      31536000,   "300",                            "s",     RELOAD_NEXT,    NONE,
+    { "flip.probation_s",               CONF_SECONDS,     AT(conf, flip.probation_s),                         1,      31536000,   "60",                             "s",     RELOAD_NEXT,    NONE,
       "how long a new identity must stay healthy before it is kept" },
     { "flip.attempts",                  CONF_UINT,        AT(conf, flip.attempts),                            1,      100,        "3",                              "",      RELOAD_NEXT,    NONE,
       "attempts of one trial, restarts included" },

@@ -13,7 +13,8 @@ enum {
     FILE_BYTES = 16 << 20, /* one file */
     TEXT_BYTES =
         128 << 20, /* all of them, so that files that include each other twice come to an end */
-    DEPTH = 16,
+    DEPTH = 16,    /* of files in files */
+    FILES = 10000,
 };
 
 struct source_mark {
@@ -87,7 +88,7 @@ static void mark(struct reading *r)
 static bool copy(struct reading *r, const char *p, size_t n)
 {
     if (r->s->text.len + n > TEXT_BYTES || buf_append(&r->s->text, p, n) != 0) {
-        conf_fault(&r->f[0], here(r), NULL, "the configuration is too large: at most %d MiB",
+        conf_fault(r->f, here(r), NULL, "the configuration is too large: at most %d MiB",
                    TEXT_BYTES >> 20);
         r->refused = true;
         return false;
@@ -179,21 +180,29 @@ static void include(struct reading *r, const char *name)
     free(path);
     if (in.file == NULL || durable_read(in.file, FILE_BYTES, &text, &err) != 0) {
         conf_fault(r->f, here(r), "@include", "%s", in.file == NULL ? "out of memory" : err.msg);
-        goto out;
+        goto skip;
     }
     for (const struct reading *up = r; up != NULL; up = up->above, depth++) {
-        if (strcmp(up->file, in.file) == 0 || depth >= DEPTH) {
-            conf_fault(r->f, here(r), "@include", "%s: %s", in.file,
-                       depth >= DEPTH ? "included too deeply: at most 16 levels"
-                                      : "includes itself: take this line out");
-            r->refused = true;
-            goto out;
+        if (strcmp(up->file, in.file) == 0) {
+            conf_fault(r->f, here(r), "@include", "%s: includes itself: take this line out",
+                       in.file);
+            goto skip;
         }
+    }
+    if (depth > DEPTH || ++r->s->files > FILES) {
+        conf_fault(r->f, here(r), "@include", "%s: %s", in.file,
+                   depth > DEPTH ? "included too deeply: at most 16 levels"
+                                 : "included after too many others: at most 10000");
+        r->refused = true;
+        goto skip;
     }
     mark(&in);
     one_text(&in, (const char *)text.p, text.len);
     r->refused |= in.refused;
-out:
+    buf_fini_wipe(&text);
+    return;
+skip:
+    r->s->partial = true;
     buf_fini_wipe(&text);
 }
 

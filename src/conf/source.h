@@ -26,6 +26,8 @@ struct source {
     struct source_mark *marks; /* owned: by rising line of the text */
     size_t mark_count;
     unsigned lines; /* so far */
+    unsigned files; /* included so far */
+    bool partial;   /* something that was to be included is not in it */
 };
 
 /* Read `path` and what it includes.  Faults go to `f`.  Returns false when there is no text at all.

@@ -1,1 +1,6 @@
-# src/identity/local.mk - nothing here yet.
+# src/identity/local.mk - what a device is: who connects, and with which identities.
+
+noinst_LIBRARIES += libidentity.a
+libidentity_a_SOURCES = \
+	src/identity/match.c src/identity/match.h \
+	src/identity/slots.c src/identity/slots.h
