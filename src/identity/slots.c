@@ -160,7 +160,7 @@ int slots_scan(const char *identities_dir, int (*each)(void *arg, const char *de
                 rc = each(arg, entries[i]->d_name);
                 count++;
             } else if (strange++ == 0) {
-                strncat(first, entries[i]->d_name, sizeof(first) - 1);
+                snprintf(first, sizeof(first), "%.63s", entries[i]->d_name);
             }
         }
         free(entries[i]);
