@@ -17,7 +17,7 @@ struct dial {
     uv_connect_t connect;
     struct sockaddr_storage addr[ADDRESSES_MAX];
     unsigned addr_count, addr_next;
-    int status;       /* of the latest attempt */
+    int status; /* of the latest attempt */
     bool cancelled;
     bool resolving;
 };
@@ -38,7 +38,8 @@ static void finish(struct dial *d, int status, enum dial_stage stage)
         done(arg, status, stage);
 }
 
-/* The handle of a failed attempt is closed: try the next address, or say how the last one failed. */
+/* The handle of a failed attempt is closed: try the next address, or say how the last one failed.
+ */
 static void on_attempt_closed(uv_handle_t *handle)
 {
     struct dial *d = handle->data;
@@ -99,9 +100,8 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
 
 static int resolve(struct dial *d, const char *host, uint16_t port)
 {
-    const struct addrinfo hints = { .ai_family = AF_UNSPEC,
-                                    .ai_socktype = SOCK_STREAM,
-                                    .ai_flags = AI_ADDRCONFIG };
+    const struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     char service[8];
 
     snprintf(service, sizeof service, "%u", port);

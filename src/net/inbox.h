@@ -13,9 +13,10 @@
 
 struct inbox {
     uv_async_t async;
-    pthread_mutex_t lock;  /* guards queue */
+    pthread_mutex_t lock; /* guards queue */
     struct list queue;
-    void (*on_mail)(struct inbox *box, struct list *item, void *arg); /* on the loop's thread, one call per item */
+    void (*on_mail)(struct inbox *box, struct list *item,
+                    void *arg); /* on the loop's thread, one call per item */
     void *arg;
     void (*on_closed)(struct inbox *box);
 };
@@ -30,7 +31,8 @@ void inbox_post(struct inbox *box, struct list *item);
 /* Deliver what is queued now, without waiting for the loop.  Receiver's thread only. */
 void inbox_drain(struct inbox *box);
 
-/* Stop receiving; `done` comes from the loop once the handle is closed (may be NULL).  Nothing may be posted any more. */
+/* Stop receiving; `done` comes from the loop once the handle is closed (may be NULL).  Nothing may
+ * be posted any more. */
 void inbox_close(struct inbox *box, void (*done)(struct inbox *box));
 
 #endif

@@ -29,8 +29,8 @@ static int bind_one(const struct sockaddr *sa, socklen_t len, bool any, bool sha
     return fd;
 }
 
-/* SO_REUSEADDR without SO_REUSEPORT: bind succeeds beside a socket in TIME_WAIT, but listen() fails where
- * another one listens. */
+/* SO_REUSEADDR without SO_REUSEPORT: bind succeeds beside a socket in TIME_WAIT, but listen() fails
+ * where another one listens. */
 static int probe_port(const struct sockaddr *sa, socklen_t len, bool any)
 {
     int fd = bind_one(sa, len, any, false);
@@ -58,7 +58,7 @@ static const char *bind_remedy(int errnum)
 
 int listen_tcp(const char *address, uint16_t port, bool probe, struct err *err)
 {
-    struct sockaddr_storage ss = { 0 };
+    struct sockaddr_storage ss = {0};
     struct sockaddr *sa = (struct sockaddr *)&ss;
     bool any = strcmp(address, "*") == 0;
     socklen_t len = sizeof(struct sockaddr_in6);
@@ -69,7 +69,8 @@ int listen_tcp(const char *address, uint16_t port, bool probe, struct err *err)
     } else if (uv_ip4_addr(address, port, (struct sockaddr_in *)&ss) == 0) {
         len = sizeof(struct sockaddr_in);
     } else {
-        return err_set(err, ERR_INVALID, "address \"%s\": not an IP address and not \"*\"", address);
+        return err_set(err, ERR_INVALID, "address \"%s\": not an IP address and not \"*\"",
+                       address);
     }
     int rc = probe ? probe_port(sa, len, any) : 0;
     int fd = rc == 0 ? bind_one(sa, len, any, true) : rc;
@@ -95,15 +96,15 @@ static bool somebody_listens(const struct sockaddr_un *sun)
 
 int listen_unix(const char *path, struct err *err)
 {
-    struct sockaddr_un sun = { .sun_family = AF_UNIX };
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
 
     if (strlen(path) >= sizeof sun.sun_path)
         return err_set(err, ERR_INVALID, "%s: a socket's path has at most %zu bytes", path,
                        sizeof sun.sun_path - 1);
     memcpy(sun.sun_path, path, strlen(path));
     if (somebody_listens(&sun))
-        return err_set(err, ERR_EXISTS, "%s: another process listens here: is certflipd running already?",
-                       path);
+        return err_set(err, ERR_EXISTS,
+                       "%s: another process listens here: is certflipd running already?", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return err_errno(err, errno, "%s: socket", path);
@@ -114,8 +115,8 @@ int listen_unix(const char *path, struct err *err)
     umask(mask);
     if (rc != 0) {
         close(fd);
-        return err_errno(err, errnum, "%s: cannot be made: check that its folder exists and is ours",
-                         path);
+        return err_errno(err, errnum,
+                         "%s: cannot be made: check that its folder exists and is ours", path);
     }
     return fd;
 }

@@ -13,7 +13,7 @@
 
 struct stream_write {
     uv_write_t req;
-    struct buf data; /* owned */
+    struct buf data;       /* owned */
     struct stream *stream; /* NULL when the stream was closed first */
 };
 
@@ -28,7 +28,7 @@ static struct net_loop *loop_of(const struct stream *s)
 
 int net_loop_init(struct net_loop *nl, uv_loop_t *loop)
 {
-    *nl = (struct net_loop){ .loop = loop, .read_buf = malloc(NET_READ_BYTES) };
+    *nl = (struct net_loop){.loop = loop, .read_buf = malloc(NET_READ_BYTES)};
     if (nl->read_buf == NULL)
         return -ERR_NOMEM;
     loop->data = nl;
@@ -45,7 +45,7 @@ void net_loop_fini(struct net_loop *nl)
 static void stream_init(struct stream *s, const struct stream_ops *ops)
 {
     s->ops = ops;
-    s->out = (struct buf){ 0 };
+    s->out = (struct buf){0};
     s->pending = NULL;
     s->reading = s->ended = s->write_dead = s->ending = s->closing = false;
     s->u.handle.data = s;
@@ -144,7 +144,7 @@ void stream_prepare(struct stream *s)
         return;
     s->out = nl->spare;
     s->out.len = 0;
-    nl->spare = (struct buf){ 0 };
+    nl->spare = (struct buf){0};
     if (s->out.p == NULL)
         (void)buf_reserve(&s->out, OUT_BYTES_FIRST); /* a failure shows at the append */
 }
@@ -157,7 +157,7 @@ static void give_back(struct net_loop *nl, struct buf *b)
         return;
     }
     nl->spare = *b;
-    *b = (struct buf){ 0 };
+    *b = (struct buf){0};
 }
 
 static void on_shutdown(uv_shutdown_t *req, int status)
@@ -225,7 +225,7 @@ static int write_rest(struct stream *s, size_t taken)
         free(w);
         return rc;
     }
-    s->out = (struct buf){ 0 };
+    s->out = (struct buf){0};
     s->pending = w;
     return 0;
 }

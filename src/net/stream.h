@@ -1,7 +1,9 @@
-/* net/stream.h - a connected socket (TCP or Unix) on a loop: bytes in at once, bytes out in one write.
+/* net/stream.h - a connected socket (TCP or Unix) on a loop: bytes in at once, bytes out in one
+ * write.
  *
- * Reads land in a buffer that all streams of a loop share; what is to be sent is collected in `out` and goes to the
- * kernel with one call at stream_flush.  Only what the kernel does not take is kept.  One thread: the loop's.
+ * Reads land in a buffer that all streams of a loop share; what is to be sent is collected in `out`
+ * and goes to the kernel with one call at stream_flush.  Only what the kernel does not take is
+ * kept.  One thread: the loop's.
  */
 #ifndef NET_STREAM_H
 #define NET_STREAM_H
@@ -18,8 +20,8 @@
 /* What the streams of one loop share.  uv_loop_t.data points at it. */
 struct net_loop {
     uv_loop_t *loop;
-    uint8_t *read_buf;  /* owned, NET_READ_BYTES */
-    struct buf spare;   /* an emptied `out`, for the next stream that writes */
+    uint8_t *read_buf; /* owned, NET_READ_BYTES */
+    struct buf spare;  /* an emptied `out`, for the next stream that writes */
 };
 
 int net_loop_init(struct net_loop *nl, uv_loop_t *loop); /* 0 or -ERR_NOMEM */
@@ -29,8 +31,8 @@ struct stream;
 struct stream_write;
 
 struct stream_ops {
-    /* Bytes from the peer, valid during the call.  n = 0: no more will come; status 0 for a clean end,
-     * else a negative uv error.  May close the stream. */
+    /* Bytes from the peer, valid during the call.  n = 0: no more will come; status 0 for a clean
+     * end, else a negative uv error.  May close the stream. */
     void (*on_read)(struct stream *s, const uint8_t *p, size_t n, int status);
     /* All that was written has gone to the kernel. */
     void (*on_drain)(struct stream *s);
@@ -50,7 +52,8 @@ struct stream {
     struct stream_write *pending; /* what the kernel did not take at once */
     bool reading;
     bool ended;      /* the peer's end was seen */
-    bool write_dead; /* a write failed: output is dropped, reading goes on (a TLS alert may wait there) */
+    bool write_dead; /* a write failed: output is dropped, reading goes on (a TLS alert may wait
+                        there) */
     bool ending;     /* shut down the sending side once everything is out */
     bool closing;
 };
@@ -59,17 +62,17 @@ struct stream {
 int stream_init_tcp(struct stream *s, struct net_loop *nl, const struct stream_ops *ops);
 int stream_init_pipe(struct stream *s, struct net_loop *nl, const struct stream_ops *ops);
 
-void stream_tune(struct stream *s); /* TCP_NODELAY, kernel keepalive; once connected */
+void stream_tune(struct stream *s);         /* TCP_NODELAY, kernel keepalive; once connected */
 int stream_read(struct stream *s, bool on); /* 0 or a negative uv error */
 
-/* Take what the socket holds right now, without the loop, through on_read; stops at an empty socket, the peer's end,
- * or when on_read closed the stream. */
+/* Take what the socket holds right now, without the loop, through on_read; stops at an empty
+ * socket, the peer's end, or when on_read closed the stream. */
 void stream_read_now(struct stream *s);
 
 void stream_prepare(struct stream *s); /* give `out` memory before it is appended to */
 void stream_flush(struct stream *s);
 size_t stream_queued(const struct stream *s); /* bytes that wait for the peer */
-void stream_end(struct stream *s);   /* flush, then FIN; reading goes on */
+void stream_end(struct stream *s);            /* flush, then FIN; reading goes on */
 void stream_close(struct stream *s); /* now; on_closed follows from the loop.  Twice is harmless. */
 
 #endif

@@ -1,1 +1,13 @@
-# src/session/local.mk - nothing here yet.
+noinst_LIBRARIES += libsession.a
+libsession_a_SOURCES = \
+	src/session/cleaner.c \
+	src/session/env.h \
+	src/session/inflight.c src/session/inflight.h \
+	src/session/leg.c src/session/leg.h \
+	src/session/rehome.c src/session/rehome.h \
+	src/session/relay.c \
+	src/session/session.c src/session/session.h \
+	src/session/snapshot.c src/session/snapshot.h \
+	src/session/stats.h \
+	src/session/subs.c src/session/subs.h \
+	src/session/upstream.c

@@ -1,0 +1,74 @@
+/* session/env.h - what the sessions of one worker share.  Worker's thread only. */
+#ifndef SESSION_ENV_H
+#define SESSION_ENV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/map.h"
+#include "flip/diagnose.h"
+#include "flip/engine.h"
+#include "net/stream.h"
+#include "session/snapshot.h"
+#include "session/stats.h"
+#include "tls/cred.h"
+
+/* Room for several full TLS records, so that a read's worth of packets is handled in one go. */
+#define ENV_PLAIN_BYTES 65536u
+#define ENV_PEER_BYTES  72
+
+/* A device as a worker knows it: what main told, and its sessions here. */
+struct device {
+    char *name;           /* owned */
+    struct cred *cred[2]; /* owned references, by enum flip_slot; NULL: none */
+    enum flip_slot active;
+    uint64_t flip_seq;       /* number of main's latest decision about it */
+    struct list sessions;    /* struct session.of_device, the newest last */
+    struct cleaner *cleaner; /* owned while it runs; NULL else */
+};
+
+struct session;
+
+/* What a session has to tell about an upstream attempt. */
+struct session_leg_news {
+    enum { LEG_NEWS_ACCEPTED, LEG_NEWS_FAILED, LEG_NEWS_LOST } what;
+    enum flip_slot slot;
+    bool rehomed, session_present;
+    uint32_t replayed, restored, lost, hold_us;
+    const struct cred *cred; /* the identity that was presented */
+    const char *tls;         /* "TLSv1.3" or "" */
+    const struct diag *diag; /* FAILED, LOST */
+};
+
+/* News goes up by these calls; the strings are borrowed. */
+struct session_news {
+    void (*up)(void *arg, const struct session *s);
+    void (*down)(void *arg, const struct session *s, const char *why);
+    void (*leg)(void *arg, const struct session *s, const struct session_leg_news *news);
+    void (*refused)(void *arg, const char *listener, const char *peer, const char *device,
+                    const char *code, const char *text);
+};
+
+struct env {
+    struct net_loop nl;
+    uint8_t *plain;           /* owned, ENV_PLAIN_BYTES */
+    struct wk_snapshot *snap; /* owned reference: the latest; sessions keep their own */
+    struct map *devices;      /* name -> struct device */
+    struct list sessions;     /* struct session.link */
+    struct list lingering;    /* struct leg.link: closing, with a bound */
+    struct list cleaners;     /* struct cleaner.link */
+    struct worker_stats stats;
+    uint32_t handshakes;      /* downstream, under way */
+    uint64_t next_session_id; /* counts up from a base of the worker's own */
+    const struct session_news *news;
+    void *news_arg;
+    bool stopping;
+};
+
+static inline uint64_t env_now_ms(const struct env *env)
+{
+    return uv_now(env->nl.loop);
+}
+
+#endif

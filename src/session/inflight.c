@@ -1,0 +1,66 @@
+#include "session/inflight.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct inflight_item *item_of(struct list *link)
+{
+    return list_entry(link, struct inflight_item, link);
+}
+
+void inflight_init(struct inflight *f)
+{
+    list_init(&f->items);
+    f->count = 0;
+    f->bytes = 0;
+}
+
+void inflight_fini(struct inflight *f)
+{
+    while (!list_empty(&f->items))
+        inflight_del(f, item_of(f->items.next));
+}
+
+struct inflight_item *inflight_add(struct inflight *f, uint16_t packet_id,
+                                   enum inflight_state state, uint8_t qos, const uint8_t *raw,
+                                   uint32_t raw_bytes)
+{
+    struct inflight_item *item = malloc(sizeof *item + raw_bytes);
+
+    if (item == NULL)
+        return NULL;
+    *item = (struct inflight_item){
+        .packet_id = packet_id, .state = (uint8_t)state, .qos = qos, .raw_bytes = raw_bytes};
+    if (raw_bytes > 0)
+        memcpy(item->raw, raw, raw_bytes);
+    list_add(&f->items, &item->link);
+    f->count++;
+    f->bytes += raw_bytes;
+    return item;
+}
+
+struct inflight_item *inflight_find(const struct inflight *f, uint16_t packet_id, unsigned states)
+{
+    list_for_each (it, &f->items) {
+        struct inflight_item *item = item_of(it);
+        if (item->packet_id == packet_id && (states & 1u << item->state) != 0)
+            return item;
+    }
+    return NULL;
+}
+
+void inflight_del(struct inflight *f, struct inflight_item *item)
+{
+    list_del(&item->link);
+    f->count--;
+    f->bytes -= item->raw_bytes;
+    free(item);
+}
+
+uint16_t inflight_free_id(const struct inflight *f)
+{
+    for (uint16_t id = UINT16_MAX; id > 0; id--)
+        if (inflight_find(f, id, ~0u) == NULL)
+            return id;
+    return 0;
+}

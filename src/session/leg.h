@@ -1,0 +1,94 @@
+/* session/leg.h - one connection of a session: socket, TLS when there is any, and the packets that
+ * are cut in it.
+ *
+ * A leg outlives its owner: closing takes its time (alerts, FIN, the peer's end), and the memory
+ * goes with the socket's last callback.  Worker's thread.
+ */
+#ifndef SESSION_LEG_H
+#define SESSION_LEG_H
+
+#include "mqtt/packet.h"
+#include "net/dial.h"
+#include "net/stream.h"
+#include "session/env.h"
+#include "tls/conn.h"
+
+enum leg_state {
+    LEG_DIALING, /* name, TCP */
+    LEG_TLS,     /* handshake */
+    LEG_OPEN,    /* plaintext flows */
+    LEG_CLOSED,  /* let go of by its owner */
+};
+
+/* How a leg ended, or failed to begin. */
+struct leg_end {
+    enum leg_state at;           /* where it was */
+    enum dial_stage dial_stage;  /* at LEG_DIALING */
+    int status;                  /* negative uv error; 0: a clean end */
+    const struct tls_fail *fail; /* TLS's view; NULL: none */
+};
+
+struct leg;
+
+struct leg_ops {
+    void (*open)(struct leg *leg);
+    /* Plaintext, valid during the call.  May close the leg. */
+    void (*data)(struct leg *leg, const uint8_t *p, size_t n);
+    /* No more data will come; the owner closes the leg. */
+    void (*end)(struct leg *leg, const struct leg_end *end);
+    /* All output went to the kernel. */
+    void (*drain)(struct leg *leg);
+    /* TLS took input that may have held no plaintext; only for legs that have `watch` set. */
+    void (*progress)(struct leg *leg);
+};
+
+struct leg {
+    struct stream st;
+    struct list link; /* env->lingering */
+    struct env *env;
+    const struct leg_ops *ops;
+    void *owner;          /* NULL once closed */
+    struct tls_conn *tls; /* owned; NULL in plaintext */
+    struct dial *dial;    /* while LEG_DIALING */
+    struct cred *cred;    /* owned reference: the identity presented upstream */
+    struct mqtt_in in;
+    uint64_t linger_until_ms;
+    enum leg_state state;
+    enum flip_slot slot; /* upstream: whose identity */
+    bool downstream;
+    bool ended;           /* the end was told */
+    bool watch;           /* `progress` is wanted */
+    bool session_present; /* upstream: CONNACK's flag */
+};
+
+/* Take the next connection of a listening stream.  ctx NULL: plaintext.  `peer` gets the address as
+ * text, *ss the address. Returns the leg, in LEG_TLS (or LEG_OPEN: `open` is not called for it),
+ * not reading yet; NULL with err. */
+struct leg *leg_accept(struct env *env, uv_stream_t *listener, struct tls_ctx *ctx,
+                       struct sockaddr_storage *ss, char peer[ENV_PEER_BYTES], struct err *err);
+/* Start dialling; `open` comes when TLS is up, `end` when that fails.  Returns NULL with err when
+ * it cannot even start. */
+struct leg *leg_dial(struct env *env, const struct conf_upstream *profile, struct tls_ctx *ctx,
+                     struct cred *cred, const struct leg_ops *ops, void *owner, struct err *err);
+
+void leg_begin(struct leg *leg, const struct leg_ops *ops,
+               void *owner); /* after leg_accept: read on */
+void leg_read(struct leg *leg, bool on);
+/* Handle at once what the socket of an open leg holds (its `data` is called from inside another
+ * leg's). */
+void leg_read_now(struct leg *leg);
+
+void leg_write(struct leg *leg, const void *p, size_t n); /* seal and collect */
+void leg_flush(struct leg *leg);
+size_t leg_queued(const struct leg *leg);
+
+/* Let go: no more callbacks.  Abrupt: the socket is closed at once.  Gentle: what was written goes
+ * out, close_notify, FIN, and the peer's end is awaited, bounded by limits.idle_close_ms.  NULL is
+ * fine. */
+void leg_close_abrupt(struct leg **leg);
+void leg_close_gentle(struct leg **leg);
+
+/* Close those whose time is over; called by the worker's tick. */
+void leg_sweep(struct env *env);
+
+#endif

@@ -1,0 +1,593 @@
+/* How a session lives:
+ *
+ *   accept -> TLS handshake -> CONNECT -> who is it? -> upstream leg -> CONNACK -> relay ... -> end
+ *
+ * Everything up to CONNECT costs the peer its own connection at most; every refusal is counted,
+ * logged once and answered with the code that the standard has for it.
+ */
+#include "session/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static const struct leg_ops down_ops;
+
+static void session_free(uv_handle_t *handle)
+{
+    struct session *s = handle->data;
+
+    list_del(&s->link);
+    list_del(&s->of_device);
+    if (s->opening != NULL)
+        cert_info_free(s->opening->cert);
+    free(s->opening);
+    inflight_fini(&s->to_broker);
+    inflight_fini(&s->to_device);
+    subs_fini(&s->subs);
+    while (s->aliases != NULL) {
+        struct session_alias *a = s->aliases;
+        s->aliases = a->next;
+        free(a);
+    }
+    buf_fini(&s->held);
+    if (s->connect != NULL)
+        explicit_bzero(s->connect, s->connect_bytes); /* it may hold a password */
+    free(s->connect);
+    free(s->assigned_id);
+    free(s->listener);
+    free(s->rule_upstream[FLIP_OLD]);
+    free(s->rule_upstream[FLIP_NEW]);
+    free(s->cn);
+    free(s->san);
+    snapshot_unref(s->snap);
+    s->env->stats.sessions--;
+    free(s);
+}
+
+static void handshake_over(struct session *s)
+{
+    if (s->handshaking)
+        s->env->handshakes--;
+    s->handshaking = false;
+}
+
+static void over(struct session *s)
+{
+    s->state = SESSION_OVER;
+    handshake_over(s);
+    s->timer_ms = 0;
+    list_del(&s->of_device);
+    uv_timer_stop(&s->timer);
+    uv_close((uv_handle_t *)&s->timer, session_free);
+}
+
+static void tell_refused(struct session *s, const char *code, const char *text)
+{
+    struct env *env = s->env;
+    const char *device = s->dev != NULL ? s->dev->name : "";
+
+    env->stats.refused++;
+    log_event(LOG_SESSION, LOG_WARN_, "session-refused", "listener=%s peer=%s%s%s code=%s msg=%s",
+              s->listener, s->peer, *device != '\0' ? " device=" : "", device, code, LOG_Q(text));
+    env->news->refused(env->news_arg, s->listener, s->peer, device, code, text);
+}
+
+/* Answer CONNECT with the refusal of its dialect, and close. */
+void session_refuse(struct session *s, uint8_t reason5, const char *code, const struct err *err)
+{
+    struct buf out = {0};
+    int version = s->version != 0 ? s->version : MQTT_V311;
+    struct mqtt_connack ack = {
+        .code = version == MQTT_V5 ? reason5 : mqtt_connack_code31(reason5),
+    };
+
+    if (s->state == SESSION_OVER)
+        return;
+    tell_refused(s, code, err->msg);
+    if (s->down != NULL && mqtt_connack_write(&out, version, &ack) == 0) {
+        leg_write(s->down, out.p, out.len);
+        leg_flush(s->down);
+    }
+    buf_fini(&out);
+    upstream_goodbye(s, true);
+    leg_close_gentle(&s->down);
+    over(s);
+}
+
+void session_end(struct session *s, uint8_t reason, bool polite, const char *why)
+{
+    struct env *env = s->env;
+
+    if (s->state == SESSION_OVER)
+        return;
+    if (reason != 0 && s->down != NULL && s->version == MQTT_V5 && s->state == SESSION_RELAYING) {
+        struct buf out = {0};
+        if (mqtt_disconnect_write(&out, MQTT_V5, &(struct mqtt_disconnect){.reason = reason}) == 0)
+            leg_write(s->down, out.p, out.len);
+        buf_fini(&out);
+    }
+    if (s->dev != NULL) {
+        env->news->down(env->news_arg, s, why);
+        log_event(LOG_SESSION, LOG_INFO_, "session-ended", "device=%s peer=%s msg=%s", s->dev->name,
+                  s->peer, LOG_Q(why));
+    }
+    upstream_goodbye(s, polite);
+    leg_close_gentle(&s->down);
+    over(s);
+}
+
+/* ---- deadlines ---- */
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    if (a == 0 || b == 0)
+        return a + b;
+    return a < b ? a : b;
+}
+
+/* A device that says nothing for one and a half times its keepalive is gone [MQTT-3.1.2-24]. */
+static uint64_t silence_ends(const struct session *s)
+{
+    if (s->state != SESSION_RELAYING || s->keepalive_s == 0 || s->gone)
+        return 0;
+    return s->last_rx_ms + s->keepalive_s * UINT64_C(1500);
+}
+
+/* When the broker was promised more signs of life than the device gives, we give them. */
+static uint64_t ping_due(const struct session *s)
+{
+    if (s->up == NULL || !s->accepted || s->up_keepalive_s == 0 ||
+        (s->keepalive_s != 0 && s->keepalive_s <= s->up_keepalive_s))
+        return 0;
+    return s->last_tx_up_ms + s->up_keepalive_s * UINT64_C(750);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct session *s = timer->data;
+    uint64_t now = env_now_ms(s->env);
+    uint64_t due;
+
+    s->timer_ms = 0;
+    if (s->state == SESSION_CONNECTING && s->due_ms != 0 && now >= s->due_ms) {
+        struct err err;
+        if (s->down->state == LEG_TLS) {
+            tell_refused(
+                s, "handshake-timeout",
+                "the TLS handshake took too long: check the network, or raise limits.handshake_timeout_ms");
+            leg_close_abrupt(&s->down);
+            over(s);
+            return;
+        }
+        err_set(&err, ERR_TIMEOUT, "no CONNECT came in time: is this an MQTT client?");
+        tell_refused(s, "connect-timeout", err.msg);
+        leg_close_gentle(&s->down);
+        over(s);
+        return;
+    }
+    if ((due = silence_ends(s)) != 0 && now >= due) {
+        s->env->stats.downstream_closed_by_us++;
+        session_end(s, 0x8D, false,
+                    "the device was silent for longer than 1.5 times its keepalive");
+        return;
+    }
+    if (s->leave_ms != 0 && now >= s->leave_ms) {
+        session_end(s, 0, false, "the device left, and no uplink came for its last packets");
+        return;
+    }
+    if ((due = ping_due(s)) != 0 && now >= due)
+        relay_ping(s);
+    upstream_due(s, now);
+    if (s->state == SESSION_OVER)
+        return;
+    session_flush(s);
+    session_arm(s);
+}
+
+void session_arm(struct session *s)
+{
+    if (s->state == SESSION_OVER)
+        return;
+    uint64_t due = sooner(sooner(s->due_ms, s->retry_ms), sooner(silence_ends(s), ping_due(s)));
+    due = sooner(due, s->leave_ms);
+    if (due == 0 || (s->timer_ms != 0 && s->timer_ms <= due))
+        return; /* it rings early enough, and looks again then */
+    uint64_t now = env_now_ms(s->env);
+    s->timer_ms = due;
+    uv_timer_start(&s->timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+/* ---- flow control ---- */
+
+void session_reading(struct session *s)
+{
+    const struct conf_limits *lim = &s->snap->conf->limits;
+
+    if (s->state == SESSION_OVER)
+        return;
+    if (s->down != NULL && s->down->state == LEG_OPEN) {
+        bool full = s->held.len > lim->queue_bytes || s->to_broker.count >= lim->inflight ||
+                    (s->up != NULL && leg_queued(s->up) > lim->queue_bytes);
+        bool early = s->state == SESSION_OPENING && s->held.len > 0;
+        leg_read(s->down, !full && !early);
+    }
+    if (s->up != NULL && s->accepted)
+        leg_read(s->up, s->down == NULL || leg_queued(s->down) <= lim->queue_bytes);
+}
+
+void session_flush(struct session *s)
+{
+    if (s->up != NULL)
+        leg_flush(s->up);
+    if (s->cand != NULL)
+        leg_flush(s->cand);
+    if (s->down != NULL)
+        leg_flush(s->down);
+    session_reading(s);
+}
+
+/* ---- who is it? ---- */
+
+static struct device *judge(struct session *s, const struct mqtt_connect *c,
+                            struct match_result *match, const char **code, uint8_t *reason,
+                            struct err *err)
+{
+    const struct cert_info *ci = s->opening->cert;
+    struct env *env = s->env;
+    const struct conf *conf = s->snap->conf;
+    const char *sans[16];
+    size_t san_count = 0;
+    char fp[CERT_FP_TEXT];
+
+    for (size_t i = 0; ci != NULL && i < ci->san_count && san_count < 16; i++)
+        sans[san_count++] = ci->sans[i].text;
+    if (ci != NULL)
+        str_hex(fp, ci->fp, sizeof ci->fp);
+    struct match_facts facts = {
+        .listener = s->listener,
+        .peer = (const struct sockaddr *)&s->opening->ss,
+        .cn = ci != NULL ? ci->cn : NULL,
+        .sans = sans,
+        .san_count = san_count,
+        .issuer = ci != NULL ? ci->issuer : NULL,
+        .fingerprint = ci != NULL ? fp : NULL,
+        .client_id = c->client_id,
+        .has_username = c->has_username,
+        .username = c->username,
+        .has_password = c->has_password,
+        .password = c->password,
+    };
+    const struct conf_listener *l = conf_listener_find(conf, s->listener);
+    *reason = 0x87;
+    if (l != NULL && l->device != NULL) {
+        /* The management client: its socket says who it is. */
+        snprintf(match->device, sizeof match->device, "%s", l->device);
+        match->rule = conf_rule_find(conf, l->device);
+    } else if (match_device(conf, &facts, match, err) != 0) {
+        *code = "unknown-device";
+        return NULL;
+    }
+    struct device *dev = map_get(env->devices, match->device);
+    if (dev == NULL) {
+        *code = "no-identity";
+        err_set(
+            err, ERR_NOT_FOUND,
+            "device %s has no identity here: put chain.pem and key.pem into %s/%s/old, then: certflipctl reload",
+            match->device, conf->identities_dir, match->device);
+        return NULL;
+    }
+    s->dev = dev;
+    if (c->client_id.n > 0 && !slice_is(c->client_id, dev->name)) {
+        const struct device *other = map_get_n(env->devices, c->client_id.p, c->client_id.n);
+        if (other != NULL && other != dev) {
+            *code = "client-id-mismatch";
+            *reason = 0x85;
+            err_set(err, ERR_DENIED,
+                    "device %s came with the client id of device %s: check the sensor's settings",
+                    dev->name, other->name);
+            return NULL;
+        }
+    }
+    return dev;
+}
+
+static char *copy_of(const char *s)
+{
+    return s != NULL ? strdup(s) : NULL;
+}
+
+/* A device has as many sessions as its rule allows; the newest ones count [MQTT-3.1.4-2]. */
+static void make_room(struct session *s, const struct conf_rule *rule)
+{
+    uint32_t most = rule != NULL && rule->max_connections > 0 ? rule->max_connections : 1;
+    uint32_t count = 0;
+
+    list_for_each (it, &s->dev->sessions)
+        count++;
+    list_for_each_safe (it, &s->dev->sessions) {
+        struct session *old = list_entry(it, struct session, of_device);
+        if (count < most)
+            return;
+        count--;
+        s->env->stats.downstream_closed_by_us++;
+        session_end(old, 0x8E, false, "a new connection of the device has taken over");
+    }
+}
+
+static int remember(struct session *s, const struct mqtt_packet *pkt, const struct mqtt_connect *c,
+                    const struct conf_rule *rule)
+{
+    const struct cert_info *ci = s->opening->cert;
+    struct mqtt_prop_value v;
+
+    s->connect = malloc(pkt->raw_bytes);
+    if (s->connect == NULL)
+        return -ERR_NOMEM;
+    memcpy(s->connect, pkt->raw, pkt->raw_bytes);
+    s->connect_bytes = pkt->raw_bytes;
+    s->clean = c->clean;
+    s->keepalive_s = c->keepalive_s;
+    s->has_will = c->has_will;
+    if (rule != NULL) {
+        s->rule_upstream[FLIP_OLD] = copy_of(rule->upstream);
+        s->rule_upstream[FLIP_NEW] = copy_of(rule->upstream_new);
+    }
+    if (ci != NULL) {
+        s->cn = copy_of(ci->cn);
+        s->san = ci->san_count > 0 ? copy_of(ci->sans[0].text) : NULL;
+        memcpy(s->fp, ci->fp, sizeof s->fp);
+    }
+    if (c->version == MQTT_V5) {
+        if (mqtt_props_find(c->props, MQTT_PROP_SESSION_EXPIRY, &v))
+            s->device_expiry_s = v.num;
+        s->will_stays = c->has_will && s->device_expiry_s > 0 &&
+                        mqtt_props_find(c->will_props, MQTT_PROP_WILL_DELAY, &v) && v.num > 0;
+    }
+    return 0;
+}
+
+static void take_connect(struct session *s, const struct mqtt_packet *pkt)
+{
+    struct mqtt_connect c = {0};
+    struct match_result match = {0};
+    struct err err = {0};
+    const char *code = "malformed";
+    uint8_t reason = 0x82;
+
+    if (pkt->type != MQTT_CONNECT) {
+        err_set(&err, ERR_PROTOCOL,
+                "the first packet is %s, not CONNECT [MQTT-3.1.0-1]: is this an MQTT client?",
+                mqtt_type_name(pkt->type));
+        tell_refused(s, "protocol", err.msg);
+        leg_close_gentle(&s->down);
+        over(s);
+        return;
+    }
+    int rc = mqtt_connect_read(pkt, &c, &reason, &err);
+    s->version = (uint8_t)c.version;
+    if (rc != 0) {
+        if (c.version == 0) { /* not a dialect that we could answer in */
+            tell_refused(s, "malformed", err.msg);
+            leg_close_gentle(&s->down);
+            over(s);
+            return;
+        }
+        session_refuse(s, reason, "malformed", &err);
+        return;
+    }
+    struct device *dev = judge(s, &c, &match, &code, &reason, &err);
+    if (dev == NULL) {
+        session_refuse(s, reason, code, &err);
+        return;
+    }
+    if (remember(s, pkt, &c, match.rule) != 0) {
+        err_set(&err, ERR_NOMEM, "out of memory");
+        session_refuse(s, 0x97, "limit", &err);
+        return;
+    }
+    make_room(s, match.rule);
+    cleaner_cancel(dev);
+    list_add(&dev->sessions, &s->of_device);
+    cert_info_free(s->opening->cert);
+    free(s->opening);
+    s->opening = NULL;
+    s->state = SESSION_OPENING;
+    s->due_ms = 0;
+    s->env->stats.accepted++;
+    s->env->news->up(s->env->news_arg, s);
+    log_event(LOG_SESSION, LOG_INFO_, "session-begun",
+              "device=%s peer=%s listener=%s version=%s tls=%s", dev->name, s->peer, s->listener,
+              mqtt_version_name(s->version), *s->tls != '\0' ? s->tls : "none");
+    upstream_begin(s);
+}
+
+/* ---- the downstream leg ---- */
+
+static void on_down_open(struct leg *leg)
+{
+    struct session *s = leg->owner;
+
+    handshake_over(s);
+    s->opening->cert = tls_conn_take_peer(leg->tls);
+    snprintf(s->tls, sizeof s->tls, "%s", tls_conn_version(leg->tls));
+    s->due_ms = env_now_ms(s->env) + s->snap->conf->limits.connect_timeout_ms;
+    session_arm(s);
+    log_event(LOG_TLS_HANDSHAKE, LOG_DEBUG_, "handshake", "peer=%s version=%s cipher=%s", s->peer,
+              tls_conn_version(leg->tls), tls_conn_cipher(leg->tls));
+}
+
+/* Until CONNECT has been judged, packets are looked at one by one. */
+static void before_connect(struct session *s, const uint8_t **p, size_t *n)
+{
+    struct mqtt_packet pkt;
+    int rc = mqtt_in_next(&s->down->in, p, n, s->snap->conf->limits.packet_bytes, &pkt);
+
+    if (rc == 1) {
+        take_connect(s, &pkt);
+    } else if (rc < 0) {
+        tell_refused(s, rc == -ERR_TOO_BIG ? "too-big" : "malformed",
+                     rc == -ERR_TOO_BIG
+                         ? "the first packet is larger than limits.packet_bytes"
+                         : "the first bytes are no MQTT packet: is this an MQTT client?");
+        leg_close_gentle(&s->down);
+        over(s);
+    }
+}
+
+static void on_down_data(struct leg *leg, const uint8_t *p, size_t n)
+{
+    struct session *s = leg->owner;
+
+    s->last_rx_ms = env_now_ms(s->env);
+    s->env->stats.bytes_in += n;
+    if (s->state == SESSION_CONNECTING)
+        before_connect(s, &p, &n);
+    if (s->state == SESSION_OVER || s->state == SESSION_CONNECTING)
+        return;
+    relay_from_device(s, p, n);
+    if (s->state != SESSION_OVER)
+        session_flush(s);
+}
+
+static void on_down_end(struct leg *leg, const struct leg_end *end)
+{
+    struct session *s = leg->owner;
+
+    s->env->stats.downstream_closed_by_peer++;
+    if (s->state == SESSION_CONNECTING) {
+        char text[512];
+        if (end->at == LEG_TLS && end->fail != NULL) {
+            snprintf(text, sizeof text, "TLS: %s%s%s", end->fail->text,
+                     *end->fail->remedy != '\0' ? ": " : "", end->fail->remedy);
+            tell_refused(s, end->fail->side == TLS_FAIL_PEER_CERT ? "certificate" : "tls", text);
+        } else {
+            tell_refused(s, "closed", "closed before CONNECT");
+        }
+        leg_close_gentle(&s->down);
+        over(s);
+        return;
+    }
+    if (s->leave_ms != 0) {
+        /* It said DISCONNECT, which waits with its last packets for a leg. */
+        s->gone = true;
+        leg_close_gentle(&s->down);
+        session_arm(s);
+        return;
+    }
+    session_end(s, 0, false,
+                end->status == 0 ? "the device closed its connection without DISCONNECT"
+                                 : "the device's connection broke");
+}
+
+static void on_down_drain(struct leg *leg)
+{
+    struct session *s = leg->owner;
+
+    if (s->state == SESSION_RELAYING)
+        session_reading(s);
+}
+
+static const struct leg_ops down_ops = {
+    .open = on_down_open,
+    .data = on_down_data,
+    .end = on_down_end,
+    .drain = on_down_drain,
+};
+
+/* ---- accept ---- */
+
+static const char *admit(const struct env *env, const struct conf_listener *l,
+                         const struct sockaddr_storage *ss)
+{
+    const struct conf_limits *lim = &env->snap->conf->limits;
+
+    if (env->stopping)
+        return "stopping";
+    if (l->type != CONF_LISTEN_UNIX && l->allow_count > 0 &&
+        !conf_network_has(l->allow, l->allow_count, (const struct sockaddr *)ss))
+        return "network";
+    if (env->stats.sessions > lim->connections)
+        return "limit-connections";
+    if (l->type == CONF_LISTEN_TLS && env->handshakes >= lim->handshakes)
+        return "limit-handshakes";
+    return NULL;
+}
+
+static const char *admit_text(const char *code)
+{
+    if (strcmp(code, "network") == 0)
+        return "the source address is not in the listener's allow list";
+    if (strcmp(code, "limit-connections") == 0)
+        return "as many connections as limits.connections allows";
+    if (strcmp(code, "limit-handshakes") == 0)
+        return "as many handshakes at once as limits.handshakes allows";
+    return "the daemon is stopping";
+}
+
+static struct session *session_new(struct env *env, const struct conf_listener *l)
+{
+    struct session *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return NULL;
+    s->opening = calloc(1, sizeof *s->opening);
+    s->listener = strdup(l->name);
+    if (s->opening == NULL || s->listener == NULL) {
+        free(s->opening);
+        free(s->listener);
+        free(s);
+        return NULL;
+    }
+    s->env = env;
+    s->snap = snapshot_ref(env->snap);
+    s->id = env->next_session_id++;
+    s->began_ms = s->last_rx_ms = env_now_ms(env);
+    list_init(&s->of_device);
+    list_add(&env->sessions, &s->link);
+    inflight_init(&s->to_broker);
+    inflight_init(&s->to_device);
+    uv_timer_init(env->nl.loop, &s->timer);
+    s->timer.data = s;
+    env->stats.sessions++;
+    return s;
+}
+
+void session_accept(struct env *env, uv_stream_t *listening, size_t listener_index)
+{
+    const struct conf_listener *l = &env->snap->conf->listeners[listener_index];
+    struct err err = {0};
+    struct session *s = session_new(env, l);
+    struct sockaddr_storage ss;
+    char peer[ENV_PEER_BYTES];
+    struct leg *leg =
+        leg_accept(env, listening, env->snap->listener_ctx[listener_index], &ss, peer, &err);
+
+    if (leg == NULL || s == NULL) {
+        log_event(LOG_LISTEN, LOG_WARN_, "accept-failed", "listener=%s msg=%s", l->name,
+                  LOG_Q(s == NULL ? "out of memory" : err.msg));
+        leg_close_abrupt(&leg);
+        if (s != NULL)
+            over(s);
+        return;
+    }
+    s->down = leg;
+    s->opening->ss = ss;
+    memcpy(s->peer, peer, sizeof s->peer);
+    const char *code = admit(env, l, &ss);
+    if (code != NULL) {
+        tell_refused(s, code, admit_text(code));
+        leg_close_abrupt(&s->down);
+        over(s);
+        return;
+    }
+    bool tls = leg->state == LEG_TLS;
+    s->handshaking = tls;
+    env->handshakes += tls;
+    s->due_ms = s->began_ms + (tls ? env->snap->conf->limits.handshake_timeout_ms
+                                   : env->snap->conf->limits.connect_timeout_ms);
+    leg_begin(leg, &down_ops, s);
+    session_arm(s);
+}

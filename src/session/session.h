@@ -1,0 +1,164 @@
+/* session/session.h - one device's connection: its downstream leg, its upstream legs, and the MQTT
+ * state between them.
+ *
+ * session.c  begins and ends it: handshake, CONNECT, who is it, deadlines
+ * upstream.c carries out what session/rehome.h decides: dial, CONNECT, CONNACK, switch, restore,
+ * diagnose relay.c    passes packets, and keeps what a re-home needs: exchanges under way,
+ * subscriptions, topic aliases cleaner.c  clears what is left at a broker of a device that asked
+ * for a clean session
+ *
+ * The members below are for these files; others use the functions.  Worker's thread.
+ */
+#ifndef SESSION_SESSION_H
+#define SESSION_SESSION_H
+
+#include "flip/backoff.h"
+#include "identity/match.h"
+#include "mqtt/connect.h"
+#include "session/env.h"
+#include "session/inflight.h"
+#include "session/leg.h"
+#include "session/rehome.h"
+#include "session/subs.h"
+
+enum session_state {
+    SESSION_CONNECTING, /* handshake, then CONNECT is awaited */
+    SESSION_OPENING,    /* CONNECT is here; the broker's CONNACK is awaited */
+    SESSION_RELAYING,   /* CONNACK went to the device */
+    SESSION_OVER,       /* ended; memory goes with the timer's handle */
+};
+
+/* What is needed until CONNECT has been judged, and not later. */
+struct session_opening {
+    struct sockaddr_storage ss;
+    struct cert_info *cert; /* owned; NULL: none */
+};
+
+/* A topic alias that the device has set (MQTT 5.0, 3.3.2.3.4). */
+struct session_alias {
+    struct session_alias *next;
+    uint16_t alias;
+    bool told; /* the present upstream leg has been told */
+    uint16_t topic_bytes;
+    uint8_t topic[];
+};
+
+/* Clearing what an earlier life left, before the device's clean 3.x session begins. */
+enum session_clear {
+    CLEAR_NONE,  /* nothing to clear, or not found out yet */
+    CLEAR_WIPE,  /* session present where there must be none: a CONNECT with Clean Session wipes it
+                  */
+    CLEAR_AGAIN, /* wiped: connect for good */
+};
+
+struct session {
+    struct list link;      /* env->sessions */
+    struct list of_device; /* device->sessions */
+    struct env *env;
+    struct wk_snapshot
+        *snap;          /* owned reference: as of the session's beginning, renewed by each dial */
+    struct device *dev; /* NULL until recognised */
+    struct session_opening *opening; /* owned; NULL once CONNECT was judged */
+    struct leg *down, *up, *cand;    /* owned */
+    uint64_t id;
+    uint64_t began_ms;
+    uint64_t last_rx_ms;    /* from the device */
+    uint64_t last_tx_up_ms; /* to the broker */
+    uint64_t due_ms;        /* of the present step; 0: none */
+    uint64_t retry_ms;      /* next attempt; 0: none */
+    uint64_t hold_since_us;
+    uint64_t leave_ms; /* the device said DISCONNECT while held: give up then; 0: it did not */
+    uv_timer_t timer;
+    uint64_t timer_ms; /* when it is armed for; 0: not */
+
+    char *listener;         /* owned */
+    char *rule_upstream[2]; /* owned: profile names by slot; NULL: the only one */
+    char *cn, *san;         /* owned, NULL: absent; for templates */
+    uint8_t *connect;       /* owned: CONNECT as the device sent it */
+    uint32_t connect_bytes;
+    char *assigned_id;        /* owned: the client id that the broker chose; NULL: none */
+    uint32_t device_expiry_s; /* 5.0: Session Expiry Interval that the device asked for */
+    uint16_t keepalive_s;     /* the device's: its own, or the server's as it was told */
+    uint16_t up_keepalive_s;  /* what the upstream leg has agreed to */
+    uint16_t pings;           /* PINGREQs without answer upstream */
+    uint16_t pings_ours;      /* bit i: the i-th oldest of them is ours; at most 16 are awaited */
+
+    struct inflight to_broker; /* begun by the device */
+    struct inflight to_device; /* begun by the broker */
+    struct subs subs;
+    struct session_alias *aliases; /* owned */
+    struct buf held;               /* whole packets of the device that wait for a leg */
+
+    struct backoff backoff;
+    uint64_t refused_seq; /* flip_seq whose identity was refused: not tried again; 0: none */
+    enum session_state state;
+    enum rehome_phase phase;
+    enum session_clear clear;
+    enum flip_slot have;        /* whose leg `up` is */
+    enum flip_slot probe;       /* meaningful while probing: the slot that settles a suspicion */
+    enum flip_slot failed_slot; /* of the latest failed attempt */
+    uint8_t version;            /* of the device */
+    uint8_t refusal;            /* CONNACK code (in the device's dialect) if no identity gets in */
+    uint8_t suspects;           /* suspicious ends in a row with the old leg alive */
+    bool clean, has_will, will_stays, keep;
+    bool accepted; /* the upstream leg in use is accepted */
+    bool holding;  /* the device's packets wait */
+    bool probing;
+    bool handshaking;  /* counted in env->handshakes */
+    bool gone;         /* the device ended its connection while its last packets were held */
+    bool proven;       /* a candidate waits only for ticket or time */
+    bool reading_old;  /* the last packets of a leg that is being replaced */
+    bool said_goodbye; /* DISCONNECT was passed on */
+    char peer[ENV_PEER_BYTES];
+    uint8_t fp[CERT_FP_BYTES]; /* downstream certificate; all zero: none */
+    char tls[8];               /* "TLSv1.3"; "" plaintext */
+};
+
+/* Take the next connection of a listening stream. */
+void session_accept(struct env *env, uv_stream_t *listening, size_t listener_index);
+
+/* End it: the device's connection is closed.  `reason` is the 5.0 DISCONNECT code told to the
+ * device (0: say nothing), `why` goes to the log and to main.  `polite`: tell the broker that the
+ * device left (no Will). */
+void session_end(struct session *s, uint8_t reason, bool polite, const char *why);
+
+/* Main has decided anew about s->dev (identities or active slot). */
+void session_device_changed(struct session *s);
+
+/* ---- between the files of this folder ---- */
+
+void session_refuse(struct session *s, uint8_t reason5, const char *code, const struct err *err);
+void session_arm(struct session *s); /* (re)arm the timer for what is due next */
+void session_reading(
+    struct session *s); /* read, or stop reading, each leg by what waits for the other */
+void session_flush(struct session *s);
+
+/* upstream.c */
+void upstream_begin(struct session *s);                        /* CONNECT was judged: dial */
+void upstream_due(struct session *s, uint64_t now_ms);         /* deadlines */
+void upstream_lost(struct session *s, const struct diag *why); /* the accepted leg ended */
+void upstream_barrier_passed(struct session *s);               /* our PINGRESP came */
+void upstream_drained(struct session *s); /* an exchange finished: is that all? */
+int upstream_connect_bytes(struct session *s, enum flip_slot slot, bool wipe, struct buf *out);
+void upstream_goodbye(struct session *s,
+                      bool polite); /* the device is gone: end every upstream leg */
+const struct conf_upstream *upstream_profile(const struct session *s, enum flip_slot slot,
+                                             struct tls_ctx **ctx);
+
+/* relay.c */
+void relay_from_device(struct session *s, const uint8_t *p, size_t n);
+void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, size_t n);
+void relay_release(struct session *s); /* pass on what was held */
+/* A new leg was accepted: send again what is unfinished.  Counts into the three. */
+void relay_restore(struct session *s, bool session_present, uint32_t *replayed, uint32_t *restored,
+                   uint32_t *lost);
+bool relay_drained(const struct session *s);
+void relay_ping(struct session *s); /* our own PINGREQ */
+
+/* cleaner.c */
+/* Start clearing the session that s leaves at its broker; owns itself, at most one per device. */
+void cleaner_start(struct session *s);
+void cleaner_cancel(struct device *dev);
+void cleaner_sweep(struct env *env);
+
+#endif

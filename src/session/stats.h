@@ -1,0 +1,23 @@
+/* session/stats.h - what a worker counts.  Plain data, owned by the worker's thread, copied to
+ * main. */
+#ifndef SESSION_STATS_H
+#define SESSION_STATS_H
+
+#include <stdint.h>
+
+struct worker_stats {
+    uint64_t sessions;          /* now */
+    uint64_t legs_up;           /* accepted upstream legs, now */
+    uint64_t accepted, refused; /* downstream connections */
+    uint64_t packets_in, packets_out, bytes_in,
+        bytes_out; /* downstream side, from and to devices; MQTT, not TLS */
+    uint64_t publishes_up, publishes_down;
+    uint64_t rehomes, rehomes_failed;
+    uint64_t replayed;               /* publishes sent again by a re-home */
+    uint64_t restored_subscriptions; /* subscribed again because the broker had no session */
+    uint64_t rehome_lost;            /* messages that a re-home could not save */
+    uint64_t hold_us_max, hold_us_sum;
+    uint64_t downstream_closed_by_peer, downstream_closed_by_us;
+};
+
+#endif

@@ -1,0 +1,940 @@
+/* Carries out what the re-home table decides.  Each thing that happens becomes one event for
+ * rehome_step, and the actions that come back are done here, in their order; some of them make the
+ * next event at once (an exchange list that is empty already needs no draining), so a step is a
+ * loop.
+ */
+#include "session/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rand.h"
+
+/* How long the upstream session of a 5.0 device outlives its connection, whatever the device asked
+ * for: long enough for a flip or a short outage, short enough to leave no litter. */
+#define KEEP_EXPIRY_S 600u
+/* A refused first connection waits this long for main to choose the other identity. */
+#define VERDICT_MS 5000u
+/* Suspicious ends in a row, the old leg being fine, that make an identity refused. */
+#define SUSPECTS_MAX 2u
+
+#define REASON_NORMAL             0x00
+#define REASON_WITH_WILL          0x04
+#define REASON_SERVER_UNAVAILABLE 0x88
+
+static const struct leg_ops up_ops;
+
+static void step(struct session *s, enum rehome_event ev, const struct diag *why);
+
+const struct conf_upstream *upstream_profile(const struct session *s, enum flip_slot slot,
+                                             struct tls_ctx **ctx)
+{
+    const struct conf *c = s->snap->conf;
+    const char *name =
+        s->rule_upstream[slot] != NULL ? s->rule_upstream[slot] : s->rule_upstream[FLIP_OLD];
+    const struct conf_upstream *u = name != NULL ? conf_upstream_find(c, name) : &c->upstreams[0];
+
+    if (u == NULL) /* a reload took it away: what there is must do */
+        u = &c->upstreams[0];
+    if (ctx != NULL)
+        *ctx = s->snap->upstream_ctx[u - c->upstreams];
+    return u;
+}
+
+static bool same_broker(const struct session *s)
+{
+    const struct conf_upstream *a = upstream_profile(s, FLIP_OLD, NULL),
+                               *b = upstream_profile(s, FLIP_NEW, NULL);
+
+    return a == b || (strcmp(a->address, b->address) == 0 && a->port == b->port);
+}
+
+static enum flip_slot wanted(const struct session *s)
+{
+    return s->probing ? s->probe : s->dev->active;
+}
+
+/* ---- CONNECT ---- */
+
+static int template_or_own(const struct session *s, const char *template,
+                           const struct match_facts *facts, bool has_own, struct slice own,
+                           struct buf *out, bool *has)
+{
+    *has = has_own;
+    if (template == NULL)
+        return buf_append(out, own.p, own.n);
+    int rc = match_template(template, facts, s->dev->name, s->snap->conf->gateway, out);
+    *has = out->len > 0;
+    return rc;
+}
+
+static int copy_props(struct buf *out, struct mqtt_props in, enum mqtt_prop but)
+{
+    struct mqtt_prop_value v;
+    uint32_t at = 0;
+    int rc = 0;
+
+    while (rc == 0 && mqtt_props_next(in, &at, &v))
+        if (v.id != but)
+            rc = buf_append(out, v.raw.p, v.raw.n);
+    return rc;
+}
+
+/* The session state that the leg begins with: the device's wish the first time, the broker's memory
+ * later. */
+static int session_wish(const struct session *s, struct mqtt_connect *c, bool wipe,
+                        struct buf *props)
+{
+    bool again = s->state == SESSION_RELAYING;
+
+    if (wipe) {
+        c->clean = true;
+        c->has_will = false;
+    } else if (c->version == MQTT_V5) {
+        c->clean = c->clean && !again;
+    } else if (s->keep) {
+        c->clean = false;
+    }
+    if (c->version != MQTT_V5)
+        return 0;
+    uint32_t expiry = s->device_expiry_s;
+    if (wipe)
+        expiry = 0;
+    else if (s->keep && expiry < KEEP_EXPIRY_S)
+        expiry = KEEP_EXPIRY_S;
+    int rc = copy_props(props, c->props, MQTT_PROP_SESSION_EXPIRY);
+    if (rc == 0 && expiry > 0)
+        rc = mqtt_props_put_num(props, MQTT_PROP_SESSION_EXPIRY, expiry);
+    c->props = (struct mqtt_props){props->p, (uint32_t)props->len};
+    return rc;
+}
+
+int upstream_connect_bytes(struct session *s, enum flip_slot slot, bool wipe, struct buf *out)
+{
+    const struct conf_upstream *u = upstream_profile(s, slot, NULL);
+    struct buf id = {0}, user = {0}, pass = {0}, props = {0};
+    struct mqtt_packet pkt;
+    struct mqtt_connect c;
+    uint32_t need;
+    uint8_t reason;
+
+    if (mqtt_packet_peek(s->connect, s->connect_bytes, MQTT_LARGEST_PACKET, &pkt, &need) != 1 ||
+        mqtt_connect_read(&pkt, &c, &reason, NULL) != 0)
+        return -ERR_MALFORMED; /* it was read before */
+    struct match_facts facts = {
+        .listener = s->listener,
+        .cn = s->cn,
+        .sans = (const char *const *)&s->san,
+        .san_count = s->san != NULL,
+        .client_id = c.client_id,
+        .has_username = c.has_username,
+        .username = c.username,
+        .has_password = c.has_password,
+        .password = c.password,
+    };
+    bool has_id = true;
+    int rc = template_or_own(s, u->client_id, &facts, true, c.client_id, &id, &has_id);
+    if (rc == 0 && id.len == 0 && s->assigned_id != NULL)
+        rc = buf_append(&id, s->assigned_id, strlen(s->assigned_id));
+    if (rc == 0)
+        rc = template_or_own(s, u->username, &facts, c.has_username, c.username, &user,
+                             &c.has_username);
+    if (rc == 0)
+        rc = template_or_own(s, u->password, &facts, c.has_password, c.password, &pass,
+                             &c.has_password);
+    /* 3.1.1 has no password without a user name [MQTT-3.1.2-22]; 5.0 allows it. */
+    if (c.version != MQTT_V5 && !c.has_username)
+        c.has_password = false;
+    c.client_id = (struct slice){id.p, id.len};
+    c.username = (struct slice){user.p, user.len};
+    c.password = (struct slice){pass.p, pass.len};
+    if (!u->keepalive_as_device)
+        c.keepalive_s = (uint16_t)u->keepalive_s;
+    /* Only a session with a name can be found again. */
+    s->keep = u->keep_session && (id.len > 0 || c.version == MQTT_V5);
+    s->up_keepalive_s = c.keepalive_s;
+    if (rc == 0)
+        rc = session_wish(s, &c, wipe, &props);
+    if (rc == 0)
+        rc = mqtt_connect_write(out, &c);
+    buf_fini(&id);
+    buf_fini(&user);
+    buf_fini_wipe(&pass);
+    buf_fini(&props);
+    return rc;
+}
+
+static void send_connect(struct session *s)
+{
+    struct buf out = {0};
+    int rc = upstream_connect_bytes(s, s->cand->slot, s->clear == CLEAR_WIPE, &out);
+
+    if (rc == 0)
+        leg_write(s->cand, out.p, out.len);
+    buf_fini_wipe(&out);
+    leg_flush(s->cand);
+    s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->cand->slot, NULL)->connack_timeout_ms;
+    s->last_tx_up_ms = env_now_ms(s->env);
+}
+
+/* ---- what to say about a failure ---- */
+
+static bool connect_sent(const struct session *s)
+{
+    return s->phase == RH_SWITCHING || s->phase == RH_SWITCHING_LOST;
+}
+
+static void facts_of_end(const struct leg_end *end, struct diag_in *in)
+{
+    const struct tls_fail *f = end->fail;
+
+    if (end->status < 0 && end->status > -1000)
+        in->errnum = -end->status;
+    else if (end->status < 0)
+        in->detail = uv_strerror(end->status); /* the resolver's codes */
+    in->eof = end->at != LEG_DIALING;
+    if (f == NULL)
+        return;
+    in->tls_side = (enum diag_tls_side)f->side;
+    in->tls_alert = f->alert;
+    in->tls_code = f->code;
+    in->tls_x509 = f->x509;
+    in->tls_after_hello = f->after_hello;
+    in->tls_after_cert = f->after_cert;
+    in->detail = *f->text != '\0' ? f->text : NULL;
+}
+
+static struct diag diagnose_leg(const struct session *s, const struct leg *leg,
+                                const struct leg_end *end)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    in.mqtt_version = s->version;
+    facts_of_end(end, &in);
+    if (end->at == LEG_DIALING)
+        in.stage = end->dial_stage == DIAL_DNS ? DIAG_AT_DNS : DIAG_AT_TCP;
+    else if (end->at == LEG_TLS)
+        in.stage = DIAG_AT_TLS;
+    else if (leg == s->up)
+        in.stage = DIAG_AT_ESTABLISHED;
+    else
+        in.stage = connect_sent(s) ? DIAG_AT_CONNACK : DIAG_AT_CONNECT;
+    return diagnose(&in);
+}
+
+static struct diag diagnose_timeout(const struct session *s)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    in.mqtt_version = s->version;
+    in.timed_out = true;
+    if (connect_sent(s))
+        in.stage = DIAG_AT_CONNACK;
+    else if (s->cand != NULL && s->cand->state == LEG_TLS)
+        in.stage = DIAG_AT_TLS;
+    else
+        in.stage = DIAG_AT_TCP;
+    in.tls_after_cert = s->cand != NULL && connect_sent(s);
+    return diagnose(&in);
+}
+
+static void tell_leg(struct session *s, struct session_leg_news *news)
+{
+    s->env->news->leg(s->env->news_arg, s, news);
+}
+
+static void tell_trouble(struct session *s, bool lost, enum flip_slot slot, const struct cred *cred,
+                         const struct diag *d)
+{
+    log_event(LOG_SESSION, lost ? LOG_NOTICE_ : LOG_WARN_, lost ? "uplink-lost" : "uplink-failed",
+              "device=%s slot=%s class=%s cause=%s msg=%s todo=%s", s->dev->name,
+              flip_slot_name(slot), diag_class_name(d->class), d->name, LOG_Q(d->sentence),
+              LOG_Q(d->remedy));
+    tell_leg(s, &(struct session_leg_news){.what = lost ? LEG_NEWS_LOST : LEG_NEWS_FAILED,
+                                           .slot = slot,
+                                           .cred = cred,
+                                           .tls = "",
+                                           .diag = d});
+}
+
+/* ---- actions ---- */
+
+static void dial(struct session *s)
+{
+    enum flip_slot slot = wanted(s);
+    struct cred *cred = s->dev->cred[slot];
+    struct tls_ctx *ctx;
+    struct err err = {0};
+
+    if (s->env->snap != s->snap) { /* a reload reaches the next leg */
+        snapshot_unref(s->snap);
+        s->snap = snapshot_ref(s->env->snap);
+    }
+    const struct conf_upstream *u = upstream_profile(s, slot, &ctx);
+    s->retry_ms = 0;
+    s->proven = false;
+    if (cred == NULL)
+        err_set(&err, ERR_NOT_FOUND, "device %s has no usable identity in slot %s", s->dev->name,
+                flip_slot_name(slot));
+    else
+        s->cand = leg_dial(s->env, u, ctx, cred, &up_ops, s, &err);
+    if (s->cand == NULL) {
+        struct diag d = {.class = DIAG_POLICY};
+        snprintf(d.name, sizeof d.name, "identity.missing");
+        snprintf(d.sentence, sizeof d.sentence, "%.300s", err.msg);
+        snprintf(d.remedy, sizeof d.remedy,
+                 "certflipctl device %.100s names the fault of each slot", s->dev->name);
+        step(s, RH_EV_CAND_FAILED, &d);
+        return;
+    }
+    s->cand->slot = slot;
+    s->due_ms = env_now_ms(s->env) + u->connect_timeout_ms;
+}
+
+static bool must_leave(const struct session *s)
+{
+    switch (upstream_profile(s, s->have, NULL)->switch_mode) {
+    case CONF_SWITCH_TAKEOVER:
+        return false;
+    case CONF_SWITCH_DISCONNECT:
+        return true;
+    case CONF_SWITCH_AUTO:
+    default:
+        return s->has_will && !s->will_stays && same_broker(s);
+    }
+}
+
+static void say_disconnect(struct session *s, struct leg *leg, uint8_t reason, bool set_expiry,
+                           uint32_t expiry_s)
+{
+    struct buf out = {0}, props = {0};
+    struct mqtt_disconnect d = {.reason = reason};
+
+    if (s->version == MQTT_V5 && set_expiry &&
+        mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, expiry_s) == 0)
+        d.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    if (mqtt_disconnect_write(&out, s->version, &d) == 0)
+        leg_write(leg, out.p, out.len);
+    buf_fini(&out);
+    buf_fini(&props);
+    leg_flush(leg);
+}
+
+static void hold(struct session *s)
+{
+    if (s->holding)
+        return;
+    s->holding = true;
+    s->hold_since_us = (uint64_t)clock_mono_us();
+}
+
+/* The broker's last packets on the old leg come before the first one on the new leg. */
+static void close_old(struct session *s, bool accepted)
+{
+    if (s->up == NULL)
+        return;
+    if (accepted) {
+        s->reading_old = true;
+        leg_read_now(s->up);
+        s->reading_old = false;
+        if (s->state == SESSION_OVER)
+            return;
+        if (!same_broker(s))
+            say_disconnect(s, s->up, REASON_NORMAL, true, s->clean ? 0 : s->device_expiry_s);
+    }
+    if (s->accepted)
+        s->env->stats.legs_up--;
+    s->accepted = false;
+    leg_close_gentle(&s->up);
+}
+
+static void count_hold(struct session *s, uint32_t us)
+{
+    struct worker_stats *st = &s->env->stats;
+
+    st->rehomes++;
+    st->hold_us_sum += us;
+    if (us > st->hold_us_max)
+        st->hold_us_max = us;
+}
+
+static void adopt(struct session *s)
+{
+    struct session_leg_news news = {.what = LEG_NEWS_ACCEPTED};
+    bool first = s->state != SESSION_RELAYING;
+    bool present = s->cand->session_present;
+
+    s->up = s->cand;
+    s->cand = NULL;
+    s->have = s->up->slot;
+    s->accepted = true;
+    s->env->stats.legs_up++;
+    s->pings = s->pings_ours = 0;
+    s->due_ms = 0;
+    s->suspects = 0;
+    (void)backoff_next_ms(&s->backoff, &backoff_default, DIAG_OK, 0);
+    news.slot = s->have;
+    news.rehomed = !first;
+    news.session_present = present;
+    news.cred = s->up->cred;
+    news.tls = tls_conn_version(s->up->tls);
+    if (first) {
+        s->state = SESSION_RELAYING;
+        s->last_rx_ms = env_now_ms(s->env);
+    } else {
+        relay_restore(s, present, &news.replayed, &news.restored, &news.lost);
+        news.hold_us = (uint32_t)((uint64_t)clock_mono_us() - s->hold_since_us);
+        count_hold(s, news.hold_us);
+        s->env->stats.replayed += news.replayed;
+        s->env->stats.restored_subscriptions += news.restored;
+        s->env->stats.rehome_lost += news.lost;
+        log_event(LOG_SESSION, LOG_INFO_, "rehomed",
+                  "device=%s slot=%s session_present=%d replayed=%u restored=%u lost=%u hold_us=%u",
+                  s->dev->name, flip_slot_name(s->have), present, news.replayed, news.restored,
+                  news.lost, news.hold_us);
+    }
+    leg_read(s->up, true);
+    tell_leg(s, &news);
+}
+
+static struct backoff_conf backoff_conf(const struct conf_flip *f)
+{
+    struct backoff_conf c = backoff_default;
+
+    if (f->backoff_tls_count > 0) {
+        c.identity.n = (uint32_t)f->backoff_tls_count;
+        for (size_t i = 0; i < f->backoff_tls_count; i++)
+            c.identity.ms[i] = f->backoff_tls_s[i] * INT64_C(1000);
+    }
+    if (f->backoff_network_count > 0) {
+        c.network.n = (uint32_t)f->backoff_network_count;
+        for (size_t i = 0; i < f->backoff_network_count; i++)
+            c.network.ms[i] = f->backoff_network_s[i] * INT64_C(1000);
+    }
+    return c;
+}
+
+static void retry_later(struct session *s, enum diag_class class)
+{
+    struct backoff_conf c = backoff_conf(&s->snap->conf->flip);
+
+    s->retry_ms = env_now_ms(s->env) +
+                  (uint64_t)backoff_next_ms(&s->backoff, &c, class, (uint32_t)rand_u64());
+}
+
+static void refuse_first(struct session *s, const struct diag *why)
+{
+    struct err err;
+    const char *code = why->class == DIAG_IDENTITY ? "identity-refused" : "uplink-down";
+
+    err_set(&err, ERR_CLOSED, "upstream: %s: %s", why->sentence, why->remedy);
+    session_refuse(s, s->refusal != 0 ? s->refusal : REASON_SERVER_UNAVAILABLE, code, &err);
+}
+
+static bool other_usable(const struct session *s)
+{
+    return s->dev->cred[flip_other_slot(s->dev->active)] != NULL;
+}
+
+/* There is no leg.  Who was told yes is held (or dropped, where its profile says so); who still
+ * waits for CONNACK gets an answer, unless the other identity may get in. */
+static void no_leg(struct session *s, const struct diag *why)
+{
+    bool trial = s->dev->active == FLIP_NEW && other_usable(s);
+
+    s->due_ms = 0;
+    if (s->state == SESSION_OPENING) {
+        if (why->class == DIAG_IDENTITY && trial) {
+            s->retry_ms = env_now_ms(s->env) + VERDICT_MS;
+            return;
+        }
+        refuse_first(s, why);
+        return;
+    }
+    if (upstream_profile(s, s->have, NULL)->uplink_lost == CONF_UPLINK_DROP) {
+        s->env->stats.downstream_closed_by_us++;
+        session_end(s, REASON_SERVER_UNAVAILABLE, false,
+                    "the uplink is lost, and its profile says uplink_lost = \"drop\"");
+        return;
+    }
+    retry_later(s, why->class);
+}
+
+/* A suspicious failure of the trial's identity with no leg left: the old identity settles it, now.
+ */
+static bool probe_other(struct session *s, const struct diag *why)
+{
+    if (why->class != DIAG_SUSPECT || s->failed_slot != FLIP_NEW || s->dev->active != FLIP_NEW ||
+        !other_usable(s))
+        return false;
+    s->probing = true;
+    s->probe = FLIP_OLD;
+    return true;
+}
+
+static void failed(struct session *s, enum rehome_phase was, const struct diag *why)
+{
+    enum flip_slot slot = s->cand != NULL ? s->cand->slot : wanted(s);
+    const struct cred *cred = s->cand != NULL ? s->cand->cred : NULL;
+    struct diag d = *why;
+    bool old_alive = s->up != NULL && s->accepted && was != RH_LEAVING;
+
+    s->failed_slot = slot;
+    s->probing = false; /* when the other identity fails, too, it is not the identity */
+    if (old_alive && d.class == DIAG_SUSPECT && ++s->suspects >= SUSPECTS_MAX)
+        d = diag_settle(&d, true);
+    if (s->state == SESSION_RELAYING)
+        s->env->stats.rehomes_failed++;
+    tell_trouble(s, false, slot, cred, &d);
+    if (!old_alive)
+        return;
+    if (d.class == DIAG_IDENTITY)
+        s->refused_seq = s->dev->flip_seq; /* until main decides anew */
+    else
+        retry_later(s, d.class == DIAG_SUSPECT ? DIAG_NETWORK : d.class);
+}
+
+static void act(struct session *s, enum rehome_phase was, unsigned todo, const struct diag *why)
+{
+    if ((todo & RH_DO_REPORT_LOST) != 0 && s->accepted)
+        tell_trouble(s, true, s->have, s->up != NULL ? s->up->cred : NULL, why);
+    if ((todo & RH_DO_REPORT_FAILED) != 0)
+        failed(s, was, why);
+    if ((todo & RH_DO_HOLD) != 0)
+        hold(s);
+    if ((todo & RH_DO_DROP_CAND) != 0) {
+        leg_close_gentle(&s->cand);
+        s->due_ms = 0;
+    }
+    if ((todo & RH_DO_CLOSE_OLD) != 0)
+        close_old(s, (todo & RH_DO_ADOPT) != 0);
+    if (s->state == SESSION_OVER)
+        return;
+    if ((todo & RH_DO_DIAL) != 0)
+        dial(s);
+    if ((todo & RH_DO_DRAIN) != 0) {
+        s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->have, NULL)->drain_timeout_ms;
+        upstream_drained(s);
+    }
+    if ((todo & RH_DO_PING) != 0) {
+        s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
+        relay_ping(s);
+    }
+    if ((todo & RH_DO_DISCONNECT) != 0) {
+        s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
+        say_disconnect(s, s->up, REASON_NORMAL, false, 0);
+    }
+    if ((todo & RH_DO_CONNECT) != 0)
+        send_connect(s);
+    if ((todo & RH_DO_ADOPT) != 0)
+        adopt(s);
+    if ((todo & RH_DO_RELEASE) != 0) {
+        s->holding = false;
+        relay_release(s);
+    }
+    if ((todo & RH_DO_WAIT) != 0 && s->state != SESSION_OVER) {
+        if (probe_other(s, why))
+            step(s, RH_EV_RETRY, NULL);
+        else
+            no_leg(s, why);
+    }
+}
+
+/* Is the leg in use that of the identity that shall be in use? */
+static bool at_home(const struct session *s)
+{
+    return s->have == s->dev->active && cred_equal(s->up->cred, s->dev->cred[s->dev->active]);
+}
+
+/* The leg in use is not the wanted identity's (any more): go on, unless that one was refused. */
+static void settle(struct session *s)
+{
+    if (s->state == SESSION_OVER || s->phase != RH_IDLE || s->up == NULL || s->retry_ms != 0)
+        return;
+    if (!at_home(s) && s->refused_seq != s->dev->flip_seq && s->dev->cred[s->dev->active] != NULL)
+        step(s, RH_EV_WANT, NULL);
+}
+
+static void step(struct session *s, enum rehome_event ev, const struct diag *why)
+{
+    enum rehome_phase was = s->phase;
+    unsigned todo = rehome_step(&s->phase, ev);
+
+    if (log_on(LOG_SESSION, LOG_DEBUG_))
+        log_event(LOG_SESSION, LOG_DEBUG_, "rehome-step", "device=%s from=%s event=%s to=%s",
+                  s->dev->name, rehome_phase_name(was), rehome_event_name(ev),
+                  rehome_phase_name(s->phase));
+    if (todo == 0)
+        return;
+    act(s, was, todo, why);
+    settle(s);
+}
+
+/* ---- events ---- */
+
+/* The old identity was tried because the new one ended suspiciously. */
+static void settle_suspicion(struct session *s)
+{
+    struct diag suspect = {.class = DIAG_SUSPECT};
+
+    s->probing = false;
+    snprintf(suspect.name, sizeof suspect.name, "closed-without-a-word");
+    snprintf(
+        suspect.sentence, sizeof suspect.sentence,
+        "the broker ended the connection of the new identity without saying why, and took the old identity right after");
+    struct diag d = diag_settle(&suspect, true);
+    tell_trouble(s, false, FLIP_NEW, s->dev->cred[FLIP_NEW], &d);
+    s->refused_seq = s->dev->flip_seq;
+}
+
+static void again(struct session *s, enum session_clear clear)
+{
+    /* What an earlier life left at the broker must not be seen: DISCONNECT, and a new connection.
+     */
+    say_disconnect(s, s->cand, REASON_NORMAL, false, 0);
+    leg_close_gentle(&s->cand);
+    s->clear = clear;
+    s->phase = RH_DIALING_LOST;
+    dial(s);
+}
+
+static int write_connack(struct session *s, const struct mqtt_connack *ack)
+{
+    struct buf out = {0}, props = {0};
+    struct mqtt_connack mine = *ack;
+    struct mqtt_prop_value v;
+    int rc = 0;
+
+    if (s->clean)
+        mine.session_present = false;
+    if (s->version == MQTT_V5) {
+        rc = copy_props(&props, ack->props, MQTT_PROP_SESSION_EXPIRY);
+        /* A broker that allows less than was asked for says so; more than the device asked for is
+         * our affair. */
+        if (rc == 0 && mqtt_props_find(ack->props, MQTT_PROP_SESSION_EXPIRY, &v) &&
+            v.num < s->device_expiry_s)
+            rc = mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, v.num);
+        mine.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    }
+    if (rc == 0)
+        rc = mqtt_connack_write(&out, s->version, &mine);
+    if (rc == 0 && s->down != NULL)
+        leg_write(s->down, out.p, out.len);
+    buf_fini(&out);
+    buf_fini(&props);
+    return rc;
+}
+
+static void note_connack(struct session *s, const struct mqtt_connack *ack)
+{
+    struct mqtt_prop_value v;
+
+    if (s->version != MQTT_V5)
+        return;
+    if (mqtt_props_find(ack->props, MQTT_PROP_SERVER_KEEP_ALIVE, &v)) {
+        s->up_keepalive_s = (uint16_t)v.num;
+        if (s->state == SESSION_OPENING)
+            s->keepalive_s = (uint16_t)v.num; /* the device is told so [MQTT-3.1.2-21] */
+    }
+    if (mqtt_props_find(ack->props, MQTT_PROP_ASSIGNED_CLIENT_ID, &v) && s->assigned_id == NULL)
+        s->assigned_id = strndup((const char *)v.str.p, v.str.n);
+}
+
+static void refused(struct session *s, const struct mqtt_packet *pkt,
+                    const struct mqtt_connack *ack)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    in.stage = DIAG_AT_CONNACK;
+    in.mqtt_version = s->version;
+    in.code = ack->code;
+    struct diag d = diagnose(&in);
+    if (s->state == SESSION_OPENING) {
+        s->refusal = s->version == MQTT_V5 ? ack->code : 0;
+        bool trial = s->dev->active == FLIP_NEW && other_usable(s) && d.class == DIAG_IDENTITY;
+        if (!trial && s->down != NULL) {
+            /* The broker's own answer, word for word; then the table's end of it says nothing more.
+             */
+            leg_write(s->down, pkt->raw, pkt->raw_bytes);
+            tell_trouble(s, false, s->cand->slot, s->cand->cred, &d);
+            session_end(s, 0, true, "the broker refused CONNECT");
+            return;
+        }
+    }
+    step(s, RH_EV_CAND_FAILED, &d);
+}
+
+static void take_connack(struct session *s, const struct mqtt_packet *pkt)
+{
+    struct mqtt_connack ack = {0};
+    struct err err = {0};
+    uint8_t reason;
+
+    if (pkt->type != MQTT_CONNACK || mqtt_connack_read(pkt, s->version, &ack, &reason, &err) != 0) {
+        struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.no-connack"};
+        snprintf(d.sentence, sizeof d.sentence, "the broker answered CONNECT with %s %.200s",
+                 mqtt_type_name(pkt->type), err.msg);
+        snprintf(d.remedy, sizeof d.remedy, "check that the upstream address is an MQTT broker's");
+        step(s, RH_EV_CAND_FAILED, &d);
+        return;
+    }
+    if (ack.code != 0) {
+        refused(s, pkt, &ack);
+        return;
+    }
+    note_connack(s, &ack);
+    if (s->clear == CLEAR_WIPE) {
+        again(s, CLEAR_AGAIN);
+        return;
+    }
+    if (s->state == SESSION_OPENING && s->version != MQTT_V5 && s->clean && s->keep &&
+        ack.session_present && s->clear == CLEAR_NONE) {
+        again(s, CLEAR_WIPE);
+        return;
+    }
+    s->cand->session_present = ack.session_present;
+    if (s->state == SESSION_OPENING)
+        (void)write_connack(s, &ack);
+    if (s->probing)
+        settle_suspicion(s);
+    step(s, RH_EV_ACCEPTED, NULL);
+}
+
+static void on_up_open(struct leg *leg)
+{
+    struct session *s = leg->owner;
+    bool late = strcmp(tls_conn_version(leg->tls), "TLSv1.3") == 0;
+
+    if (s->phase == RH_DIALING && late && !tls_conn_ticket_seen(leg->tls)) {
+        /* TLS 1.3 says late whether the client certificate was taken: a ticket means yes, an alert
+         * no (RFC 8446, 4.6.1). */
+        leg->watch = true;
+        s->due_ms = env_now_ms(s->env) + upstream_profile(s, leg->slot, NULL)->accept_wait_ms;
+        s->proven = true;
+        session_arm(s);
+        return;
+    }
+    step(s, RH_EV_CAND_UP, NULL);
+    session_flush(s);
+    session_arm(s);
+}
+
+static void on_up_progress(struct leg *leg)
+{
+    struct session *s = leg->owner;
+
+    if (s->phase != RH_DIALING || !tls_conn_ticket_seen(leg->tls))
+        return;
+    leg->watch = false;
+    s->proven = false;
+    step(s, RH_EV_CAND_UP, NULL);
+    session_flush(s);
+    session_arm(s);
+}
+
+static void candidate_data(struct session *s, struct leg *leg, const uint8_t **p, size_t *n)
+{
+    struct mqtt_packet pkt;
+    struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.malformed"};
+    int rc = mqtt_in_next(&leg->in, p, n, s->snap->conf->limits.packet_bytes, &pkt);
+
+    if (rc == 0)
+        return;
+    if (rc == 1 && connect_sent(s) && pkt.type == MQTT_AUTH && s->state == SESSION_OPENING &&
+        s->version == MQTT_V5) {
+        /* Enhanced authentication is between the device and the broker (MQTT 5.0, 4.12). */
+        leg_write(s->down, pkt.raw, pkt.raw_bytes);
+        s->due_ms = env_now_ms(s->env) + upstream_profile(s, leg->slot, NULL)->connack_timeout_ms;
+        return;
+    }
+    if (rc == 1 && connect_sent(s)) {
+        take_connack(s, &pkt);
+        return;
+    }
+    snprintf(d.sentence, sizeof d.sentence, "the broker sent %s",
+             rc == 1 ? "a packet before CONNECT" : "bytes that are no MQTT packet");
+    snprintf(d.remedy, sizeof d.remedy, "check that the upstream address is an MQTT broker's");
+    step(s, RH_EV_CAND_FAILED, &d);
+}
+
+static void on_up_data(struct leg *leg, const uint8_t *p, size_t n)
+{
+    struct session *s = leg->owner;
+
+    if (leg == s->cand)
+        candidate_data(s, leg, &p, &n);
+    if (s->state != SESSION_OVER && leg == s->up && leg->state == LEG_OPEN)
+        relay_from_broker(s, leg, p, n);
+    if (s->state == SESSION_OVER)
+        return;
+    session_flush(s);
+    session_arm(s);
+}
+
+static void on_up_end(struct leg *leg, const struct leg_end *end)
+{
+    struct session *s = leg->owner;
+    struct diag d = diagnose_leg(s, leg, end);
+
+    if (leg == s->up && s->reading_old)
+        return; /* expected: the broker let it go for the new one */
+    if (leg == s->up)
+        upstream_lost(s, &d);
+    else
+        step(s, RH_EV_CAND_FAILED, &d);
+    if (s->state == SESSION_OVER)
+        return;
+    session_flush(s);
+    session_arm(s);
+}
+
+static void on_up_drain(struct leg *leg)
+{
+    struct session *s = leg->owner;
+
+    session_reading(s);
+}
+
+static const struct leg_ops up_ops = {
+    .open = on_up_open,
+    .data = on_up_data,
+    .end = on_up_end,
+    .drain = on_up_drain,
+    .progress = on_up_progress,
+};
+
+/* ---- from the rest of the session ---- */
+
+void upstream_begin(struct session *s)
+{
+    s->phase = RH_WAITING;
+    step(s, RH_EV_WANT, NULL);
+    session_arm(s);
+}
+
+void upstream_lost(struct session *s, const struct diag *why)
+{
+    uint64_t silent_ms = env_now_ms(s->env) - s->last_rx_ms;
+
+    /* The broker ended it because the device is silent: its Will is due, and a new leg would revive
+     * a dead device. */
+    if (s->keepalive_s != 0 && silent_ms > s->keepalive_s * UINT64_C(1200) && s->phase == RH_IDLE) {
+        s->env->stats.downstream_closed_by_us++;
+        session_end(s, 0x8D, false, "the broker gave up on a silent device");
+        return;
+    }
+    step(s, RH_EV_OLD_LOST, why);
+}
+
+void upstream_barrier_passed(struct session *s)
+{
+    step(s, must_leave(s) ? RH_EV_CLEAR_LEAVE : RH_EV_CLEAR, NULL);
+}
+
+void upstream_drained(struct session *s)
+{
+    if (s->phase == RH_DRAINING && relay_drained(s))
+        step(s, RH_EV_DRAINED, NULL);
+}
+
+void upstream_due(struct session *s, uint64_t now_ms)
+{
+    if (s->due_ms != 0 && now_ms >= s->due_ms) {
+        s->due_ms = 0;
+        if (s->phase == RH_DRAINING) {
+            step(s, RH_EV_DRAINED, NULL);
+        } else if (s->phase == RH_BARRIER) {
+            upstream_barrier_passed(s);
+        } else if (s->phase == RH_LEAVING) {
+            step(s, RH_EV_TIMEOUT, NULL);
+        } else if (s->phase == RH_DIALING && s->proven) {
+            s->proven = false;
+            step(s, RH_EV_CAND_UP, NULL);
+        } else if (s->phase != RH_IDLE && s->phase != RH_WAITING) {
+            struct diag d = diagnose_timeout(s);
+            step(s, RH_EV_CAND_FAILED, &d);
+        }
+    }
+    if (s->state == SESSION_OVER || s->retry_ms == 0 || now_ms < s->retry_ms)
+        return;
+    s->retry_ms = 0;
+    if (s->state == SESSION_OPENING) { /* nobody chose another identity */
+        struct diag d = {.class = DIAG_IDENTITY,
+                         .sentence = "the broker refused the identity",
+                         .remedy = "see the line about its refusal"};
+        refuse_first(s, &d);
+    } else if (s->phase == RH_WAITING) {
+        step(s, RH_EV_RETRY, NULL);
+    } else {
+        settle(s);
+    }
+}
+
+static void tell_home(struct session *s)
+{
+    tell_leg(s, &(struct session_leg_news){.what = LEG_NEWS_ACCEPTED,
+                                           .slot = s->have,
+                                           .session_present = s->up->session_present,
+                                           .cred = s->up->cred,
+                                           .tls = tls_conn_version(s->up->tls)});
+}
+
+void session_device_changed(struct session *s)
+{
+    if (s->state == SESSION_OVER)
+        return;
+    s->probing = false;
+    s->suspects = 0;
+    s->refused_seq = 0;
+    if (s->phase == RH_IDLE && s->up != NULL) {
+        s->retry_ms = 0;
+        if (at_home(s))
+            tell_home(s);
+        else
+            settle(s);
+    } else if (s->phase == RH_WAITING) {
+        s->retry_ms = 0;
+        step(s, RH_EV_WANT, NULL);
+    } else if (s->cand != NULL && s->cand->slot != s->dev->active) {
+        step(s, s->up != NULL && s->have == s->dev->active ? RH_EV_CANCEL : RH_EV_WANT, NULL);
+    }
+    if (s->state == SESSION_OVER)
+        return;
+    session_flush(s);
+    session_arm(s);
+}
+
+/* What the device asked for is what happens at its end: the Will when it died, its session expiry
+ * when it left.  An end of the connection without DISCONNECT is what makes the broker publish the
+ * Will, so close_notify and FIN go out in any case. */
+static void part(struct session *s, struct leg *leg, bool polite)
+{
+    if (polite)
+        say_disconnect(s, leg, REASON_NORMAL, s->keep && !s->env->stopping, s->device_expiry_s);
+    else if (s->version == MQTT_V5 && s->keep && !s->will_stays)
+        say_disconnect(s, leg, s->has_will ? REASON_WITH_WILL : REASON_NORMAL, true,
+                       s->device_expiry_s);
+}
+
+void upstream_goodbye(struct session *s, bool polite)
+{
+    bool wipe = s->keep && s->clean && s->version != MQTT_V5 && s->state == SESSION_RELAYING &&
+                !s->env->stopping;
+    bool any = s->up != NULL || (s->cand != NULL && connect_sent(s));
+
+    if (s->cand != NULL && connect_sent(s) && s->cand->state == LEG_OPEN)
+        part(s, s->cand, polite);
+    leg_close_gentle(&s->cand);
+    if (s->accepted) {
+        s->env->stats.legs_up--;
+        if (!s->said_goodbye)
+            part(s, s->up, polite);
+    }
+    s->accepted = false;
+    leg_close_gentle(&s->up);
+    if (wipe && any)
+        cleaner_start(s);
+}
