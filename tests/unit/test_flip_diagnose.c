@@ -1,0 +1,456 @@
+/* Diagnosis: every alert and every code, and the ends without a word.  The expected classes are
+ * written down here once more, from the standards and from what brokers were seen to do. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/str.h"
+#include "flip/diagnose.h"
+
+static void is(const struct diag_in *in, enum diag_class class, const char *name)
+{
+    struct diag d = diagnose(in);
+
+    if (d.class != class || strcmp(d.name, name) != 0)
+        fail_msg("%s %s, not %s %s", diag_class_name(d.class), d.name, diag_class_name(class),
+                 name);
+    assert_true(strlen(d.sentence) > 0);
+    assert_null(strchr(d.sentence, '\n'));
+    if (class != DIAG_OK)
+        assert_true(strlen(d.remedy) > 0);
+}
+
+static struct diag_in alert(int code, bool after_cert)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    in.stage = DIAG_AT_TLS;
+    in.tls_side = DIAG_TLS_PEER_ALERT;
+    in.tls_alert = code;
+    in.tls_after_hello = true;
+    in.tls_after_cert = after_cert;
+    return in;
+}
+
+static bool is_one_of(int v, const int *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (list[i] == v)
+            return true;
+    }
+    return false;
+}
+
+#define IN(v, ...) \
+    is_one_of(v, (const int[]){__VA_ARGS__}, sizeof((int[]){__VA_ARGS__}) / sizeof(int))
+
+static enum diag_class class_of_alert(int a, bool after_cert)
+{
+    if (IN(a, 41, 42, 43, 44, 45, 46, 48, 49, 51, 116))
+        return DIAG_IDENTITY;
+    if (a == 40)
+        return after_cert ? DIAG_SUSPECT : DIAG_POLICY;
+    if (a == 0)
+        return after_cert ? DIAG_SUSPECT : DIAG_NETWORK;
+    if (IN(a, 60, 70, 71, 86, 109, 110, 112, 115, 120))
+        return DIAG_POLICY;
+    if (IN(a, 80, 90, 111))
+        return DIAG_BROKER;
+    if (IN(a, 10, 20, 21, 22, 30, 47, 50, 100, 113, 114))
+        return DIAG_PROTOCOL;
+    return after_cert ? DIAG_SUSPECT : DIAG_PROTOCOL; /* without a name */
+}
+
+static void every_alert_has_its_class(void **unused)
+{
+    (void)unused;
+    for (int a = 0; a < 256; a++) {
+        for (int after = 0; after < 2; after++) {
+            struct diag_in in = alert(a, after != 0);
+            struct diag d = diagnose(&in);
+
+            if (d.class != class_of_alert(a, after != 0))
+                fail_msg("alert %d: %s", a, diag_class_name(d.class));
+            assert_memory_equal(d.name, "tls.", 4);
+            assert_true(strlen(d.remedy) > 0);
+        }
+    }
+}
+
+static void alerts_carry_their_rfc_names(void **unused)
+{
+    /* clang-format off */
+    static const struct { int alert; const char *name; } rows[] = {
+        { 40, "tls.handshake_failure" }, { 42, "tls.bad_certificate" }, { 43, "tls.unsupported_certificate" },
+        { 44, "tls.certificate_revoked" }, { 45, "tls.certificate_expired" }, { 46, "tls.certificate_unknown" },
+        { 48, "tls.unknown_ca" }, { 49, "tls.access_denied" }, { 51, "tls.decrypt_error" },
+        { 70, "tls.protocol_version" }, { 112, "tls.unrecognized_name" }, { 116, "tls.certificate_required" },
+        { 120, "tls.no_application_protocol" }, { 200, "tls.alert-200" },
+    };
+    /* clang-format on */
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct diag_in in = alert(rows[i].alert, true);
+
+        is(&in, class_of_alert(rows[i].alert, true), rows[i].name);
+    }
+}
+
+/* TLS 1.3 tells late: the alert counts, wherever the attempt had got to on our side. */
+static void late_alerts_count(void **unused)
+{
+    struct diag_in in = alert(48, true);
+
+    (void)unused;
+    for (int s = DIAG_AT_TLS; s <= DIAG_AT_ESTABLISHED; s++) {
+        in.stage = (enum diag_stage)s;
+        in.eof = true;
+        in.errnum = ECONNRESET;
+        is(&in, DIAG_IDENTITY, "tls.unknown_ca");
+    }
+    in.tls_alert = 40; /* once accepted, it is not the certificate any more */
+    is(&in, DIAG_POLICY, "tls.handshake_failure");
+}
+
+static void connack_3_1_1(void **unused)
+{
+    /* clang-format off */
+    static const struct { enum diag_class class; const char *name; } rows[] = {
+        { DIAG_OK, "connack.accepted" }, { DIAG_PROTOCOL, "connack.protocol-version" },
+        { DIAG_SUSPECT, "connack.identifier-rejected" }, { DIAG_BROKER, "connack.server-unavailable" },
+        { DIAG_IDENTITY, "connack.bad-user-or-password" }, { DIAG_IDENTITY, "connack.not-authorized" },
+    };
+    /* clang-format on */
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.stage = DIAG_AT_CONNACK;
+    for (uint8_t version = 3; version <= 4; version++) {
+        in.mqtt_version = version;
+        for (int code = 0; code < 6; code++) {
+            in.code = code;
+            is(&in, rows[code].class, rows[code].name);
+        }
+        for (int code = 6; code < 256; code++) {
+            in.code = code;
+            assert_int_equal(diagnose(&in).class, DIAG_PROTOCOL);
+        }
+        is(&in, DIAG_PROTOCOL, "connack.0xff");
+    }
+}
+
+static enum diag_class class_of_reason(int c)
+{
+    if (c == 0)
+        return DIAG_OK;
+    if (IN(c, 0x86, 0x87, 0x8a))
+        return DIAG_IDENTITY;
+    if (IN(c, 0x80, 0x83, 0x85))
+        return DIAG_SUSPECT;
+    if (IN(c, 0x88, 0x89, 0x8b, 0x96, 0x97, 0x9c, 0x9d, 0x9f))
+        return DIAG_BROKER;
+    if (c == 0x8d)
+        return DIAG_NETWORK;
+    if (IN(c, 0x8c, 0x8e, 0x8f, 0x90, 0x95, 0x98, 0x99, 0x9a, 0x9b, 0x9e, 0xa0, 0xa1, 0xa2))
+        return DIAG_POLICY;
+    return DIAG_PROTOCOL;
+}
+
+static void reasons_of_5_0(void **unused)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.mqtt_version = 5;
+    for (int code = 0; code < 256; code++) {
+        in.code = code;
+        in.stage = DIAG_AT_CONNACK;
+        if (diagnose(&in).class != class_of_reason(code))
+            fail_msg("CONNACK 0x%02x: %s", (unsigned)code, diag_class_name(diagnose(&in).class));
+        in.stage = DIAG_AT_ESTABLISHED;
+        in.eof = true; /* follows a DISCONNECT */
+        if (diagnose(&in).class != (code == 0 ? DIAG_BROKER : class_of_reason(code)))
+            fail_msg("DISCONNECT 0x%02x: %s", (unsigned)code, diag_class_name(diagnose(&in).class));
+        in.eof = false;
+    }
+    in.stage = DIAG_AT_CONNACK;
+    in.code = 0x87;
+    is(&in, DIAG_IDENTITY, "connack.not-authorized");
+    in.code = 0x85;
+    is(&in, DIAG_SUSPECT, "connack.client-identifier-not-valid");
+    in.code = 0xa2;
+    is(&in, DIAG_POLICY, "connack.wildcard-subscriptions-not-supported");
+    in.stage = DIAG_AT_ESTABLISHED;
+    in.code = 0x8e;
+    is(&in, DIAG_POLICY, "disconnect.session-taken-over");
+    in.code = 0x8b;
+    is(&in, DIAG_BROKER, "disconnect.server-shutting-down");
+    in.code = 0;
+    is(&in, DIAG_BROKER, "disconnect.normal");
+}
+
+/* A 3.1.1 broker has no DISCONNECT: a code that was left over from CONNACK says nothing. */
+static void old_brokers_do_not_say_goodbye(void **unused)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.mqtt_version = 4;
+    in.stage = DIAG_AT_ESTABLISHED;
+    in.code = 0;
+    in.eof = true;
+    in.tls_after_cert = true;
+    is(&in, DIAG_NETWORK, "established.closed");
+}
+
+static void refused_servers_are_a_matter_of_trust(void **unused)
+{
+    /* clang-format off */
+    static const struct { const char *x509, *name; } rows[] = {
+        { "X509_V_ERR_CERT_HAS_EXPIRED", "trust.expired" },
+        { "X509_V_ERR_CERT_NOT_YET_VALID", "trust.not-yet-valid" },
+        { "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY", "trust.unknown-issuer" },
+        { "X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT", "trust.self-signed" },
+        { "X509_V_ERR_CERT_SIGNATURE_FAILURE", "trust.signature" },
+        { "X509_V_ERR_CERT_REVOKED", "trust.revoked" },
+        { "X509_V_ERR_UNABLE_TO_GET_CRL", "trust.crl-missing" },
+        { "X509_V_ERR_CRL_HAS_EXPIRED", "trust.crl-expired" },
+        { "X509_V_ERR_INVALID_PURPOSE", "trust.invalid-purpose" },
+        { "X509_V_ERR_EE_KEY_TOO_SMALL", "trust.key-too-small" },
+        { "X509_V_ERR_HOSTNAME_MISMATCH", "trust.name-mismatch" },
+        { "X509_V_ERR_PATH_LENGTH_EXCEEDED", "trust.path-length" },
+        { "X509_V_ERR_CERT_CHAIN_TOO_LONG", "trust.chain-too-long" },
+        { "X509_V_ERR_APPLICATION_VERIFICATION", "trust.policy" },
+        { "X509_V_ERR_SOMETHING_ELSE", "trust.rejected" },
+        { NULL, "trust.rejected" },
+    };
+    /* clang-format on */
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.stage = DIAG_AT_TLS;
+    in.tls_side = DIAG_TLS_PEER_CERT;
+    in.tls_after_hello = true;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        in.tls_x509 = rows[i].x509;
+        is(&in, DIAG_TRUST, rows[i].name);
+    }
+}
+
+static void the_way_there_is_network(void **unused)
+{
+    /* clang-format off */
+    static const struct { int errnum; const char *name; } rows[] = {
+        { ECONNREFUSED, "tcp.refused" }, { ETIMEDOUT, "tcp.timeout" }, { EHOSTUNREACH, "tcp.unreachable" },
+        { ENETUNREACH, "tcp.unreachable" }, { ECONNRESET, "tcp.reset" }, { EACCES, "tcp.forbidden" },
+        { EMFILE, "tcp.no-files" }, { EADDRNOTAVAIL, "tcp.no-port" }, { ENOMEM, "tcp.no-memory" },
+        { ENOTSOCK, "tcp.errno-88" },
+    };
+    /* clang-format on */
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.stage = DIAG_AT_TCP;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        in.errnum = rows[i].errnum;
+        is(&in, DIAG_NETWORK, rows[i].name);
+    }
+    in.errnum = 0;
+    in.timed_out = true;
+    is(&in, DIAG_NETWORK, "tcp.timeout");
+    in.stage = DIAG_AT_DNS;
+    is(&in, DIAG_NETWORK, "dns.timeout");
+    in.timed_out = false;
+    in.detail = "Name or service not known";
+    is(&in, DIAG_NETWORK, "dns.failed");
+    assert_true(
+        str_glob("*could not be resolved: Name or service not known", diagnose(&in).sentence));
+}
+
+/* The heart of it: an end without a word is suspect exactly between our certificate and CONNACK. */
+static void silence_is_suspect_between_certificate_and_connack(void **unused)
+{
+    for (int stage = DIAG_AT_TLS; stage <= DIAG_AT_ESTABLISHED; stage++) {
+        for (int after_cert = 0; after_cert < 2; after_cert++) {
+            for (int how = 0; how < 4; how++) {
+                struct diag_in in = DIAG_IN_INIT;
+                struct diag d;
+                bool suspect =
+                    stage != DIAG_AT_ESTABLISHED && (after_cert || stage == DIAG_AT_CONNACK);
+
+                in.stage = (enum diag_stage)stage;
+                in.tls_after_hello = true;
+                in.tls_after_cert = after_cert != 0;
+                in.eof = how == 0;
+                in.tls_side = how == 1 ? DIAG_TLS_EOF : DIAG_TLS_NONE;
+                in.errnum = how == 2 ? ECONNRESET : how == 3 ? EPIPE : 0;
+                d = diagnose(&in);
+                if (d.class != (suspect ? DIAG_SUSPECT : DIAG_NETWORK))
+                    fail_msg("stage %d, certificate %d, way %d: %s", stage, after_cert, how,
+                             diag_class_name(d.class));
+                assert_true(str_glob("*.closed", d.name));
+            }
+        }
+    }
+    (void)unused;
+}
+
+static void silence_before_a_hello_is_network(void **unused)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.stage = DIAG_AT_TLS;
+    in.eof = true;
+    is(&in, DIAG_NETWORK, "tls.no-server");
+}
+
+static void deadlines(void **unused)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.timed_out = true;
+    in.tls_after_cert = true;
+    in.stage = DIAG_AT_TLS;
+    is(&in, DIAG_NETWORK, "tls.timeout");
+    in.stage = DIAG_AT_CONNECT;
+    is(&in, DIAG_NETWORK, "connect.timeout");
+    in.stage = DIAG_AT_CONNACK;
+    is(&in, DIAG_BROKER, "connack.timeout");
+    in.stage = DIAG_AT_ESTABLISHED;
+    is(&in, DIAG_NETWORK, "established.timeout");
+}
+
+static void failures_of_our_own(void **unused)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.stage = DIAG_AT_TLS;
+    in.tls_side = DIAG_TLS_LOCAL;
+    in.tls_code = -326;
+    is(&in, DIAG_POLICY, "tls.not-tls");
+    in.tls_after_hello = true;
+    is(&in, DIAG_PROTOCOL, "tls.local");
+    in.tls_side = DIAG_TLS_NONE;
+    in.errnum = EHOSTUNREACH;
+    is(&in, DIAG_NETWORK, "tls.unreachable");
+    in.errnum = 0;
+    is(&in, DIAG_PROTOCOL, "tls.failed");
+}
+
+/* What a peer says cannot break a line, and what is too long is cut. */
+static void details_are_tidied(void **unused)
+{
+    struct diag_in in = alert(48, true);
+    struct diag d;
+    char big[1000];
+
+    (void)unused;
+    in.detail = "CN=\"press\n12\" \xff";
+    d = diagnose(&in);
+    assert_string_equal(d.sentence, "the broker does not trust the issuer of the certificate: "
+                                    "CN=\"press 12\" ?");
+    for (size_t i = 0; i + 2 < sizeof(big); i += 2)
+        memcpy(big + i, "\xc3\xa4", 3);
+    in.detail = big;
+    d = diagnose(&in);
+    assert_true(str_is_utf8((const uint8_t *)d.sentence, strlen(d.sentence)));
+    in.detail = "";
+    d = diagnose(&in);
+    assert_string_equal(d.sentence, "the broker does not trust the issuer of the certificate");
+}
+
+static void nothing_is_cut_that_we_say_ourselves(void **unused)
+{
+    (void)unused;
+    for (int code = 0; code < 256; code++) {
+        struct diag_in in = DIAG_IN_INIT;
+        struct diag d;
+
+        in.stage = DIAG_AT_CONNACK;
+        in.mqtt_version = 5;
+        in.code = code;
+        d = diagnose(&in);
+        assert_true(strlen(d.name) + 1 < sizeof(d.name));
+        assert_true(strlen(d.remedy) + 1 < sizeof(d.remedy));
+        in = alert(code, true);
+        d = diagnose(&in);
+        assert_true(strlen(d.name) + 1 < sizeof(d.name));
+        assert_true(strlen(d.remedy) + 1 < sizeof(d.remedy));
+    }
+}
+
+static void the_other_identity_settles_it(void **unused)
+{
+    for (int c = 0; c < DIAG_CLASSES; c++) {
+        struct diag d = {.class = (enum diag_class)c, .name = "tls.closed", .sentence = "closed"};
+        struct diag works = diag_settle(&d, true);
+        struct diag fails = diag_settle(&d, false);
+
+        if (c == DIAG_SUSPECT || c == DIAG_IDENTITY) {
+            assert_int_equal(works.class, DIAG_IDENTITY);
+            assert_string_equal(works.sentence, "closed; the other identity was accepted");
+            assert_int_equal(fails.class, DIAG_BROKER);
+            assert_string_equal(fails.sentence, "closed; the other identity fails, too");
+            assert_true(strlen(fails.remedy) > 0);
+        } else {
+            assert_int_equal(works.class, c);
+            assert_int_equal(fails.class, c);
+            assert_string_equal(works.sentence, "closed");
+        }
+        assert_string_equal(works.name, "tls.closed");
+    }
+    (void)unused;
+}
+
+static void settling_fits_in(void **unused)
+{
+    struct diag d = {.class = DIAG_SUSPECT};
+
+    (void)unused;
+    memset(d.sentence, 'x', sizeof(d.sentence) - 1);
+    d = diag_settle(&d, true);
+    assert_int_equal(strlen(d.sentence), sizeof(d.sentence) - 1);
+}
+
+static void names_of_classes_and_stages(void **unused)
+{
+    (void)unused;
+    assert_string_equal(diag_class_name(DIAG_IDENTITY), "identity");
+    assert_string_equal(diag_class_name(DIAG_CLASSES), "unknown");
+    assert_string_equal(diag_stage_name(DIAG_AT_CONNACK), "connack");
+    assert_string_equal(diag_stage_name((enum diag_stage)99), "unknown");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_alert_has_its_class),
+        cmocka_unit_test(alerts_carry_their_rfc_names),
+        cmocka_unit_test(late_alerts_count),
+        cmocka_unit_test(connack_3_1_1),
+        cmocka_unit_test(reasons_of_5_0),
+        cmocka_unit_test(old_brokers_do_not_say_goodbye),
+        cmocka_unit_test(refused_servers_are_a_matter_of_trust),
+        cmocka_unit_test(the_way_there_is_network),
+        cmocka_unit_test(silence_is_suspect_between_certificate_and_connack),
+        cmocka_unit_test(silence_before_a_hello_is_network),
+        cmocka_unit_test(deadlines),
+        cmocka_unit_test(failures_of_our_own),
+        cmocka_unit_test(details_are_tidied),
+        cmocka_unit_test(nothing_is_cut_that_we_say_ourselves),
+        cmocka_unit_test(the_other_identity_settles_it),
+        cmocka_unit_test(settling_fits_in),
+        cmocka_unit_test(names_of_classes_and_stages),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
