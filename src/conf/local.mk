@@ -11,3 +11,5 @@ libconf_a_SOURCES = \
 	src/conf/source.c src/conf/source.h \
 	src/conf/template.c src/conf/template.h \
 	src/conf/value.c src/conf/value.h
+
+dist_man_MANS += src/conf/certflip.conf.5

@@ -326,7 +326,8 @@ static void member(struct parse *p, const struct document *d, const config_setti
         else
             wrong_shape(p, at, key, row);
     } else if (row->kind == CONF_LIST) {
-        if (config_setting_is_list(s))
+        if (config_setting_is_list(s) ||
+            (config_setting_is_array(s) && config_setting_length(s) == 0))
             list(p, d, row, l->base, s, key);
         else
             wrong_shape(p, at, key, row);
