@@ -1,1 +1,22 @@
-# src/control/local.mk - nothing here yet.
+# src/control/local.mk - the main thread: hub, commands and their two transports.
+
+noinst_LIBRARIES += libcontrol.a
+libcontrol_a_SOURCES = \
+	src/control/central.c \
+	src/control/central.h \
+	src/control/dispatch.c \
+	src/control/dispatch.h \
+	src/control/hub.c \
+	src/control/hub.h \
+	src/control/hub_inside.h \
+	src/control/hub_load.c \
+	src/control/jsonrpc.c \
+	src/control/jsonrpc.h \
+	src/control/local.c \
+	src/control/local.h \
+	src/control/reload.c \
+	src/control/reload.h \
+	src/control/rpc.c \
+	src/control/rpc.h \
+	src/control/show.c \
+	src/control/show.h

@@ -100,7 +100,7 @@ enum rpc_access {
     X(RPC_CONFIG_RELOAD,    "config.reload",    RPC_OPERATE, "",                      "read configuration and identities again") \
     /* {} -> { "levels": { "daemon": "info", ... } }; {subsystem: name or "*", level} sets and answers the same */     \
     X(RPC_LOG_LEVEL,        "log.level",        RPC_OPERATE, "[subsystem level]",     "show or set what is logged")    \
-    /* {after?: seq, limit?} -> { "entries": [ { "seq", "time", "who", "what", "target", "outcome" } ],                \
+    /* {after?: seq, limit?}; without "after" the newest -> { "entries": [ { "seq", "time", "who", "what", "target", "outcome" } ],                \
      *   "next": seq | null } */                                                                                       \
     X(RPC_AUDIT_LIST,       "audit.list",       RPC_OBSERVE, "[after] [limit]",       "who commanded what, and what came of it") \
     /* {target?, limit?} -> { "sessions": [ SESSION, ... ], "total": n } */                                            \

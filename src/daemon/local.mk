@@ -1,1 +1,11 @@
-# src/daemon/local.mk - nothing here yet.
+# src/daemon/local.mk - certflipd.
+
+sbin_PROGRAMS += certflipd
+certflipd_SOURCES = \
+	src/daemon/main.c \
+	src/daemon/notify.c \
+	src/daemon/notify.h
+certflipd_LDADD = libcontrol.a libworker.a libstore.a libsession.a libidentity.a libflip.a \
+	libconf.a libmqtt.a libtls.a libnet.a libbase.a $(external_libs)
+dist_man_MANS += src/daemon/certflipd.8
+EXTRA_DIST += packaging/systemd/certflip.service

@@ -1,0 +1,908 @@
+/* control/central.c - see central.h.
+ *
+ * libmosquitto is driven from our loop: its socket is polled through a duplicate, since it closes
+ * its own descriptor before it says that the connection is gone.  What waits to be published is
+ * kept here and handed over a few at a time, as acknowledgements come in: first replies and events,
+ * in order, then the retained topics of what has changed, each with what is true at that moment.
+ */
+#include "control/central.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <mosquitto.h>
+#include <mqtt_protocol.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/rand.h"
+#include "base/str.h"
+#include "control/show.h"
+#include "tls/ctx.h"
+
+#define UNACKED_MAX 16
+#define QUEUE_MAX   10000 /* replies and events that wait */
+#define SETTLE_MS   100   /* changes within it are published once */
+#define MISC_MS     1000
+#define CONNACK_MS  60000 /* the way to the broker has deadlines of its own; this one is the last \
+                           */
+#define BACKOFF_LEAST 1000
+#define BACKOFF_MOST  60000
+#define STABLE_MS     30000 /* a connection that lasted so long was a good one */
+#define GOODBYE_MS    1000
+#define SESSION_EXPIRY \
+    (7 * 24 * 3600) /* seconds; commands wait so long for a gateway that is away */
+#define QOS 1
+
+/* A message that waits to be published. */
+struct outgoing {
+    struct list link;
+    char *topic, *payload;          /* owned */
+    mosquitto_property *properties; /* owned, or NULL */
+    bool event;
+};
+
+/* A device whose retained topic is out of date. */
+struct stale {
+    struct list link;
+    char name[129];
+};
+
+/* Our duplicate of libmosquitto's socket; lives until its handle is closed. */
+struct watch {
+    uv_poll_t poll;
+    int fd;
+};
+
+enum phase {
+    CENTRAL_WAITING,    /* for an identity, or for the next attempt */
+    CENTRAL_CONNECTING, /* CONNECT is on its way */
+    CENTRAL_ONLINE,
+    CENTRAL_LEAVING, /* the last words are on their way */
+    CENTRAL_GONE,    /* handles are being closed */
+};
+
+struct central {
+    uv_loop_t *loop; /* borrowed, as are dispatch and hub */
+    struct dispatch *dispatch;
+    struct hub *hub;
+    struct conf *conf;      /* owned reference */
+    struct mosquitto *mosq; /* owned; NULL: not enabled */
+    struct watch *watch;    /* owned; NULL: no connection */
+    uv_timer_t misc, retry, settle;
+    unsigned handles; /* open timers */
+    enum phase phase;
+    bool tried;    /* connect once, reconnect from then on */
+    bool renew;    /* the configuration wants another client */
+    bool told_all; /* every device was published, by this process */
+    uint32_t backoff_ms;
+    int64_t since_ms; /* of this phase */
+    int64_t since_s;  /* of the connection; 0: none */
+    char last_error[256];
+    char *cmd, *reply, *state, *event, *device; /* topics, owned; `device` without the name */
+    struct list queue;                          /* struct outgoing */
+    size_t queue_count;
+    uint64_t dropped;         /* events that did not fit */
+    struct map *stale_names;  /* struct stale, whichever list it is in */
+    struct list stale, ready; /* changed just now; may be published */
+    bool state_stale, state_ready;
+    unsigned unacked;
+    int goodbye; /* mid of the last words */
+    void (*done)(void *arg);
+    void *done_arg;
+};
+
+static void on_retry(uv_timer_t *timer);
+static void on_settled(uv_timer_t *timer);
+static void on_goodbye(uv_timer_t *timer);
+static void pump(struct central *c);
+static void lost(struct central *c, const char *why);
+
+/* -- the socket ----------------------------------------------------------------------------------
+ */
+
+static void on_watch_closed(uv_handle_t *handle)
+{
+    struct watch *w = (struct watch *)(void *)handle;
+
+    close(w->fd);
+    free(w);
+}
+
+static void watch_close(struct central *c)
+{
+    if (c->watch == NULL)
+        return;
+    uv_poll_stop(&c->watch->poll);
+    uv_close((uv_handle_t *)&c->watch->poll, on_watch_closed);
+    c->watch = NULL;
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+/* To be called after whatever may have written, or closed. */
+static void watch_update(struct central *c)
+{
+    int events = UV_READABLE;
+
+    if (c->watch == NULL)
+        return;
+    if (mosquitto_want_write(c->mosq))
+        events |= UV_WRITABLE;
+    uv_poll_start(&c->watch->poll, events, on_ready);
+}
+
+static void on_ready(uv_poll_t *poll, int status, int events)
+{
+    struct central *c = poll->data;
+    int rc = MOSQ_ERR_SUCCESS;
+
+    if (status < 0) {
+        lost(c, uv_strerror(status));
+        return;
+    }
+    if ((events & UV_READABLE) != 0)
+        rc = mosquitto_loop_read(c->mosq, 1);
+    if (rc == MOSQ_ERR_SUCCESS && (events & UV_WRITABLE) != 0)
+        rc = mosquitto_loop_write(c->mosq, 1);
+    if (rc != MOSQ_ERR_SUCCESS)
+        lost(c, mosquitto_strerror(rc));
+    else if (mosquitto_socket(c->mosq) < 0)
+        lost(c, "the connection ended");
+    else
+        pump(c);
+}
+
+static int watch_open(struct central *c)
+{
+    struct watch *w = calloc(1, sizeof(*w));
+    int rc;
+
+    if (w == NULL)
+        return UV_ENOMEM;
+    w->fd = fcntl(mosquitto_socket(c->mosq), F_DUPFD_CLOEXEC, 3);
+    if (w->fd < 0) {
+        rc = uv_translate_sys_error(errno);
+        free(w);
+        return rc;
+    }
+    rc = uv_poll_init(c->loop, &w->poll, w->fd);
+    if (rc != 0) {
+        close(w->fd);
+        free(w);
+        return rc;
+    }
+    w->poll.data = c;
+    c->watch = w;
+    watch_update(c);
+    return 0;
+}
+
+/* -- connecting ----------------------------------------------------------------------------------
+ */
+
+static void enter(struct central *c, enum phase phase)
+{
+    c->phase = phase;
+    c->since_ms = clock_boot_ms();
+}
+
+static void retry_later(struct central *c)
+{
+    uint32_t wait_ms = c->backoff_ms - c->backoff_ms / 5 + rand_below(2 * c->backoff_ms / 5 + 1);
+
+    uv_timer_start(&c->retry, on_retry, wait_ms, 0);
+    c->backoff_ms = c->backoff_ms >= BACKOFF_MOST / 2 ? BACKOFF_MOST : 2 * c->backoff_ms;
+}
+
+static void fail(struct central *c, const char *why)
+{
+    if (strcmp(c->last_error, why) != 0)
+        log_event(LOG_CENTRAL, LOG_WARN_, "central-offline", "msg=%s retry_ms=%u", LOG_Q(why),
+                  c->backoff_ms);
+    snprintf(c->last_error, sizeof(c->last_error), "%s", why);
+    retry_later(c);
+}
+
+static void lost(struct central *c, const char *why)
+{
+    bool online = c->phase == CENTRAL_ONLINE;
+
+    watch_close(c);
+    c->since_s = 0;
+    if (c->phase != CENTRAL_ONLINE && c->phase != CENTRAL_CONNECTING)
+        return;
+    if (online && clock_boot_ms() - c->since_ms >= STABLE_MS)
+        c->backoff_ms = BACKOFF_LEAST;
+    if (online)
+        c->last_error[0] = '\0'; /* it is news */
+    enter(c, CENTRAL_WAITING);
+    fail(c, why);
+}
+
+/* The unix listener that carries the management device; NULL: there is none. */
+static const struct conf_listener *own_listener(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *l = &conf->listeners[i];
+
+        if (l->type == CONF_LISTEN_UNIX && l->device != NULL &&
+            strcmp(l->device, conf->management.device) == 0)
+            return l;
+    }
+    return NULL;
+}
+
+static bool has_identity(const struct central *c)
+{
+    const struct hub_device *d = hub_find(c->hub, c->conf->management.device);
+
+    return d != NULL && d->cred[flip_active_slot(&d->flip)] != NULL;
+}
+
+static int connect_now(struct central *c, const char *path)
+{
+    mosquitto_property *properties = NULL;
+    int rc;
+
+    if (c->tried)
+        return mosquitto_reconnect(c->mosq);
+    if (c->conf->management.version == 5)
+        mosquitto_property_add_int32(&properties, MQTT_PROP_SESSION_EXPIRY_INTERVAL,
+                                     SESSION_EXPIRY);
+    rc = mosquitto_connect_bind_v5(c->mosq, path, 0, (int)c->conf->management.keepalive_s, NULL,
+                                   properties);
+    mosquitto_property_free_all(&properties);
+    c->tried = rc == MOSQ_ERR_SUCCESS;
+    return rc;
+}
+
+static void attempt(struct central *c)
+{
+    const struct conf_listener *l;
+    char why[256];
+    int rc;
+
+    if (c->mosq == NULL || c->phase != CENTRAL_WAITING)
+        return;
+    uv_timer_stop(&c->retry);
+    if (!has_identity(c)) {
+        snprintf(why, sizeof(why), "the management device %s has no usable identity yet",
+                 c->conf->management.device);
+        if (strcmp(c->last_error, why) != 0)
+            log_event(LOG_CENTRAL, LOG_NOTICE_, "central-waits", "msg=%s", LOG_Q(why));
+        snprintf(c->last_error, sizeof(c->last_error), "%s", why);
+        return; /* central_device comes when it has */
+    }
+    l = own_listener(c->conf);
+    if (l == NULL) {
+        fail(c, "there is no unix listener for the management device");
+        return;
+    }
+    rc = connect_now(c, l->address);
+    if (rc != MOSQ_ERR_SUCCESS) {
+        snprintf(why, sizeof(why), "%s: %s", l->address,
+                 rc == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(rc));
+        fail(c, why);
+        return;
+    }
+    enter(c, CENTRAL_CONNECTING);
+    if ((rc = watch_open(c)) != 0)
+        lost(c, uv_strerror(rc));
+}
+
+/* -- what is published ---------------------------------------------------------------------------
+ */
+
+static void outgoing_free(struct outgoing *o)
+{
+    if (o == NULL)
+        return;
+    list_del(&o->link);
+    mosquitto_property_free_all(&o->properties);
+    free(o->topic);
+    free(o->payload);
+    free(o);
+}
+
+/* Takes the payload and the properties. */
+static void queue_put(struct central *c, const char *topic, char *payload,
+                      mosquitto_property *properties, bool event)
+{
+    struct outgoing *o = calloc(1, sizeof(*o));
+
+    if (o == NULL || payload == NULL || (o->topic = strdup(topic)) == NULL) {
+        free(payload);
+        free(o);
+        mosquitto_property_free_all(&properties);
+        return;
+    }
+    o->payload = payload;
+    o->properties = properties;
+    o->event = event;
+    list_init(&o->link);
+    list_add(&c->queue, &o->link);
+    if (c->queue_count < QUEUE_MAX) {
+        c->queue_count++;
+    } else {
+        outgoing_free(list_entry(c->queue.next, struct outgoing, link));
+        if (c->dropped++ == 0)
+            log_event(LOG_CENTRAL, LOG_WARN_, "central-queue-full", "most=%d msg=%s", QUEUE_MAX,
+                      LOG_Q("the oldest events are dropped until the broker is back"));
+    }
+    pump(c);
+}
+
+static struct stale *stale_find(struct central *c, const char *name)
+{
+    struct stale *s = map_get(c->stale_names, name);
+
+    if (s != NULL || (s = calloc(1, sizeof(*s))) == NULL)
+        return s;
+    snprintf(s->name, sizeof(s->name), "%s", name);
+    list_init(&s->link);
+    if (map_put(c->stale_names, name, s) != 0) {
+        free(s);
+        return NULL;
+    }
+    list_add(&c->stale, &s->link);
+    return s;
+}
+
+static void stale_free(struct central *c, struct stale *s)
+{
+    map_del(c->stale_names, s->name);
+    list_del(&s->link);
+    free(s);
+}
+
+static int publish(struct central *c, const char *topic, const char *payload, bool retain,
+                   const mosquitto_property *properties, int *mid)
+{
+    int rc = mosquitto_publish_v5(c->mosq, mid, topic, (int)strlen(payload), payload, QOS, retain,
+                                  c->conf->management.version == 5 ? properties : NULL);
+
+    if (rc == MOSQ_ERR_SUCCESS)
+        c->unacked++;
+    else
+        log_event(LOG_CENTRAL, LOG_DEBUG_, "central-publish-failed", "topic=%s msg=%s",
+                  LOG_Q(topic), LOG_Q(mosquitto_strerror(rc)));
+    return rc;
+}
+
+static char *state_text(const struct central *c, bool online)
+{
+    json_t *state = json_pack("{s:b, s:s, s:s, s:s}", "online", online, "gateway", c->conf->gateway,
+                              "version", PACKAGE_VERSION, "tls_library", tls_library());
+    char *text;
+
+    if (online) {
+        json_object_set_new(state, "time", rpc_time(clock_wall_s()));
+        json_object_set_new(state, "started", rpc_time(c->dispatch->started_s));
+        json_object_set_new(state, "devices", show_counts(c->hub));
+        json_object_set_new(state, "events_dropped", json_integer((json_int_t)c->dropped));
+    }
+    text = json_dumps(state, JSON_COMPACT);
+    json_decref(state);
+    return text;
+}
+
+static int publish_state(struct central *c)
+{
+    char *text = state_text(c, true);
+    int rc = text == NULL ? MOSQ_ERR_NOMEM : publish(c, c->state, text, true, NULL, NULL);
+
+    free(text);
+    return rc;
+}
+
+/* A device that is gone gets an empty message, which clears what was retained. */
+static int publish_device(struct central *c, const char *name)
+{
+    const struct hub_device *d = hub_find(c->hub, name);
+    json_t *shown = d == NULL ? NULL : show_device(c->hub, d);
+    char *text = d == NULL ? strdup("") : json_dumps(shown, JSON_COMPACT);
+    char *topic = str_printf("%s%s", c->device, name);
+    int rc = MOSQ_ERR_NOMEM;
+
+    if (text != NULL && topic != NULL)
+        rc = publish(c, topic, text, true, NULL, NULL);
+    json_decref(shown);
+    free(text);
+    free(topic);
+    return rc;
+}
+
+/* Publish the next thing that waits.  Returns whether there was one that could be published. */
+static bool pump_one(struct central *c)
+{
+    if (!list_empty(&c->queue)) {
+        struct outgoing *o = list_entry(c->queue.next, struct outgoing, link);
+        int rc = publish(c, o->topic, o->payload, false, o->properties, NULL);
+
+        if (rc == MOSQ_ERR_NO_CONN || rc == MOSQ_ERR_CONN_LOST)
+            return false;
+        c->queue_count--; /* what cannot be sent at all would only be in the way */
+        outgoing_free(o);
+        return true;
+    }
+    if (c->state_ready) {
+        c->state_ready = false;
+        if (publish_state(c) == MOSQ_ERR_SUCCESS)
+            return true;
+        c->state_ready = true;
+        return false;
+    }
+    if (!list_empty(&c->ready)) {
+        struct stale *s = list_entry(c->ready.next, struct stale, link);
+
+        if (publish_device(c, s->name) != MOSQ_ERR_SUCCESS)
+            return false;
+        stale_free(c, s);
+        return true;
+    }
+    return false;
+}
+
+static void pump(struct central *c)
+{
+    if (c->phase == CENTRAL_ONLINE)
+        while (c->unacked < UNACKED_MAX && pump_one(c))
+            continue;
+    watch_update(c);
+}
+
+static void settle_later(struct central *c)
+{
+    if (!uv_is_active((uv_handle_t *)&c->settle))
+        uv_timer_start(&c->settle, on_settled, SETTLE_MS, 0);
+}
+
+static void on_settled(uv_timer_t *timer)
+{
+    struct central *c = timer->data;
+
+    while (!list_empty(&c->stale)) {
+        struct list *first = c->stale.next;
+
+        list_del(first);
+        list_add(&c->ready, first);
+    }
+    c->state_ready = c->state_ready || c->state_stale;
+    c->state_stale = false;
+    pump(c);
+}
+
+static void tell_all(struct central *c)
+{
+    size_t n;
+    struct hub_device *const *all = hub_devices(c->hub, &n);
+
+    for (size_t i = 0; i < n; i++)
+        stale_find(c, all[i]->name);
+    settle_later(c);
+}
+
+void central_device(struct central *c, const char *device)
+{
+    if (c == NULL || c->mosq == NULL || c->phase >= CENTRAL_LEAVING)
+        return;
+    c->state_stale = true;
+    if (stale_find(c, device) == NULL)
+        log_event(LOG_CENTRAL, LOG_WARN_, "central-not-told", "device=%s cause=no-memory", device);
+    settle_later(c);
+    if (c->phase == CENTRAL_WAITING && strcmp(device, c->conf->management.device) == 0 &&
+        !uv_is_active((uv_handle_t *)&c->retry))
+        uv_timer_start(&c->retry, on_retry, SETTLE_MS, 0);
+}
+
+void central_state(struct central *c)
+{
+    if (c == NULL || c->mosq == NULL || c->phase >= CENTRAL_LEAVING)
+        return;
+    c->state_stale = true;
+    settle_later(c);
+}
+
+void central_event(struct central *c, const struct hub_event *ev)
+{
+    json_t *shown;
+
+    if (c == NULL || c->mosq == NULL || c->phase >= CENTRAL_LEAVING)
+        return;
+    shown = show_event(ev);
+    queue_put(c, c->event, json_dumps(shown, JSON_COMPACT), NULL, true);
+    json_decref(shown);
+}
+
+/* -- what libmosquitto says -----------------------------------------------------------------------
+ */
+
+static void on_connect(struct mosquitto *mosq, void *arg, int rc, int flags,
+                       const mosquitto_property *properties)
+{
+    struct central *c = arg;
+    char why[128];
+
+    (void)properties;
+    if (c->phase != CENTRAL_CONNECTING)
+        return;
+    if (rc != 0) { /* the connection is closed next, and tried again */
+        snprintf(why, sizeof(why), "the broker refused the management client: %s",
+                 c->conf->management.version == 5 ? mosquitto_reason_string(rc)
+                                                  : mosquitto_connack_string(rc));
+        log_event(LOG_CENTRAL, LOG_WARN_, "central-refused", "rc=%d msg=%s", rc, LOG_Q(why));
+        snprintf(c->last_error, sizeof(c->last_error), "%s", why);
+        return;
+    }
+    enter(c, CENTRAL_ONLINE);
+    c->since_s = clock_wall_s();
+    c->last_error[0] = '\0';
+    log_event(LOG_CENTRAL, LOG_NOTICE_, "central-online", "device=%s session_present=%d",
+              c->conf->management.device, flags & 1);
+    mosquitto_subscribe_v5(mosq, NULL, c->cmd, QOS, 0, NULL);
+    c->state_ready = true;
+    if (!c->told_all || (flags & 1) == 0)
+        tell_all(c);
+    c->told_all = true;
+}
+
+static void on_disconnect(struct mosquitto *mosq, void *arg, int rc,
+                          const mosquitto_property *properties)
+{
+    struct central *c = arg;
+
+    (void)mosq;
+    (void)properties;
+    log_event(LOG_CENTRAL, LOG_DEBUG_, "central-disconnected", "rc=%d phase=%d", rc, (int)c->phase);
+}
+
+static void on_publish(struct mosquitto *mosq, void *arg, int mid, int rc,
+                       const mosquitto_property *properties)
+{
+    struct central *c = arg;
+
+    (void)mosq;
+    (void)properties;
+    if (c->unacked > 0)
+        c->unacked--;
+    if (rc >= 0x80)
+        log_event(LOG_CENTRAL, LOG_WARN_, "central-publish-refused", "msg=%s todo=%s",
+                  LOG_Q(mosquitto_reason_string(rc)),
+                  LOG_Q("allow the gateway to publish below its root topic"));
+    if (c->phase == CENTRAL_LEAVING && mid == c->goodbye)
+        uv_timer_start(&c->retry, on_goodbye, 0, 0);
+}
+
+static void on_subscribe(struct mosquitto *mosq, void *arg, int mid, int n, const int *granted,
+                         const mosquitto_property *properties)
+{
+    struct central *c = arg;
+
+    (void)mosq;
+    (void)mid;
+    (void)properties;
+    if (n > 0 && granted[0] >= 0x80)
+        log_event(LOG_CENTRAL, LOG_ERROR_, "central-no-commands", "topic=%s todo=%s", LOG_Q(c->cmd),
+                  LOG_Q("allow the gateway to subscribe to its cmd topic"));
+}
+
+/* Where the reply goes: what the request says (MQTT 5), else the gateway's own topic. */
+static void reply_to(struct central *c, const mosquitto_property *asked, char *text)
+{
+    mosquitto_property *properties = NULL;
+    char *topic = NULL;
+    void *correlation = NULL;
+    uint16_t n = 0;
+
+    if (c->conf->management.version == 5) {
+        mosquitto_property_read_string(asked, MQTT_PROP_RESPONSE_TOPIC, &topic, false);
+        if (mosquitto_property_read_binary(asked, MQTT_PROP_CORRELATION_DATA, &correlation, &n,
+                                           false) != NULL)
+            mosquitto_property_add_binary(&properties, MQTT_PROP_CORRELATION_DATA, correlation, n);
+    }
+    queue_put(c, topic == NULL ? c->reply : topic, text, properties, false);
+    free(topic);
+    free(correlation);
+}
+
+/* A reply that does not fit through would end the connection.  Takes text, returns owned. */
+static char *fit_reply(const struct central *c, char *text)
+{
+    size_t most = c->conf->limits.packet_bytes;
+    struct rpc_fault f = {0};
+    json_t *whole, *reply;
+
+    if (strlen(text) + 1024 <= most)
+        return text;
+    whole = json_loads(text, 0, NULL);
+    rpc_refuse(&f, RPC_TOO_BIG, "ask for less at a time: target, limit",
+               "carried out, but the reply of %zu bytes is beyond limits.packet_bytes",
+               strlen(text));
+    reply = rpc_reply_error(json_object_get(whole, "id"), &f);
+    free(text);
+    text = json_dumps(reply, JSON_COMPACT);
+    json_decref(reply);
+    json_decref(whole);
+    return text;
+}
+
+static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto_message *m,
+                       const mosquitto_property *properties)
+{
+    static const struct caller caller = {.who = "central", .operate = true, .remember = "central"};
+    struct central *c = arg;
+    char *text;
+
+    (void)mosq;
+    if (m->retain) { /* a command is for now, not for whoever subscribes later */
+        log_event(LOG_CENTRAL, LOG_WARN_, "central-retained-command", "topic=%s todo=%s",
+                  LOG_Q(m->topic), LOG_Q("clear the retained message; publish without retain"));
+        return;
+    }
+    text = dispatch_text(c->dispatch, &caller, m->payload, (size_t)m->payloadlen);
+    if (text != NULL && (text = fit_reply(c, text)) != NULL)
+        reply_to(c, properties, text);
+}
+
+static void on_misc(uv_timer_t *timer)
+{
+    struct central *c = timer->data;
+    int rc;
+
+    if (c->watch == NULL)
+        return;
+    rc = mosquitto_loop_misc(c->mosq);
+    if (rc != MOSQ_ERR_SUCCESS)
+        lost(c, mosquitto_strerror(rc));
+    else if (mosquitto_socket(c->mosq) < 0)
+        lost(c, "the connection ended");
+    else if (c->phase == CENTRAL_CONNECTING && clock_boot_ms() - c->since_ms > CONNACK_MS)
+        lost(c, "no answer from the broker");
+    else
+        pump(c);
+}
+
+/* -- life ----------------------------------------------------------------------------------------
+ */
+
+static void topics_free(struct central *c)
+{
+    free(c->cmd);
+    free(c->reply);
+    free(c->state);
+    free(c->event);
+    free(c->device);
+    c->cmd = c->reply = c->state = c->event = c->device = NULL;
+}
+
+static int make_topics(struct central *c)
+{
+    const char *root = c->conf->management.root, *gateway = c->conf->gateway;
+
+    c->cmd = str_printf("%s/%s/cmd", root, gateway);
+    c->reply = str_printf("%s/%s/reply", root, gateway);
+    c->state = str_printf("%s/%s/state", root, gateway);
+    c->event = str_printf("%s/%s/event", root, gateway);
+    c->device = str_printf("%s/%s/device/", root, gateway);
+    return c->cmd == NULL || c->reply == NULL || c->state == NULL || c->event == NULL ||
+                   c->device == NULL
+               ? -ERR_NOMEM
+               : 0;
+}
+
+static int set_will(struct central *c)
+{
+    char *text = state_text(c, false);
+    int rc;
+
+    if (text == NULL)
+        return MOSQ_ERR_NOMEM;
+    rc = mosquitto_will_set(c->mosq, c->state, (int)strlen(text), text, QOS, true);
+    free(text);
+    return rc;
+}
+
+/* Make the client as the configuration wants it. */
+static int client_open(struct central *c, struct err *err)
+{
+    const struct conf_management *m = &c->conf->management;
+    int rc;
+
+    if (!m->enabled)
+        return 0;
+    if (make_topics(c) != 0 || (c->mosq = mosquitto_new(m->client_id, false, c)) == NULL)
+        return err_set(err, ERR_NOMEM, "management client: out of memory");
+    mosquitto_int_option(c->mosq, MOSQ_OPT_PROTOCOL_VERSION,
+                         m->version == 5 ? MQTT_PROTOCOL_V5 : MQTT_PROTOCOL_V311);
+    mosquitto_connect_v5_callback_set(c->mosq, on_connect);
+    mosquitto_disconnect_v5_callback_set(c->mosq, on_disconnect);
+    mosquitto_publish_v5_callback_set(c->mosq, on_publish);
+    mosquitto_subscribe_v5_callback_set(c->mosq, on_subscribe);
+    mosquitto_message_v5_callback_set(c->mosq, on_message);
+    rc = set_will(c);
+    if (rc != MOSQ_ERR_SUCCESS)
+        return err_set(err, ERR_INVALID, "management client: topic %s: %s", c->state,
+                       mosquitto_strerror(rc));
+    c->tried = c->told_all = false;
+    c->unacked = 0;
+    c->backoff_ms = BACKOFF_LEAST;
+    return 0;
+}
+
+static void client_close(struct central *c)
+{
+    watch_close(c);
+    if (c->mosq != NULL)
+        mosquitto_destroy(c->mosq);
+    c->mosq = NULL;
+    c->since_s = 0;
+    topics_free(c);
+}
+
+static bool same(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool needs_another(const struct conf *a, const struct conf *b)
+{
+    const struct conf_management *m = &a->management, *n = &b->management;
+    const struct conf_listener *l = m->enabled ? own_listener(a) : NULL;
+    const struct conf_listener *k = n->enabled ? own_listener(b) : NULL;
+
+    return m->enabled != n->enabled || m->version != n->version ||
+           m->keepalive_s != n->keepalive_s || !same(m->device, n->device) ||
+           !same(m->client_id, n->client_id) || !same(m->root, n->root) ||
+           !same(a->gateway, b->gateway) ||
+           !same(l == NULL ? NULL : l->address, k == NULL ? NULL : k->address);
+}
+
+static void renew(struct central *c)
+{
+    struct err err = {0};
+
+    c->renew = false;
+    if (c->phase == CENTRAL_ONLINE)
+        mosquitto_disconnect(c->mosq);
+    client_close(c);
+    enter(c, CENTRAL_WAITING);
+    if (client_open(c, &err) != 0)
+        log_event(LOG_CENTRAL, LOG_ERROR_, "central-off", "msg=%s", LOG_Q(err.msg));
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct central *c = timer->data;
+
+    if (c->renew)
+        renew(c);
+    attempt(c);
+}
+
+void central_conf(struct central *c, struct conf *conf)
+{
+    bool another;
+
+    if (c == NULL || c->phase >= CENTRAL_LEAVING)
+        return;
+    another = needs_another(c->conf, conf);
+    conf_ref(conf);
+    conf_unref(c->conf);
+    c->conf = conf;
+    if (another) { /* not here: the command may have come through the client that is to go */
+        c->renew = true;
+        uv_timer_start(&c->retry, on_retry, 0, 0);
+    }
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct central *c = handle->data;
+
+    if (--c->handles > 0)
+        return;
+    while (!list_empty(&c->queue))
+        outgoing_free(list_entry(c->queue.next, struct outgoing, link));
+    while (!list_empty(&c->stale))
+        stale_free(c, list_entry(c->stale.next, struct stale, link));
+    while (!list_empty(&c->ready))
+        stale_free(c, list_entry(c->ready.next, struct stale, link));
+    map_free(c->stale_names);
+    conf_unref(c->conf);
+    mosquitto_lib_cleanup();
+    if (c->done != NULL)
+        c->done(c->done_arg);
+    free(c);
+}
+
+static void leave(struct central *c)
+{
+    if (c->phase == CENTRAL_GONE)
+        return;
+    enter(c, CENTRAL_GONE);
+    if (c->watch != NULL)
+        mosquitto_disconnect(c->mosq);
+    client_close(c);
+    uv_close((uv_handle_t *)&c->misc, on_handle_closed);
+    uv_close((uv_handle_t *)&c->retry, on_handle_closed);
+    uv_close((uv_handle_t *)&c->settle, on_handle_closed);
+}
+
+struct central *central_start(uv_loop_t *loop, struct conf *conf, struct dispatch *d,
+                              struct hub *hub, struct err *err)
+{
+    struct central *c = calloc(1, sizeof(*c));
+
+    if (c == NULL || (c->stale_names = map_new()) == NULL) {
+        free(c);
+        err_set(err, ERR_NOMEM, "management client: out of memory");
+        return NULL;
+    }
+    mosquitto_lib_init();
+    c->loop = loop;
+    c->dispatch = d;
+    c->hub = hub;
+    c->conf = conf_ref(conf);
+    list_init(&c->queue);
+    list_init(&c->stale);
+    list_init(&c->ready);
+    uv_timer_init(loop, &c->misc);
+    uv_timer_init(loop, &c->retry);
+    uv_timer_init(loop, &c->settle);
+    c->handles = 3;
+    c->misc.data = c->retry.data = c->settle.data = c;
+    enter(c, CENTRAL_WAITING);
+    if (client_open(c, err) != 0) {
+        leave(c);
+        return NULL;
+    }
+    uv_timer_start(&c->misc, on_misc, MISC_MS, MISC_MS);
+    attempt(c);
+    return c;
+}
+
+static void on_goodbye(uv_timer_t *timer)
+{
+    leave(timer->data);
+}
+
+void central_stop(struct central *c, void (*done)(void *arg), void *arg)
+{
+    char *text;
+
+    if (c == NULL)
+        return;
+    c->done = done;
+    c->done_arg = arg;
+    uv_timer_stop(&c->retry);
+    uv_timer_stop(&c->settle);
+    if (c->phase != CENTRAL_ONLINE) {
+        leave(c);
+        return;
+    }
+    enter(c, CENTRAL_LEAVING);
+    text = state_text(c, false);
+    if (text == NULL || publish(c, c->state, text, true, NULL, &c->goodbye) != MOSQ_ERR_SUCCESS)
+        leave(c);
+    else
+        uv_timer_start(&c->retry, on_goodbye, GOODBYE_MS, 0);
+    free(text);
+    watch_update(c);
+}
+
+struct json_t *central_status(const struct central *c)
+{
+    if (c == NULL || c->mosq == NULL)
+        return json_pack("{s:b}", "enabled", 0);
+    return json_pack("{s:b, s:s, s:b, s:o, s:o, s:I}", "enabled", 1, "device",
+                     c->conf->management.device, "connected", c->phase == CENTRAL_ONLINE, "since",
+                     rpc_time(c->since_s), "last_error", rpc_text_or_null(c->last_error),
+                     "events_dropped", (json_int_t)c->dropped);
+}

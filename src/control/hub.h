@@ -1,0 +1,210 @@
+/* control/hub.h - all devices: what is known of each, and the carrying out of what flip/engine
+ * decides.
+ *
+ * Commands, time and the workers' news become events of the engine; its actions are collected and
+ * carried out by hub_flush: first everything is made durable in one transaction, then the workers
+ * are told.  When the store fails, the devices are as before and nobody was told anything.
+ *
+ * How many live sessions move at once is bounded (flip.concurrent); the others wait in a queue, in
+ * trial already, as their intent is durable.  A device without a sensor connected does not wait:
+ * there is nothing to move.
+ *
+ * Main thread.  The hub knows no loop and no socket: what it needs from outside is in struct
+ * hub_sink.
+ */
+#ifndef CONTROL_HUB_H
+#define CONTROL_HUB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/str.h"
+#include "control/jsonrpc.h"
+#include "flip/engine.h"
+#include "session/snapshot.h"
+#include "store/store.h"
+#include "worker/msg.h"
+
+struct hub;
+
+/* A transition, for those who follow.  Borrowed during the call. */
+struct hub_event {
+    int64_t seq;    /* counts on over restarts, without gaps */
+    int64_t time_s; /* wall clock */
+    const char *device;
+    enum flip_phase from, to;
+    const char *cause; /* stable: an event's name ("flip", "rejected"), or of a diagnosis
+                          ("tls.unknown_ca") */
+    const char *msg;   /* a sentence, or "" */
+    const char *todo;  /* the remedy, or "" */
+    const char *who;   /* "certflipd" when nobody commanded it */
+};
+
+/* What the hub needs from the world; each with `arg`. */
+struct hub_sink {
+    void (*post)(void *arg, unsigned worker, struct msg *m); /* takes m */
+    void (*device_changed)(void *arg,
+                           const char *device); /* what show_device gives, or it is gone */
+    void (*event)(void *arg, const struct hub_event *ev);
+    void (*wake)(void *arg, int64_t at_ms); /* call hub_tick then (CLOCK_BOOTTIME); 0: no need to */
+    int64_t (*now_ms)(void *arg);           /* CLOCK_BOOTTIME */
+    void *arg;
+    unsigned workers;
+};
+
+/* A sensor that is connected. */
+struct hub_session {
+    struct list link; /* in its device's sessions */
+    uint64_t id;
+    unsigned worker;
+    int64_t since_s;
+    int leg; /* slot of the upstream leg that was accepted and stands; -1: none */
+    int version;
+    char listener[65], peer[72], tls[24], fp[65];
+    char client_id[129];
+};
+
+/* The latest news of a device's upstream side. */
+struct hub_leg {
+    enum msg_leg_what what;
+    enum flip_slot slot;
+    int64_t since_s;
+    char tls[24], fp[65];
+};
+
+struct hub_error {
+    int64_t time_s;
+    enum flip_slot slot;
+    struct diag diag;
+};
+
+/* Read it as you like; only the hub writes. */
+struct hub_device {
+    char *name;                    /* owned */
+    struct cred *cred[FLIP_SLOTS]; /* owned references; NULL: empty or unusable */
+    bool present[FLIP_SLOTS];      /* the slot has files */
+    char *fault[FLIP_SLOTS];       /* owned; why they are unusable, or NULL */
+    struct flip flip;              /* as the engine has it now */
+    struct flip saved;             /* as it is in the store */
+    char *reason, *saved_reason;   /* owned, or NULL: why it was rolled back */
+    int64_t changed_s;             /* wall clock; 0: never */
+    struct list sessions;          /* struct hub_session, the newest last */
+    unsigned session_count;
+    struct hub_leg *leg;     /* owned; NULL: no news yet */
+    struct hub_error *error; /* owned; NULL: none */
+
+    uint64_t seq;                    /* number of the latest decision */
+    uint64_t told_seq;               /* of the one that the workers have */
+    enum flip_slot told_slot;        /* and the slot it named */
+    unsigned suspects;               /* suspicious failures in a row, in this trial */
+    bool trying_old;                 /* the other identity is being tried, to settle a suspicion */
+    bool going_back;                 /* to the old identity: EV_ROLLED is awaited */
+    bool queued;                     /* waits for its turn */
+    bool moving;                     /* its turn: counts against flip.concurrent */
+    int64_t moving_until_ms;         /* when its turn ends, whatever happened */
+    bool dirty, tell, gone, touched; /* collected for hub_flush */
+    enum flip_event retry;           /* news that could not be made durable */
+    char *retry_cause;               /* owned */
+    struct list trial_link;          /* in trial: somebody looks at its deadlines */
+    struct list queue_link;          /* queued or moving */
+    struct list dirty_link;          /* something is collected for hub_flush */
+};
+
+/* The members of struct worker_stats that add up. */
+#define HUB_STATS(X)             \
+    X(sessions)                  \
+    X(legs_up)                   \
+    X(accepted)                  \
+    X(refused)                   \
+    X(packets_in)                \
+    X(packets_out)               \
+    X(bytes_in)                  \
+    X(bytes_out)                 \
+    X(publishes_up)              \
+    X(publishes_down)            \
+    X(rehomes)                   \
+    X(rehomes_failed)            \
+    X(replayed)                  \
+    X(restored_subscriptions)    \
+    X(rehome_lost)               \
+    X(hold_us_sum)               \
+    X(downstream_closed_by_peer) \
+    X(downstream_closed_by_us)
+
+struct hub_counts {
+    size_t total, online, queued, faulty, phase[FLIP_PHASES], sessions;
+};
+
+struct hub_refused {
+    char code[48];
+    uint64_t count;
+};
+#define HUB_REFUSED_CODES 16
+
+/* The terms of a flip; those that are 0 come from the configuration. */
+struct hub_terms {
+    enum flip_confirm confirm;
+    int64_t probation_ms, confirm_ms;
+    int64_t not_after_s; /* wall clock; 0: none */
+};
+
+struct hub_reload {
+    size_t changed, added, gone; /* devices */
+};
+
+/* `store` is borrowed, the snapshot gets a reference.  Returns owned or NULL. */
+struct hub *hub_new(const struct hub_sink *sink, struct store *store, struct wk_snapshot *snapshot,
+                    struct err *err);
+void hub_free(struct hub *h); /* NULL is fine */
+
+/* Read identities and phases and settle what a restart means for each.  The hub_flush that follows
+ * makes it durable and tells the workers: so what fails in between costs no trial an attempt. */
+int hub_start(struct hub *h, struct err *err);
+
+/* Another configuration: to be called with the new snapshot when all of it is known to be good.
+ * Tells the workers and reads the identities again. */
+int hub_reload(struct hub *h, struct wk_snapshot *snapshot, struct hub_reload *out,
+               struct err *err);
+
+/* News of a worker.  Takes m.  To be followed by hub_flush, once for several. */
+void hub_message(struct hub *h, struct msg *m);
+
+/* Something is due (hub_sink.wake).  Flushes by itself. */
+void hub_tick(struct hub *h);
+
+/* A command for one device: one of EV_FLIP (terms needed), EV_ROLLBACK, EV_CONFIRMED (with a
+ * fingerprint, which must be that of the new identity, or NULL), EV_CLEARED.  `text` is its reason,
+ * or NULL.  *changed: not there already. Returns 0 or -1 with the fault.  To be followed by
+ * hub_flush. */
+int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
+                const struct hub_terms *terms, const char *fingerprint, const char *text,
+                const char *who, bool *changed, struct rpc_fault *f);
+
+/* Written with the next flush, in the same transaction. */
+int hub_audit(struct hub *h, const char *who, const char *what, const char *target,
+              const char *outcome);
+/* The same; takes `id` and `reply`. */
+void hub_remember(struct hub *h, char *id, char *reply);
+
+/* Make durable, then do.  Returns 0, or a negative code when nothing was changed. */
+int hub_flush(struct hub *h, struct err *err);
+
+/* Ask the workers for their counters; the answers come as messages. */
+void hub_poll(struct hub *h);
+
+struct hub_device *hub_find(const struct hub *h, const char *name); /* borrows, or NULL */
+/* All, sorted by name; valid until the next reload. */
+struct hub_device *const *hub_devices(const struct hub *h, size_t *count);
+void hub_count(const struct hub *h, struct hub_counts *out);
+const struct hub_refused *hub_refused(const struct hub *h, size_t *count);
+/* Sum over the workers; *age_ms of the oldest part, -1: none yet. */
+void hub_stats(const struct hub *h, struct worker_stats *out, int64_t *age_ms);
+const struct conf *hub_conf(const struct hub *h);
+struct wk_snapshot *hub_snapshot(const struct hub *h); /* borrows */
+unsigned hub_workers(const struct hub *h);
+
+#endif

@@ -1,0 +1,68 @@
+/* control/hub_inside.h - what hub.c (decisions and their carrying out) and hub_load.c (devices on
+ * disk) share.
+ *
+ * For these two files alone.  Main thread.
+ */
+#ifndef CONTROL_HUB_INSIDE_H
+#define CONTROL_HUB_INSIDE_H
+
+#include "base/map.h"
+#include "control/hub.h"
+
+/* Why a transition happens. */
+struct hub_why {
+    const char *cause; /* NULL: the event's name */
+    const char *msg;   /* NULL: nothing to add */
+    const char *todo;
+    const char *who; /* NULL: the daemon itself */
+};
+
+struct hub {
+    struct hub_sink sink;
+    struct store *store;          /* borrowed */
+    struct wk_snapshot *snapshot; /* owned reference */
+    struct map *by_name;          /* struct hub_device */
+    struct hub_device **sorted;   /* owned array; the devices are owned by it */
+    size_t count, capacity;
+
+    /* Collected for the next flush. */
+    struct list dirty;   /* of devices */
+    struct list notices; /* transitions, audit rows, replies to remember */
+    int64_t event_seq;   /* of the latest event that is durable */
+
+    struct list trials; /* of devices, by trial_link */
+    struct list queue;  /* devices that wait for their turn */
+    struct list moving; /* and those whose turn it is */
+    size_t queue_count, moving_count;
+    int64_t wake_ms; /* what the sink was asked for; 0: nothing */
+    int64_t ticked_ms;
+    bool retrying; /* some device has news that could not be made durable */
+
+    struct worker_stats *stats; /* by worker */
+    int64_t *stats_ms;          /* when it came; 0: not yet */
+    struct hub_refused refused[HUB_REFUSED_CODES];
+    size_t refused_count;
+};
+
+/* Let the engine take an event and collect what it wants done.  Returns 0 or the engine's refusal.
+ */
+int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const struct hub_why *why);
+
+/* Something that show_device shows has changed. */
+void hub_touch(struct hub *h, struct hub_device *d);
+
+/* Tell every worker about the identities of a device, and the slot of the decision that they have.
+ */
+void hub_post_device(struct hub *h, struct hub_device *d, bool identities_changed);
+
+/* A copy of `m` for every worker.  Takes m. */
+void hub_post_all(struct hub *h, struct msg *m);
+
+int64_t hub_now(const struct hub *h);
+
+void hub_device_free(struct hub_device *d);
+
+/* Find the devices on disk; devices that are there already are compared.  `out` counts. */
+int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *err);
+
+#endif

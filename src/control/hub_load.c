@@ -1,0 +1,304 @@
+/* control/hub_load.c - which devices there are, by their folders, and what a start or a change on
+ * disk means for each. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/hub_inside.h"
+#include "identity/slots.h"
+
+struct scan {
+    struct hub *hub;
+    bool starting;
+    struct hub_reload *out;
+    struct map *seen; /* values are the devices themselves */
+    struct err *err;
+};
+
+/* -- devices -------------------------------------------------------------------------------------
+ */
+
+static struct hub_device *device_new(struct hub *h, const char *name)
+{
+    struct hub_device *d = calloc(1, sizeof(*d));
+
+    if (d == NULL)
+        return NULL;
+    list_init(&d->sessions);
+    list_init(&d->trial_link);
+    list_init(&d->queue_link);
+    list_init(&d->dirty_link);
+    flip_init(&d->flip);
+    d->saved = d->flip;
+    d->seq = 1;
+    d->name = strdup(name);
+    if (h->count == h->capacity) {
+        size_t capacity = h->capacity == 0 ? 64 : 2 * h->capacity;
+        struct hub_device **more = realloc(h->sorted, capacity * sizeof(struct hub_device *));
+
+        if (more == NULL) {
+            hub_device_free(d);
+            return NULL;
+        }
+        h->sorted = more;
+        h->capacity = capacity;
+    }
+    if (d->name == NULL || map_put(h->by_name, name, d) != 0) {
+        hub_device_free(d);
+        return NULL;
+    }
+    h->sorted[h->count++] = d;
+    return d;
+}
+
+static void tell_gone(struct hub *h, struct hub_device *d)
+{
+    struct msg *m = msg_new(MSG_DEVICE_GONE);
+
+    log_event(LOG_CONTROL, LOG_NOTICE_, "device-gone", "device=%s msg=%s", d->name,
+              LOG_Q("its folder is not there any more"));
+    if (m == NULL)
+        return;
+    snprintf(m->device, sizeof(m->device), "%s", d->name);
+    hub_post_all(h, m);
+}
+
+/* Forget the devices that have no folder any more; their rows stay in the store. */
+static void forget_gone(struct hub *h, struct map *seen, struct hub_reload *out)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < h->count; i++) {
+        struct hub_device *d = h->sorted[i];
+
+        if (map_get(seen, d->name) != NULL) {
+            h->sorted[kept++] = d;
+            continue;
+        }
+        out->gone++;
+        tell_gone(h, d);
+        map_del(h->by_name, d->name);
+        if (d->queued)
+            h->queue_count--;
+        if (d->moving)
+            h->moving_count--;
+        h->sink.device_changed(h->sink.arg, d->name);
+        hub_device_free(d);
+    }
+    h->count = kept;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(struct hub_device *const *)a)->name, (*(struct hub_device *const *)b)->name);
+}
+
+/* -- what is on disk ------------------------------------------------------------------------------
+ */
+
+static void take_fault(struct hub_device *d, enum flip_slot slot, const struct err *fault)
+{
+    const char *text = fault->code == 0 ? NULL : fault->msg;
+
+    if (text != NULL && (d->fault[slot] == NULL || strcmp(d->fault[slot], text) != 0))
+        log_event(LOG_CERT, LOG_WARN_, "identity-unusable", "device=%s slot=%s msg=%s", d->name,
+                  flip_slot_name(slot), LOG_Q(text));
+    free(d->fault[slot]);
+    d->fault[slot] = text == NULL ? NULL : strdup(text);
+}
+
+/* Returns a bit for each slot whose identity changed, or a negative code. */
+static int load(struct hub *h, struct hub_device *d, struct err *err)
+{
+    struct slots on_disk = {0};
+    int rc = slots_load(h->snapshot->conf->identities_dir, d->name, &on_disk, err);
+    int changed = 0;
+
+    if (rc != 0)
+        return rc;
+    for (int slot = 0; slot < FLIP_SLOTS; slot++) {
+        struct cred *cred = on_disk.cred[slot];
+
+        take_fault(d, (enum flip_slot)slot, &on_disk.fault[slot]);
+        d->present[slot] = on_disk.present[slot];
+        if (cred_equal(cred, d->cred[slot]))
+            continue;
+        changed |= 1 << slot;
+        cred_unref(d->cred[slot]);
+        d->cred[slot] = cred == NULL ? NULL : cred_ref(cred);
+    }
+    slots_fini(&on_disk);
+    return changed;
+}
+
+/* -- what was saved -------------------------------------------------------------------------------
+ */
+
+/* CLOCK_BOOTTIME of a wall time; 0 stays 0. */
+static int64_t to_boot_ms(const struct hub *h, int64_t wall_s)
+{
+    int64_t boot_ms;
+
+    if (wall_s == 0)
+        return 0;
+    boot_ms = (wall_s - clock_wall_s()) * 1000 + hub_now(h);
+    return boot_ms < 1 ? 1 : boot_ms;
+}
+
+static void take_row(struct hub *h, struct hub_device *d, const struct store_device *row)
+{
+    const char *broken;
+
+    d->flip = row->flip;
+    d->flip.begin_by_ms = to_boot_ms(h, row->begin_by_s);
+    broken = flip_broken(&d->flip);
+    if (broken != NULL) {
+        log_event(LOG_STORE, LOG_ERROR_, "row-damaged", "device=%s msg=%s todo=%s", d->name,
+                  LOG_Q(broken), LOG_Q("it starts with its old identity"));
+        flip_init(&d->flip);
+    }
+    d->changed_s = row->changed_s;
+    d->saved = d->flip;
+    if (*row->reason != '\0' && d->flip.phase == FLIP_ROLLED_BACK) {
+        d->reason = strdup(row->reason);
+        d->saved_reason = strdup(row->reason);
+    }
+    if (d->flip.phase == FLIP_TRIAL)
+        list_add(&h->trials, &d->trial_link);
+}
+
+static bool is_other(const struct hub_device *d, enum flip_slot slot, const char *fp)
+{
+    char now[CERT_FP_TEXT] = "";
+
+    if (d->cred[slot] != NULL)
+        str_hex(now, cred_leaf(d->cred[slot])->fp, CERT_FP_BYTES);
+    return strcmp(now, fp) != 0;
+}
+
+/* -- what it means
+ * --------------------------------------------------------------------------------- */
+
+static void back_without_new(struct hub *h, struct hub_device *d)
+{
+    char text[700];
+
+    snprintf(text, sizeof(text), "the new identity cannot be used any more: %s",
+             d->fault[FLIP_NEW] == NULL ? "its files are gone" : d->fault[FLIP_NEW]);
+    hub_apply(
+        h, d, EV_ROLLBACK,
+        &(struct hub_why){.cause = "identity-lost",
+                          .msg = text,
+                          .todo = "install the new identity again, then: certflipctl reload"});
+}
+
+/* `new_changed`: since the phase was decided. */
+static void settle(struct hub *h, struct hub_device *d, bool starting, bool new_changed)
+{
+    bool used_up = starting && d->flip.attempts >= d->flip.max_attempts;
+    const struct hub_why why = {0};
+    const struct hub_why restarted = {
+        .cause = used_up ? "exhausted" : NULL,
+        .msg = used_up ? "started anew so often during the trial that its attempts are used up"
+                       : NULL};
+
+    switch (d->flip.phase) {
+    case FLIP_STEADY:
+        if (d->cred[FLIP_NEW] != NULL)
+            hub_apply(h, d, EV_INSTALLED, &why);
+        break;
+    case FLIP_STAGED:
+    case FLIP_ROLLED_BACK:
+        if (!d->present[FLIP_NEW])
+            hub_apply(h, d, EV_DISCARDED, &why);
+        else if (new_changed && d->cred[FLIP_NEW] != NULL)
+            hub_apply(h, d, EV_INSTALLED, &why);
+        break;
+    case FLIP_TRIAL:
+        if (d->cred[FLIP_NEW] == NULL)
+            back_without_new(h, d);
+        else if (starting)
+            hub_apply(h, d, EV_RESTARTED, &restarted);
+        break;
+    case FLIP_COMMITTED:
+        if (d->cred[FLIP_NEW] == NULL && d->cred[FLIP_OLD] != NULL)
+            back_without_new(h, d);
+        break;
+    case FLIP_PHASES:
+        break;
+    }
+}
+
+static int start_device(struct scan *s, struct hub_device *d)
+{
+    struct store_device *row = calloc(1, sizeof(*row));
+    bool new_changed = false;
+    int rc;
+
+    if (row == NULL)
+        return err_set(s->err, ERR_NOMEM, "out of memory");
+    rc = store_device_get(s->hub->store, d->name, row, NULL);
+    if (rc == 0) {
+        take_row(s->hub, d, row);
+        new_changed = is_other(d, FLIP_NEW, row->fp[FLIP_NEW]);
+    } else if (rc != -ERR_NOT_FOUND) {
+        rc = store_device_get(s->hub->store, d->name, row, s->err); /* now for the sentence */
+        free(row);
+        return rc;
+    }
+    free(row);
+    settle(s->hub, d, true, new_changed);
+    d->tell = true; /* every device, whatever came out */
+    hub_touch(s->hub, d);
+    return 0;
+}
+
+static int each(void *arg, const char *name)
+{
+    struct scan *s = arg;
+    struct hub_device *d = hub_find(s->hub, name);
+    bool is_new = d == NULL;
+    int changed;
+
+    if (is_new && (d = device_new(s->hub, name)) == NULL)
+        return err_set(s->err, ERR_NOMEM, "device %s: out of memory", name);
+    if (map_put(s->seen, name, d) != 0)
+        return err_set(s->err, ERR_NOMEM, "device %s: out of memory", name);
+    changed = load(s->hub, d, s->err);
+    if (changed < 0)
+        return changed == -ERR_NOT_FOUND ? 0 : changed;
+    if (is_new) {
+        s->out->added++;
+        return start_device(s, d);
+    }
+    if (changed == 0)
+        return 0;
+    s->out->changed++;
+    log_event(LOG_CONTROL, LOG_NOTICE_, "identity-changed", "device=%s slots=%s%s%s", name,
+              (changed & 1) != 0 ? "old" : "", changed == 3 ? "," : "",
+              (changed & 2) != 0 ? "new" : "");
+    settle(s->hub, d, s->starting, (changed & (1 << FLIP_NEW)) != 0);
+    hub_post_device(s->hub, d, true);
+    hub_touch(s->hub, d);
+    return 0;
+}
+
+int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *err)
+{
+    struct scan s = {.hub = h, .starting = starting, .out = out, .seen = map_new(), .err = err};
+    int rc;
+
+    if (s.seen == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    rc = slots_scan(h->snapshot->conf->identities_dir, each, &s, err);
+    if (rc >= 0) {
+        forget_gone(h, s.seen, out);
+        rc = 0;
+    }
+    if (h->count > 1)
+        qsort(h->sorted, h->count, sizeof(struct hub_device *), by_name);
+    map_free(s.seen);
+    return rc;
+}

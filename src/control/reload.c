@@ -1,0 +1,114 @@
+/* control/reload.c - see reload.h. */
+#include "control/reload.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "control/central.h"
+#include "control/hub.h"
+
+void reload_log(const struct conf *conf)
+{
+    log_set_format(conf->log.format);
+    log_set_level("*", LOG_INFO_);
+    for (size_t i = 0; i < conf->log.level_count; i++) /* the general one first */
+        if (strcmp(conf->log.levels[i].subsystem, "*") == 0)
+            log_set_level("*", conf->log.levels[i].level);
+    for (size_t i = 0; i < conf->log.level_count; i++)
+        if (strcmp(conf->log.levels[i].subsystem, "*") != 0)
+            log_set_level(conf->log.levels[i].subsystem, conf->log.levels[i].level);
+}
+
+/* The next line of `text` from *at: its length, without newline; -1 at the end. */
+static ssize_t next_line(const struct buf *text, size_t *at, const char **line)
+{
+    const char *end;
+    size_t n;
+
+    if (*at >= text->len)
+        return -1;
+    *line = (const char *)text->p + *at;
+    end = memchr(*line, '\n', text->len - *at);
+    n = end == NULL ? text->len - *at : (size_t)(end - *line);
+    *at += n + 1;
+    return (ssize_t)n;
+}
+
+void reload_log_lines(enum log_level level, const char *event, const struct buf *text)
+{
+    struct log_quoted quoted;
+    const char *line;
+    size_t at = 0;
+    ssize_t n;
+
+    while ((n = next_line(text, &at, &line)) >= 0)
+        log_event(LOG_CONFIG, level, event, "msg=%s", log_quote(&quoted, line, (size_t)n));
+}
+
+static json_t *lines_json(const struct buf *text)
+{
+    json_t *list = json_array();
+    const char *line;
+    size_t at = 0;
+    ssize_t n;
+
+    while ((n = next_line(text, &at, &line)) >= 0)
+        json_array_append_new(list, json_stringn_nocheck(line, (size_t)n));
+    return list;
+}
+
+static int refused(struct buf *faults, struct json_t **out, struct err *err, unsigned count)
+{
+    reload_log_lines(LOG_ERROR_, "config-fault", faults);
+    log_event(LOG_CONFIG, LOG_ERROR_, "reload-refused", "faults=%u msg=%s", count,
+              LOG_Q("nothing was changed"));
+    *out = lines_json(faults);
+    buf_fini(faults);
+    return err_set(err, ERR_INVALID, "the configuration has %u fault%s", count,
+                   count == 1 ? "" : "s");
+}
+
+int reload_run(const char *path, struct hub *hub, struct central *central, struct json_t **result,
+               struct json_t **faults, struct err *err)
+{
+    struct buf text = {0};
+    struct hub_reload what = {0};
+    struct wk_snapshot *snapshot;
+    struct conf *conf;
+    unsigned count = 0;
+    int rc;
+
+    conf = conf_load(path, &text, &count);
+    if (conf == NULL)
+        return refused(&text, faults, err, count);
+    buf_fini(&text);
+    snapshot = snapshot_new(conf, err);
+    if (snapshot == NULL) {
+        buf_printf(&text, "%s\n", err->msg);
+        conf_unref(conf);
+        return refused(&text, faults, err, 1);
+    }
+    conf_restart_needed(hub_conf(hub), conf, &text);
+    reload_log_lines(LOG_WARN_, "restart-needed", &text);
+    reload_log(conf);
+    central_conf(central, conf);
+    rc = hub_reload(hub, snapshot, &what, err);
+    snapshot_unref(snapshot);
+    conf_unref(conf);
+    if (rc != 0) {
+        log_event(LOG_CONFIG, LOG_ERROR_, "reload-incomplete", "msg=%s", LOG_Q(err->msg));
+        buf_fini(&text);
+        buf_printf(&text, "%s\n", err->msg);
+        *faults = lines_json(&text);
+        buf_fini(&text);
+        return rc;
+    }
+    log_event(LOG_CONFIG, LOG_NOTICE_, "reloaded", "changed=%zu added=%zu gone=%zu", what.changed,
+              what.added, what.gone);
+    *result = json_pack("{s:I, s:I, s:I, s:o}", "changed_devices", (json_int_t)what.changed,
+                        "new_devices", (json_int_t)what.added, "gone_devices",
+                        (json_int_t)what.gone, "restart_needed", lines_json(&text));
+    buf_fini(&text);
+    return 0;
+}

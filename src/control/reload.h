@@ -1,0 +1,24 @@
+/* control/reload.h - read the configuration again: build aside, check, then swap.  Main thread. */
+#ifndef CONTROL_RELOAD_H
+#define CONTROL_RELOAD_H
+
+#include "base/err.h"
+#include "conf/conf.h"
+
+struct central;
+struct hub;
+struct json_t;
+
+/* Set log format and levels as configured; what is not named gets the default level. */
+void reload_log(const struct conf *conf);
+
+/* Log each line of `text` (as conf_load and conf_restart_needed give them) as one event. */
+void reload_log_lines(enum log_level level, const char *event, const struct buf *text);
+
+/* Load `path`; when all of it is good, hand it to workers, hub and management client and fill
+ * `result` as rpc.h says.  On a fault nothing changes, every fault is logged, and `faults` is an
+ * array of them.  Returns 0 or negative. */
+int reload_run(const char *path, struct hub *hub, struct central *central, struct json_t **result,
+               struct json_t **faults, struct err *err);
+
+#endif

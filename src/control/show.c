@@ -1,0 +1,151 @@
+/* control/show.c - see show.h and rpc.h. */
+#include "control/show.h"
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "control/hub_inside.h"
+
+const char *show_waiting(const struct hub_device *d)
+{
+    if (d->queued)
+        return "queue";
+    if (d->flip.phase != FLIP_TRIAL)
+        return NULL;
+    if (!d->flip.accepted)
+        return d->session_count == 0 ? "device" : "upstream";
+    return d->flip.due_ms != 0 ? "probation" : "confirm";
+}
+
+static json_t *show_due(const struct hub *h, const struct hub_device *d)
+{
+    int64_t due = d->flip.phase != FLIP_TRIAL || !d->flip.accepted ? 0
+                  : d->flip.due_ms != 0                            ? d->flip.due_ms
+                                                                   : d->flip.dead_ms;
+
+    return due == 0 ? json_null() : rpc_time(clock_wall_s() + (due - hub_now(h)) / 1000);
+}
+
+static json_t *show_slot(const struct hub_device *d, enum flip_slot slot)
+{
+    const struct cert_info *leaf;
+    char fp[CERT_FP_TEXT];
+
+    if (d->cred[slot] == NULL) {
+        if (!d->present[slot])
+            return json_null();
+        return json_pack("{s:b, s:o}", "usable", 0, "fault", rpc_text_or_null(d->fault[slot]));
+    }
+    leaf = cred_leaf(d->cred[slot]);
+    str_hex(fp, leaf->fp, CERT_FP_BYTES);
+    return json_pack("{s:b, s:s, s:o, s:o, s:o, s:o, s:o}", "usable", 1, "fingerprint", fp,
+                     "subject", rpc_text_or_null(leaf->subject), "issuer",
+                     rpc_text_or_null(leaf->issuer), "not_before", rpc_time(leaf->not_before_s),
+                     "not_after", rpc_time(leaf->not_after_s), "fault",
+                     rpc_text_or_null(d->fault[slot]));
+}
+
+static json_t *show_leg(const struct hub_device *d)
+{
+    static const char *const states[] = {
+        [MSG_LEG_ACCEPTED] = "accepted", [MSG_LEG_FAILED] = "failed", [MSG_LEG_LOST] = "lost"};
+    const struct hub_leg *leg = d->leg;
+
+    if (leg == NULL)
+        return json_null();
+    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "slot", flip_slot_name(leg->slot), "state",
+                     states[leg->what], "since", rpc_time(leg->since_s), "tls",
+                     rpc_text_or_null(leg->tls), "fingerprint", rpc_text_or_null(leg->fp));
+}
+
+static json_t *show_error(const struct hub_device *d)
+{
+    const struct hub_error *e = d->error;
+
+    if (e == NULL)
+        return json_null();
+    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o}", "time", rpc_time(e->time_s), "slot",
+                     flip_slot_name(e->slot), "class", diag_class_name(e->diag.class), "name",
+                     rpc_text(e->diag.name), "message", rpc_text(e->diag.sentence), "remedy",
+                     rpc_text_or_null(e->diag.remedy));
+}
+
+struct json_t *show_device(const struct hub *h, const struct hub_device *d)
+{
+    return json_pack("{s:s, s:s, s:s?, s:s, s:o, s:i, s:b, s:{s:o, s:o}, s:o, s:o, s:o, s:o}",
+                     "device", d->name, "phase", flip_phase_name(d->flip.phase), "waiting",
+                     show_waiting(d), "active", flip_slot_name(flip_active_slot(&d->flip)), "due",
+                     show_due(h, d), "attempts", (int)d->flip.attempts, "online",
+                     d->session_count != 0, "slots", "old", show_slot(d, FLIP_OLD), "new",
+                     show_slot(d, FLIP_NEW), "upstream", show_leg(d), "reason",
+                     rpc_text_or_null(d->reason), "last_error", show_error(d), "changed",
+                     rpc_time(d->changed_s));
+}
+
+struct json_t *show_session(const struct hub_device *d, const struct hub_session *s)
+{
+    const char *mqtt = s->version == 3 ? "3.1" : s->version == 4 ? "3.1.1" : "5.0";
+
+    return json_pack("{s:s, s:I, s:i, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "device", d->name,
+                     "session", (json_int_t)s->id, "worker", (int)s->worker, "listener",
+                     rpc_text(s->listener), "peer", rpc_text(s->peer), "client_id",
+                     rpc_text(s->client_id), "mqtt", mqtt, "tls", rpc_text_or_null(s->tls),
+                     "fingerprint", rpc_text_or_null(s->fp), "since", rpc_time(s->since_s));
+}
+
+struct json_t *show_sessions(const struct hub_device *d)
+{
+    json_t *all = json_array();
+
+    list_for_each (it, &d->sessions)
+        json_array_append_new(all, show_session(d, list_entry(it, struct hub_session, link)));
+    return all;
+}
+
+struct json_t *show_counts(const struct hub *h)
+{
+    struct hub_counts c;
+
+    hub_count(h, &c);
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)c.total, "online",
+        (json_int_t)c.online, "steady", (json_int_t)c.phase[FLIP_STEADY], "staged",
+        (json_int_t)c.phase[FLIP_STAGED], "trial", (json_int_t)c.phase[FLIP_TRIAL], "committed",
+        (json_int_t)c.phase[FLIP_COMMITTED], "rolled_back", (json_int_t)c.phase[FLIP_ROLLED_BACK],
+        "queued", (json_int_t)c.queued, "faulty", (json_int_t)c.faulty);
+}
+
+struct json_t *show_stats(const struct hub *h)
+{
+    struct worker_stats s;
+    int64_t age_ms;
+    json_t *all = json_object();
+
+    hub_stats(h, &s, &age_ms);
+#define SHOW(name) json_object_set_new(all, #name, json_integer((json_int_t)s.name));
+    HUB_STATS(SHOW)
+#undef SHOW
+    json_object_set_new(all, "hold_us_max", json_integer((json_int_t)s.hold_us_max));
+    json_object_set_new(all, "age_ms", json_integer(age_ms));
+    return all;
+}
+
+struct json_t *show_refused(const struct hub *h)
+{
+    size_t n;
+    const struct hub_refused *r = hub_refused(h, &n);
+    json_t *all = json_object();
+
+    for (size_t i = 0; i < n; i++)
+        json_object_set_new(all, r[i].code, json_integer((json_int_t)r[i].count));
+    return all;
+}
+
+struct json_t *show_event(const struct hub_event *ev)
+{
+    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s}", "seq",
+                     (json_int_t)ev->seq, "time", rpc_time(ev->time_s), "event", "flip", "device",
+                     ev->device, "from", flip_phase_name(ev->from), "to", flip_phase_name(ev->to),
+                     "cause", ev->cause, "message", rpc_text_or_null(ev->msg), "remedy",
+                     rpc_text_or_null(ev->todo), "by", ev->who);
+}

@@ -1,0 +1,21 @@
+/* control/show.h - what the hub knows, as the JSON of rpc.h.  Each returns owned, NULL when out of
+ * memory.  Main thread. */
+#ifndef CONTROL_SHOW_H
+#define CONTROL_SHOW_H
+
+#include "control/hub.h"
+
+struct json_t;
+
+struct json_t *show_device(const struct hub *h, const struct hub_device *d);
+struct json_t *show_session(const struct hub_device *d, const struct hub_session *s);
+struct json_t *show_sessions(const struct hub_device *d);
+struct json_t *show_counts(const struct hub *h);  /* "devices" of status */
+struct json_t *show_stats(const struct hub *h);   /* "counters" of status */
+struct json_t *show_refused(const struct hub *h); /* "refused" of status */
+struct json_t *show_event(const struct hub_event *ev);
+
+/* What a trial waits for: a word of rpc.h, or NULL. */
+const char *show_waiting(const struct hub_device *d);
+
+#endif

@@ -1,0 +1,513 @@
+/* daemon/main.c - certflipd: everything is started in order and ended in reverse.
+ *
+ * Order matters at the start: the workers' sockets are bound, and the identities read, before
+ * anything is written or told, so that a start that fails changes nothing; at the end: nobody new,
+ * then the management client's goodbye (a worker carries it), then the workers, then the store.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/central.h"
+#include "control/dispatch.h"
+#include "control/hub.h"
+#include "control/local.h"
+#include "control/reload.h"
+#include "daemon/notify.h"
+#include "net/inbox.h"
+#include "store/store.h"
+#include "tls/ctx.h"
+#include "worker/worker.h"
+
+#define EXIT_START 2     /* it could not be started */
+#define EXIT_RUN   1     /* it ran, and could not go on */
+#define POLL_MS    1000  /* between two questions for the workers' counters */
+#define STOP_MS    10000 /* for the workers to end their sessions */
+#define FOREVER_MS (INT64_C(24) * 3600 * 1000)
+
+struct daemon {
+    const char *path; /* of the configuration */
+    uv_loop_t loop;
+    struct inbox inbox;
+    uv_signal_t term, interrupt, hangup;
+    uv_timer_t wake, poll, watchdog, bound;
+    uv_check_t check; /* after each round of the loop: what was decided in it is carried out */
+    struct wk_snapshot *snapshot; /* owned, until the hub has its own */
+    struct store *store;
+    struct hub *hub;
+    struct dispatch dispatch;
+    struct local *local;
+    struct central *central;
+    struct worker **workers;        /* owned */
+    unsigned worker_count, running; /* threads; those that have not said MSG_STOPPED */
+    bool stopping;
+    int status; /* what main returns */
+};
+
+/* -- the hub's outside ---------------------------------------------------------------------------
+ */
+
+static void sink_post(void *arg, unsigned worker, struct msg *m)
+{
+    struct daemon *d = arg;
+
+    if (d->stopping)
+        msg_free(m);
+    else
+        worker_post(d->workers[worker], m);
+}
+
+static void sink_device_changed(void *arg, const char *device)
+{
+    central_device(((struct daemon *)arg)->central, device);
+}
+
+static void sink_event(void *arg, const struct hub_event *ev)
+{
+    central_event(((struct daemon *)arg)->central, ev);
+}
+
+static int64_t sink_now_ms(void *arg)
+{
+    (void)arg;
+    return clock_boot_ms();
+}
+
+static void on_wake(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+
+    hub_tick(d->hub);
+}
+
+static void sink_wake(void *arg, int64_t at_ms)
+{
+    struct daemon *d = arg;
+    int64_t in_ms = at_ms - clock_boot_ms();
+
+    if (d->stopping)
+        return;
+    if (in_ms < 0)
+        in_ms = 0;
+    else if (in_ms > FOREVER_MS) /* the hub asks again then */
+        in_ms = FOREVER_MS;
+    uv_update_time(&d->loop);
+    uv_timer_start(&d->wake, on_wake, (uint64_t)in_ms, 0);
+}
+
+/* -- the end -------------------------------------------------------------------------------------
+ */
+
+static void on_bound(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+
+    log_event(LOG_DAEMON, LOG_ERROR_, "stop-timeout", "workers=%u msg=%s", d->running,
+              LOG_Q("sessions were cut"));
+    _exit(EXIT_RUN); /* threads that do not end cannot be freed around */
+}
+
+static void stop_workers(void *arg)
+{
+    struct daemon *d = arg;
+
+    d->central = NULL;
+    if (d->running == 0) {
+        uv_stop(&d->loop);
+        return;
+    }
+    for (unsigned w = 0; w < d->worker_count; w++) {
+        struct msg *m = msg_new(MSG_STOP);
+
+        if (m != NULL)
+            worker_post(d->workers[w], m);
+    }
+}
+
+/* Begin the end; the loop stops when all workers have. */
+static void stop(struct daemon *d)
+{
+    if (d->stopping)
+        return;
+    notify_stopping();
+    log_event(LOG_DAEMON, LOG_NOTICE_, "stopping", "pid=%d", (int)getpid());
+    local_stop(d->local);
+    d->local = NULL;
+    uv_timer_stop(&d->wake);
+    uv_timer_stop(&d->poll);
+    hub_flush(d->hub, NULL);
+    d->stopping = true;
+    uv_timer_start(&d->bound, on_bound, STOP_MS, 0);
+    if (d->central != NULL)
+        central_stop(d->central, stop_workers, d);
+    else
+        stop_workers(d);
+}
+
+static void on_mail(struct inbox *box, struct list *item, void *arg)
+{
+    struct daemon *d = arg;
+    struct msg *m = list_entry(item, struct msg, link);
+
+    (void)box;
+    if (m->kind == MSG_STOPPED) {
+        msg_free(m);
+        if (--d->running == 0)
+            uv_stop(&d->loop);
+        return;
+    }
+    if (d->stopping)
+        msg_free(m);
+    else
+        hub_message(d->hub, m);
+}
+
+/* -- signals and timers --------------------------------------------------------------------------
+ */
+
+static int reload(void *arg, struct json_t **result, struct json_t **faults, struct err *err)
+{
+    struct daemon *d = arg;
+    int rc;
+
+    notify_reloading();
+    rc = reload_run(d->path, d->hub, d->central, result, faults, err);
+    notify_ready(rc == 0 ? "running" : "running; the last reload was refused");
+    return rc;
+}
+
+static struct json_t *central_status_of(void *arg)
+{
+    return central_status(((struct daemon *)arg)->central);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct daemon *d = handle->data;
+    json_t *result = NULL, *faults = NULL;
+    struct err err = {0};
+    int rc;
+
+    if (number != SIGHUP) {
+        stop(d);
+        return;
+    }
+    if (d->stopping)
+        return;
+    rc = reload(d, &result, &faults, &err);
+    json_decref(result);
+    json_decref(faults);
+    hub_audit(d->hub, "signal:HUP", "config.reload", "", rc == 0 ? "done" : err.msg);
+    hub_flush(d->hub, NULL);
+}
+
+static void on_poll(uv_timer_t *timer)
+{
+    hub_poll(((struct daemon *)timer->data)->hub);
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+    (void)timer;
+    notify_watchdog();
+}
+
+static void on_check(uv_check_t *check)
+{
+    struct daemon *d = check->data;
+
+    if (!d->stopping)
+        hub_flush(d->hub, NULL);
+}
+
+/* -- the process ---------------------------------------------------------------------------------
+ */
+
+/* Sanitizers, and those who debug, need to look into the process. */
+static bool may_be_dumped(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    return true;
+#    else
+    return getenv("CERTFLIP_DUMPABLE") != NULL;
+#    endif
+#else
+    return getenv("CERTFLIP_DUMPABLE") != NULL;
+#endif
+}
+
+static void prepare_process(const struct conf *conf)
+{
+    struct rlimit files;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (!may_be_dumped())
+        prctl(PR_SET_DUMPABLE, 0); /* no keys in core dumps */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    mallopt(M_ARENA_MAX, (int)conf->workers + 1);
+}
+
+/* -- the start -----------------------------------------------------------------------------------
+ */
+
+static int start_failed(const struct err *err)
+{
+    fprintf(stderr, "certflipd: %s\n", err->msg);
+    return EXIT_START;
+}
+
+static void loop_init(struct daemon *d)
+{
+    uv_handle_t *handles[] = {
+        (uv_handle_t *)&d->term,     (uv_handle_t *)&d->interrupt, (uv_handle_t *)&d->hangup,
+        (uv_handle_t *)&d->wake,     (uv_handle_t *)&d->poll,      (uv_handle_t *)&d->bound,
+        (uv_handle_t *)&d->watchdog, (uv_handle_t *)&d->check,
+    };
+
+    uv_loop_init(&d->loop);
+    inbox_init(&d->inbox, &d->loop, on_mail, d);
+    uv_signal_init(&d->loop, &d->term);
+    uv_signal_init(&d->loop, &d->interrupt);
+    uv_signal_init(&d->loop, &d->hangup);
+    uv_timer_init(&d->loop, &d->wake);
+    uv_timer_init(&d->loop, &d->poll);
+    uv_timer_init(&d->loop, &d->bound);
+    uv_timer_init(&d->loop, &d->watchdog);
+    uv_check_init(&d->loop, &d->check);
+    for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
+        handles[i]->data = d;
+}
+
+static int start_workers(struct daemon *d, struct err *err)
+{
+    unsigned count = d->snapshot->conf->workers;
+
+    d->workers = calloc(count, sizeof(struct worker *));
+    if (d->workers == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    for (unsigned w = 0; w < count; w++) {
+        d->workers[w] = worker_start(w, d->snapshot, &d->inbox, err);
+        if (d->workers[w] == NULL)
+            return err->code == 0 ? -ERR_IO : -err->code;
+        d->worker_count++;
+        d->running++;
+    }
+    return 0;
+}
+
+static int start_control(struct daemon *d, struct err *err)
+{
+    const struct conf *conf = hub_conf(d->hub);
+
+    d->dispatch = (struct dispatch){
+        .hub = d->hub,
+        .store = d->store,
+        .config = d->path,
+        .started_s = clock_wall_s(),
+        .started_ms = clock_boot_ms(),
+        .central_status = central_status_of,
+        .reload = reload,
+        .arg = d,
+    };
+    d->local = local_start(&d->loop, &d->dispatch, conf->control_socket, conf->control_group, err);
+    if (d->local == NULL)
+        return -err->code;
+    d->central = central_start(&d->loop, hub_snapshot(d->hub)->conf, &d->dispatch, d->hub, err);
+    return d->central == NULL ? -err->code : 0;
+}
+
+static void start_handles(struct daemon *d)
+{
+    uint64_t watchdog_ms = notify_watchdog_ms();
+
+    uv_signal_start(&d->term, on_signal, SIGTERM);
+    uv_signal_start(&d->interrupt, on_signal, SIGINT);
+    uv_signal_start(&d->hangup, on_signal, SIGHUP);
+    uv_timer_start(&d->poll, on_poll, 0, POLL_MS);
+    uv_check_start(&d->check, on_check);
+    if (watchdog_ms != 0)
+        uv_timer_start(&d->watchdog, on_watchdog, 0, watchdog_ms);
+}
+
+/* Takes the snapshot.  Returns 0, or a negative code with what was begun to be ended by the caller.
+ */
+static int start(struct daemon *d, struct err *err)
+{
+    const struct hub_sink sink = {
+        .post = sink_post,
+        .device_changed = sink_device_changed,
+        .event = sink_event,
+        .wake = sink_wake,
+        .now_ms = sink_now_ms,
+        .arg = d,
+        .workers = d->snapshot->conf->workers,
+    };
+    int rc;
+
+    d->store = store_open(d->snapshot->conf->state_dir, err);
+    if (d->store == NULL)
+        return -err->code;
+    d->hub = hub_new(&sink, d->store, d->snapshot, err);
+    if (d->hub == NULL)
+        return -err->code;
+    if ((rc = hub_start(d->hub, err)) != 0 || (rc = start_workers(d, err)) != 0 ||
+        (rc = hub_flush(d->hub, err)) != 0 || (rc = start_control(d, err)) != 0)
+        return rc;
+    start_handles(d);
+    return 0;
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+/* Free what a start, even a half one, has made. */
+static void finish(struct daemon *d)
+{
+    for (unsigned w = 0; w < d->worker_count; w++)
+        worker_join(d->workers[w]);
+    free(d->workers);
+    inbox_drain(&d->inbox);
+    hub_free(d->hub);
+    store_close(d->store);
+    snapshot_unref(d->snapshot);
+    uv_walk(&d->loop, close_handle, NULL);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&d->loop);
+}
+
+static int run(struct daemon *d)
+{
+    struct err err = {0};
+    int rc;
+
+    loop_init(d);
+    rc = start(d, &err);
+    if (rc != 0) {
+        d->status = start_failed(&err);
+        d->hub == NULL ? (void)0 : stop(d);
+        if (d->running != 0)
+            uv_run(&d->loop, UV_RUN_DEFAULT);
+    } else {
+        log_event(LOG_DAEMON, LOG_NOTICE_, "started", "version=%s pid=%d workers=%u config=%s",
+                  PACKAGE_VERSION, (int)getpid(), d->worker_count, d->path);
+        notify_ready("running");
+        uv_run(&d->loop, UV_RUN_DEFAULT);
+        log_event(LOG_DAEMON, LOG_NOTICE_, "stopped", "pid=%d", (int)getpid());
+    }
+    finish(d);
+    return d->status;
+}
+
+/* -- the command line ----------------------------------------------------------------------------
+ */
+
+static void usage(FILE *to)
+{
+    fputs("usage: certflipd [-c FILE] [--check-config]\n"
+          "       certflipd -V | -h\n"
+          "  -c, --config FILE   read FILE instead of " CERTFLIP_CONF_FILE "\n"
+          "      --check-config  say what is wrong with the configuration, and end\n"
+          "  -V, --version       say which version this is\n"
+          "  -h, --help          this text\n"
+          "certflipd(8) tells the rest.\n",
+          to);
+}
+
+/* Load and check everything that the configuration names.  Returns owned, or NULL after all was
+ * said. */
+static struct wk_snapshot *load(const char *path)
+{
+    struct buf faults = {0};
+    struct err err = {0};
+    struct wk_snapshot *snapshot;
+    struct conf *conf;
+    unsigned count = 0;
+
+    conf = conf_load(path, &faults, &count);
+    if (conf == NULL) {
+        fwrite(faults.p, 1, faults.len, stderr);
+        buf_fini(&faults);
+        return NULL;
+    }
+    buf_fini(&faults);
+    snapshot = snapshot_new(conf, &err);
+    if (snapshot == NULL)
+        start_failed(&err);
+    conf_unref(conf);
+    return snapshot;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'C'},
+        {"foreground", no_argument, NULL, 'f'},   {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    };
+    struct daemon d = {.path = CERTFLIP_CONF_FILE};
+    struct err err = {0};
+    bool check = false;
+    int opt, status;
+
+    while ((opt = getopt_long(argc, argv, "c:fVh", options, NULL)) != -1)
+        switch (opt) {
+        case 'c':
+            d.path = optarg;
+            break;
+        case 'C':
+            check = true;
+            break;
+        case 'f': /* it always is */
+            break;
+        case 'V':
+            printf("certflipd %s\n", PACKAGE_VERSION);
+            return 0;
+        case 'h':
+            usage(stdout);
+            return 0;
+        default:
+            usage(stderr);
+            return EXIT_START;
+        }
+    if (optind != argc) {
+        usage(stderr);
+        return EXIT_START;
+    }
+    if (tls_init(&err) != 0)
+        return start_failed(&err);
+    d.snapshot = load(d.path);
+    if (d.snapshot == NULL) {
+        status = EXIT_START;
+    } else if (check) {
+        printf("%s: ok\n", d.path);
+        snapshot_unref(d.snapshot);
+        status = 0;
+    } else {
+        reload_log(d.snapshot->conf);
+        prepare_process(d.snapshot->conf);
+        status = run(&d);
+    }
+    tls_fini();
+    return status;
+}
