@@ -1,6 +1,7 @@
 #include "net/stream.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -73,6 +74,15 @@ void stream_tune(struct stream *s)
         return;
     uv_tcp_nodelay(&s->u.tcp, 1);
     uv_tcp_keepalive(&s->u.tcp, 1, 60);
+}
+
+void stream_quickack(struct stream *s)
+{
+    const int on = 1;
+    uv_os_fd_t fd;
+
+    if (s->u.handle.type == UV_TCP && uv_fileno(&s->u.handle, &fd) == 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)

@@ -62,7 +62,11 @@ struct stream {
 int stream_init_tcp(struct stream *s, struct net_loop *nl, const struct stream_ops *ops);
 int stream_init_pipe(struct stream *s, struct net_loop *nl, const struct stream_ops *ops);
 
-void stream_tune(struct stream *s);         /* TCP_NODELAY, kernel keepalive; once connected */
+void stream_tune(struct stream *s); /* TCP_NODELAY, kernel keepalive; once connected */
+/* Acknowledge at once what has come (TCP_QUICKACK).  The kernel forgets it again, so after each
+ * read of a handshake: a peer with Nagle's algorithm waits for the acknowledgement of its tickets
+ * before it sends CONNACK, 40 ms otherwise. */
+void stream_quickack(struct stream *s);
 int stream_read(struct stream *s, bool on); /* 0 or a negative uv error */
 
 /* Take what the socket holds right now, without the loop, through on_read; stops at an empty

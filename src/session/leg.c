@@ -95,8 +95,11 @@ static void take_tls(struct leg *leg, const uint8_t *p, size_t n, bool eof)
     tls_conn_input(leg->tls, p, n, eof);
     if (leg->state == LEG_OPEN || shake_hands(leg))
         read_plain(leg);
-    if (leg->state == LEG_OPEN && leg->watch)
-        leg->ops->progress(leg);
+    if (leg->watch && leg->state != LEG_CLOSED) {
+        stream_quickack(&leg->st);
+        if (leg->state == LEG_OPEN)
+            leg->ops->progress(leg);
+    }
     if (leg->state != LEG_CLOSED)
         stream_flush(&leg->st);
 }
@@ -240,6 +243,7 @@ struct leg *leg_dial(struct env *env, const struct conf_upstream *profile, struc
     leg->ops = ops;
     leg->owner = owner;
     leg->cred = cred_ref(cred);
+    leg->watch = ops->progress != NULL;
     leg->state = LEG_DIALING;
     leg->tls = tls_conn_new(
         &(struct tls_conn_args){

@@ -38,7 +38,8 @@ struct leg_ops {
     void (*end)(struct leg *leg, const struct leg_end *end);
     /* All output went to the kernel. */
     void (*drain)(struct leg *leg);
-    /* TLS took input that may have held no plaintext; only for legs that have `watch` set. */
+    /* TLS took input that may have held no plaintext (a ticket), while `watch` is set.  NULL: never
+     * wanted. */
     void (*progress)(struct leg *leg);
 };
 
@@ -57,7 +58,7 @@ struct leg {
     enum flip_slot slot; /* upstream: whose identity */
     bool downstream;
     bool ended;           /* the end was told */
-    bool watch;           /* `progress` is wanted */
+    bool watch;           /* upstream, until CONNACK: tell `progress`, acknowledge quickly */
     bool session_present; /* upstream: CONNACK's flag */
 };
 

@@ -280,6 +280,15 @@ static struct device *judge(struct session *s, const struct mqtt_connect *c,
         return NULL;
     }
     s->dev = dev;
+    if (match->rule != NULL && !match->rule->any_client_id && !slice_is(c->client_id, dev->name)) {
+        *code = "client-id-mismatch";
+        *reason = 0x85;
+        err_set(err, ERR_DENIED,
+                "device %s came with client id \"" SLICE_FMT
+                "\", and its rule has any_client_id = false",
+                dev->name, SLICE_ARG(c->client_id));
+        return NULL;
+    }
     if (c->client_id.n > 0 && !slice_is(c->client_id, dev->name)) {
         const struct device *other = map_get_n(env->devices, c->client_id.p, c->client_id.n);
         if (other != NULL && other != dev) {
@@ -499,8 +508,26 @@ static const struct leg_ops down_ops = {
 
 /* ---- accept ---- */
 
+/* The same address, whatever the port. */
+static bool same_source(const char *a, const char *b)
+{
+    const char *a_port = strrchr(a, ':'), *b_port = strrchr(b, ':');
+
+    return a_port != NULL && b_port != NULL && a_port - a == b_port - b &&
+           memcmp(a, b, (size_t)(a_port - a)) == 0;
+}
+
+static uint32_t count_source(const struct env *env, const char *peer)
+{
+    uint32_t count = 0;
+
+    list_for_each (it, &env->sessions)
+        count += same_source(list_entry(it, struct session, link)->peer, peer);
+    return count;
+}
+
 static const char *admit(const struct env *env, const struct conf_listener *l,
-                         const struct sockaddr_storage *ss)
+                         const struct sockaddr_storage *ss, const char *peer)
 {
     const struct conf_limits *lim = &env->snap->conf->limits;
 
@@ -511,6 +538,8 @@ static const char *admit(const struct env *env, const struct conf_listener *l,
         return "network";
     if (env->stats.sessions > lim->connections)
         return "limit-connections";
+    if (lim->connections_per_source > 0 && count_source(env, peer) > lim->connections_per_source)
+        return "limit-source";
     if (l->type == CONF_LISTEN_TLS && env->handshakes >= lim->handshakes)
         return "limit-handshakes";
     return NULL;
@@ -522,6 +551,8 @@ static const char *admit_text(const char *code)
         return "the source address is not in the listener's allow list";
     if (strcmp(code, "limit-connections") == 0)
         return "as many connections as limits.connections allows";
+    if (strcmp(code, "limit-source") == 0)
+        return "as many connections from this address as limits.connections_per_source allows";
     if (strcmp(code, "limit-handshakes") == 0)
         return "as many handshakes at once as limits.handshakes allows";
     return "the daemon is stopping";
@@ -576,7 +607,7 @@ void session_accept(struct env *env, uv_stream_t *listening, size_t listener_ind
     s->down = leg;
     s->opening->ss = ss;
     memcpy(s->peer, peer, sizeof s->peer);
-    const char *code = admit(env, l, &ss);
+    const char *code = admit(env, l, &ss, s->peer);
     if (code != NULL) {
         tell_refused(s, code, admit_text(code));
         leg_close_abrupt(&s->down);

@@ -369,6 +369,7 @@ static void adopt(struct session *s)
 
     s->up = s->cand;
     s->cand = NULL;
+    s->up->watch = false;
     s->have = s->up->slot;
     s->accepted = true;
     s->env->stats.legs_up++;
@@ -711,7 +712,6 @@ static void on_up_open(struct leg *leg)
     if (s->phase == RH_DIALING && late && !tls_conn_ticket_seen(leg->tls)) {
         /* TLS 1.3 says late whether the client certificate was taken: a ticket means yes, an alert
          * no (RFC 8446, 4.6.1). */
-        leg->watch = true;
         s->due_ms = env_now_ms(s->env) + upstream_profile(s, leg->slot, NULL)->accept_wait_ms;
         s->proven = true;
         session_arm(s);
@@ -726,9 +726,8 @@ static void on_up_progress(struct leg *leg)
 {
     struct session *s = leg->owner;
 
-    if (s->phase != RH_DIALING || !tls_conn_ticket_seen(leg->tls))
+    if (s->phase != RH_DIALING || leg != s->cand || !tls_conn_ticket_seen(leg->tls))
         return;
-    leg->watch = false;
     s->proven = false;
     step(s, RH_EV_CAND_UP, NULL);
     session_flush(s);
