@@ -44,7 +44,7 @@ static void put(struct line *l, const char *s, size_t n)
     l->n += n;
 }
 
-static void puts_(struct line *l, const char *s)
+static void put_text(struct line *l, const char *s)
 {
     put(l, s, strlen(s));
 }
@@ -106,15 +106,16 @@ static bool to_journal(void)
     static atomic_int known = -1;
     int answer = atomic_load_explicit(&known, memory_order_relaxed);
     const char *stream;
-    unsigned long long dev;
-    unsigned long long ino;
+    char *colon;
     struct stat st;
 
     if (answer >= 0)
         return answer == 1;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): nothing in this program changes the environment */
     stream = getenv("JOURNAL_STREAM");
-    answer = stream != NULL && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
-             fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+    answer = stream != NULL && fstat(STDERR_FILENO, &st) == 0 &&
+             strtoull(stream, &colon, 10) == st.st_dev && *colon == ':' &&
+             strtoull(colon + 1, NULL, 10) == st.st_ino;
     atomic_store_explicit(&known, answer, memory_order_relaxed);
     return answer == 1;
 }
@@ -183,12 +184,14 @@ static void json_string(struct line *l, const char *p, size_t n)
     put(l, "\"", 1);
 }
 
-static int hex_digit(char c)
+/* The byte that two hex digits of log_quote stand for, or -1. */
+static int hex_byte(const char *p)
 {
-    const char *digits = "0123456789abcdef";
-    const char *at = c == '\0' ? NULL : strchr(digits, c);
+    static const char digits[] = "0123456789abcdef";
+    const char *high = p[0] == '\0' ? NULL : strchr(digits, p[0]);
+    const char *low = p[1] == '\0' ? NULL : strchr(digits, p[1]);
 
-    return at == NULL ? -1 : (int)(at - digits);
+    return high == NULL || low == NULL ? -1 : (int)((high - digits) * 16 + (low - digits));
 }
 
 /* Undo log_quote from behind the opening quote.  Returns what follows the closing one. */
@@ -196,19 +199,24 @@ static const char *json_unquote(struct line *l, const char *p, const char *end)
 {
     put(l, "\"", 1);
     while (p < end && *p != '"') {
-        char c;
+        uint8_t c;
+        int byte;
 
         if (*p != '\\' || p + 1 == end) {
             p += json_char(l, p, (size_t)(end - p));
             continue;
         }
-        c = p[1] == 'n' ? '\n' : p[1] == 't' ? '\t' : p[1];
+        c = (uint8_t)p[1];
         p += 2;
-        if (c == 'x' && end - p >= 2 && hex_digit(p[0]) >= 0 && hex_digit(p[1]) >= 0) {
-            c = (char)(hex_digit(p[0]) << 4 | hex_digit(p[1]));
+        if (c == 'n') {
+            c = '\n';
+        } else if (c == 't') {
+            c = '\t';
+        } else if (c == 'x' && end - p >= 2 && (byte = hex_byte(p)) >= 0) {
+            c = (uint8_t)byte;
             p += 2;
         }
-        json_char(l, &c, 1);
+        json_char(l, (const char *)&c, 1);
     }
     put(l, "\"", 1);
     return p < end ? p + 1 : p;
@@ -260,7 +268,7 @@ static const char *json_pair(struct line *l, const char *p, const char *end)
     json_key(l, p, n);
     p += n;
     if (p == end || *p != '=') {
-        puts_(l, "true");
+        put_text(l, "true");
         return p;
     }
     p++;
@@ -301,36 +309,36 @@ static void begin_text(struct line *l, const char *sub, const char *level, const
 {
     char ts[40];
 
-    puts_(l, timestamp(ts));
+    put_text(l, timestamp(ts));
     put(l, " ", 1);
-    puts_(l, level);
+    put_text(l, level);
     put(l, " ", 1);
-    puts_(l, sub);
+    put_text(l, sub);
     put(l, " ", 1);
-    puts_(l, event);
+    put_text(l, event);
 }
 
 static void begin_json(struct line *l, const char *sub, const char *level, const char *event)
 {
     char ts[40];
 
-    puts_(l, "{\"ts\":\"");
-    puts_(l, timestamp(ts));
-    puts_(l, "\",\"level\":\"");
-    puts_(l, level);
-    puts_(l, "\",\"subsystem\":\"");
-    puts_(l, sub);
-    puts_(l, "\",\"event\":");
+    put_text(l, "{\"ts\":\"");
+    put_text(l, timestamp(ts));
+    put_text(l, "\",\"level\":\"");
+    put_text(l, level);
+    put_text(l, "\",\"subsystem\":\"");
+    put_text(l, sub);
+    put_text(l, "\",\"event\":");
     json_string(l, event, strlen(event));
 }
 
 static void write_line(const struct line *l)
 {
-    ssize_t put_;
+    ssize_t n;
 
     do
-        put_ = write(STDERR_FILENO, l->s, l->n);
-    while (put_ < 0 && errno == EINTR);
+        n = write(STDERR_FILENO, l->s, l->n);
+    while (n < 0 && errno == EINTR);
     /* Where the log itself cannot be written there is nobody to tell. */
 }
 
@@ -353,7 +361,7 @@ void log_event(enum log_subsystem sub, enum log_level level, const char *event, 
         n = 0;
     if ((size_t)n >= sizeof(pairs)) {
         n = (int)sizeof(pairs) - 1;
-        memcpy(pairs + n - 3, "...", 3);
+        memcpy(pairs + n - 3, "...", 4);
     }
     l.n = 0;
     if (to_journal()) {
@@ -389,7 +397,9 @@ const char *log_quote(struct log_quoted *buf, const char *value, size_t len)
 
         if (c == '"' || c == '\\' || c == '\n' || c == '\t') {
             s[o++] = '\\';
-            s[o++] = c == '\n' ? 'n' : c == '\t' ? 't' : (char)c;
+            s[o++] = value[i];
+            if (c == '\n' || c == '\t')
+                s[o - 1] = c == '\n' ? 'n' : 't';
             step = 1;
         } else if (step == 0 || c < 0x20 || c == 0x7f) {
             o += (size_t)snprintf(s + o, 5, "\\x%02x", c);

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The underscore keeps them apart from the macros of <syslog.h>. */
+/* NOLINTNEXTLINE(readability-identifier-naming) */
 enum log_level { LOG_ERROR_ = 0, LOG_WARN_, LOG_NOTICE_, LOG_INFO_, LOG_DEBUG_ };
 
 /* One row for each subsystem: the enumerator and the name that configuration and CLI use. */

@@ -18,12 +18,14 @@ int64_t backoff_ms(const struct backoff_conf *conf, enum diag_class c, uint32_t 
 {
     const struct backoff_table *t = is_slow(c) ? &conf->identity : &conf->network;
     int64_t ms;
+    double spread;
 
     if (c == DIAG_OK || t->n == 0)
         return 0;
     ms = t->ms[attempt < t->n ? attempt : t->n - 1];
     /* From 80 % to 120 %, evenly: a crowd that was cut off together does not come back together. */
-    return ms - ms / 5 + (int64_t)((double)(ms / 5) * 2.0 * ((double)jitter / (double)UINT32_MAX));
+    spread = (double)ms * 0.4 * ((double)jitter / (double)UINT32_MAX);
+    return ms - ms / 5 + (int64_t)spread;
 }
 
 int64_t backoff_next_ms(struct backoff *b, const struct backoff_conf *conf, enum diag_class c,
