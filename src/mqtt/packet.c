@@ -122,7 +122,7 @@ static int part_take(struct mqtt_in *in, const uint8_t **p, size_t *n, uint32_t 
     uint32_t take = *n < want ? (uint32_t)*n : want;
     uint32_t len = in->part_len + take;
 
-    if (len > in->part_cap) {
+    if (in->part == NULL || len > in->part_cap) {
         uint64_t cap = 2 * (uint64_t)in->part_cap;
         uint8_t *grown;
 

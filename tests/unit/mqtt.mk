@@ -21,6 +21,7 @@ tests_unit_test_mqtt_mutants_LDADD = $(mqtt_test_ldadd)
 
 tests_unit_test_mqtt_packet_SOURCES = tests/unit/test_mqtt_packet.c $(mqtt_samples)
 tests_unit_test_mqtt_packet_LDADD = $(mqtt_test_ldadd)
+tests_unit_test_mqtt_packet_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=realloc
 
 tests_unit_test_mqtt_props_SOURCES = tests/unit/test_mqtt_props.c
 tests_unit_test_mqtt_props_LDADD = $(mqtt_test_ldadd)

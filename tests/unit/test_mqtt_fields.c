@@ -358,6 +358,46 @@ static void writers_refuse_what_does_not_fit(void **unused)
     assert_null(b.p); /* nothing was begun */
 }
 
+/* The longest strings that there are, through writer and reader. */
+static void longest_strings_fit(void **unused)
+{
+    uint8_t *text = malloc(65535);
+    struct slice longest = {.p = text, .n = 65535};
+    struct mqtt_publish m = {.topic = longest}, n;
+    struct mqtt_connect c = {.version = MQTT_V311, .client_id = longest}, d;
+    struct mqtt_filter f = {.filter = longest}, g;
+    struct mqtt_subscribe s;
+    struct buf b = {.p = NULL};
+    struct mqtt_packet pkt[3];
+    uint32_t at = 0;
+    uint32_t need;
+    uint8_t reason;
+
+    (void)unused;
+    assert_non_null(text);
+    memset(text, 't', 65535);
+    assert_int_equal(mqtt_publish_write(&b, MQTT_V311, &m), 0);
+    assert_int_equal(mqtt_connect_write(&b, &c), 0);
+    assert_int_equal(
+        mqtt_subscribe_write(&b, MQTT_V311, MQTT_SUBSCRIBE, 1, (struct mqtt_props){.n = 0}, &f, 1),
+        0);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(mqtt_packet_peek(b.p + at, b.len - at, 100000, &pkt[i], &need), 1);
+        at += need;
+    }
+    assert_int_equal(at, b.len);
+    assert_int_equal(mqtt_publish_read(&pkt[0], MQTT_V311, MQTT_TO_CLIENT, &n, &reason, NULL), 0);
+    assert_true(slice_eq(n.topic, longest));
+    assert_int_equal(mqtt_connect_read(&pkt[1], &d, &reason, NULL), 0);
+    assert_true(slice_eq(d.client_id, longest));
+    assert_int_equal(mqtt_subscribe_read(&pkt[2], MQTT_V311, &s, &reason, NULL), 0);
+    at = 0;
+    assert_true(mqtt_subscribe_next(&s, MQTT_SUBSCRIBE, &at, &g));
+    assert_true(slice_eq(g.filter, longest));
+    buf_fini(&b);
+    free(text);
+}
+
 static void outputs_are_left_alone_on_a_fault(void **unused)
 {
     struct mqtt_packet pkt = sample_packet("32: <t> 0000 {23 0007}");
@@ -387,6 +427,7 @@ int main(void)
         cmocka_unit_test(answers_say_all),
         cmocka_unit_test(writers_leave_out_what_3x_cannot_say),
         cmocka_unit_test(writers_refuse_what_does_not_fit),
+        cmocka_unit_test(longest_strings_fit),
         cmocka_unit_test(outputs_are_left_alone_on_a_fault),
     };
 

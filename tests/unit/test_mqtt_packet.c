@@ -14,6 +14,17 @@
 
 #define ALL MQTT_LARGEST_PACKET
 
+/* The linker puts these before libc's: allocation number `fail_at`, counted from 1, fails. */
+void *__real_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n);
+
+static unsigned allocations, fail_at;
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    return ++allocations == fail_at ? NULL : __real_realloc(p, n);
+}
+
 /* A stream that is known to be whole packets, and how far a reader of it has come. */
 struct stream {
     uint8_t bytes[64 * SAMPLE_MAX_BYTES];
@@ -336,6 +347,54 @@ static void malformed_header_is_seen_in_any_chunk(void **unused)
     }
 }
 
+/* Each allocation fails once: an error each time, and nothing leaks. */
+static void out_of_memory_is_said(void **unused)
+{
+    struct buf b = {.p = NULL};
+    unsigned failures = 0;
+    bool done = false;
+
+    (void)unused;
+    publish_of(&b, 100000);
+    for (unsigned nth = 1; !done; nth++) {
+        struct mqtt_in in = {.part = NULL};
+        struct mqtt_packet pkt;
+        int rc = 0;
+
+        allocations = 0;
+        fail_at = nth;
+        for (size_t at = 0; at < b.len && rc == 0; at += 1000) {
+            const uint8_t *p = b.p + at;
+            size_t n = b.len - at < 1000 ? b.len - at : 1000;
+
+            rc = mqtt_in_next(&in, &p, &n, ALL, &pkt);
+        }
+        fail_at = 0;
+        done = rc == 1;
+        failures += rc == -ERR_NOMEM;
+        assert_true(done || rc == -ERR_NOMEM);
+        mqtt_in_fini(&in);
+    }
+    assert_int_equal(failures, 6); /* 4, 8, 16, 32, 64 KiB, and the packet's size */
+    buf_fini(&b);
+}
+
+static void writers_out_of_memory_leave_the_buffer(void **unused)
+{
+    const struct mqtt_publish p = {.topic = slice_of("t")};
+    struct buf b = {.p = NULL};
+
+    (void)unused;
+    allocations = 0;
+    fail_at = 1;
+    assert_int_equal(mqtt_publish_write(&b, MQTT_V311, &p), -ERR_NOMEM);
+    fail_at = 0;
+    assert_null(b.p);
+    assert_int_equal(b.len, 0);
+    assert_int_equal(mqtt_publish_write(&b, MQTT_V311, &p), 0);
+    buf_fini(&b);
+}
+
 static void types_travel_where_the_standard_says(void **unused)
 {
     static const struct {
@@ -425,6 +484,8 @@ int main(void)
         cmocka_unit_test(announced_size_costs_nothing_until_it_comes),
         cmocka_unit_test(partial_packet_is_freed_after_use),
         cmocka_unit_test(malformed_header_is_seen_in_any_chunk),
+        cmocka_unit_test(out_of_memory_is_said),
+        cmocka_unit_test(writers_out_of_memory_leave_the_buffer),
         cmocka_unit_test(types_travel_where_the_standard_says),
         cmocka_unit_test(packet_ids_are_found_without_decoding),
     };

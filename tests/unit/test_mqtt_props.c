@@ -338,7 +338,13 @@ static void strings_have_two_bytes_of_length(void **unused)
                      -ERR_TOO_BIG);
     assert_int_equal(mqtt_props_put_pair(&b, (struct slice){big, 65536}, slice_of("")),
                      -ERR_TOO_BIG);
+    assert_int_equal(mqtt_props_put_pair(&b, slice_of(""), (struct slice){big, 65536}),
+                     -ERR_TOO_BIG);
     assert_int_equal(b.len, props.n);
+    b.len = 0;
+    assert_int_equal(
+        mqtt_props_put_pair(&b, (struct slice){big, 65535}, (struct slice){big, 65535}), 0);
+    assert_int_equal(b.len, 1 + 2 * (2 + 65535));
     buf_fini(&b);
     free(big);
 }

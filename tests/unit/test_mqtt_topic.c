@@ -172,6 +172,10 @@ static void filters_match_as_the_standard_shows(void **unused)
         {"$share/g/#", "$SYS/x", false},
         {"$share/g//finance", "/finance", true},
         {"$share", "$share", true},
+        /* nothing matches nothing */
+        {"", "a", false},
+        {"+", "", false},
+        {"", "", false},
     };
 
     (void)unused;
