@@ -2,3 +2,8 @@
 # bench.py compiles load.c itself: it is the only thing here that needs OpenSSL.
 
 EXTRA_DIST += tests/bench/bench.py tests/bench/load.c
+
+# The codec alone: make tests/bench/bench_mqtt && tests/bench/bench_mqtt
+EXTRA_PROGRAMS += tests/bench/bench_mqtt
+tests_bench_bench_mqtt_SOURCES = tests/bench/bench_mqtt.c
+tests_bench_bench_mqtt_LDADD = libmqtt.a libbase.a
