@@ -27,6 +27,9 @@ struct inflight_item {
     uint8_t qos;   /* of a PUBLISH */
     bool ours;     /* begun by the proxy: its end is not passed on */
     bool redo;     /* to a leg that does not know it: finish it without the device */
+    bool again;    /* from the broker: it will send this PUBLISH once more on the present leg */
+    bool answered; /* with `again`: the device's PUBREC has gone out on the present leg */
+    bool acked;    /* with `again`: the device has acknowledged; kept to recognise the repetition */
     uint32_t raw_bytes;
     uint8_t raw[]; /* the packet as it went on; nothing for what is never repeated */
 };

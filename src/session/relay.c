@@ -201,10 +201,14 @@ static enum verdict device_ack(struct session *s, const struct mqtt_packet *pkt)
     if (item == NULL)
         return PASS;
     bool redo = item->redo; /* the broker has forgotten this exchange */
-    if (pkt->type == MQTT_PUBREC && a.reason < 0x80)
+    if (pkt->type == MQTT_PUBREC && a.reason < 0x80) {
         item->state = INFLIGHT_RECEIVED;
-    else
+        item->answered = true;
+    } else if (item->again && item->state == INFLIGHT_PUBLISH) {
+        item->acked = true; /* the repetition is on its way, and must not be delivered */
+    } else {
         inflight_del(&s->to_device, item);
+    }
     if (redo && pkt->type == MQTT_PUBREC && s->down != NULL) {
         /* Nobody else will release it. */
         struct buf out = {0};
@@ -482,10 +486,13 @@ static enum verdict delivered_before(struct session *s, struct leg *leg,
         inflight_del(&s->to_device, item);
         return PASS;
     }
-    item->redo = false;
-    if (item->state == INFLIGHT_PUBLISH)
-        return TAKE; /* the device's acknowledgement is still to come */
-    ack_to(s, leg, MQTT_PUBREC, p->packet_id);
+    item->redo = item->again = false;
+    if (item->acked) {
+        inflight_del(&s->to_device, item);
+        return TAKE;
+    }
+    if (item->state != INFLIGHT_PUBLISH && !item->answered)
+        ack_to(s, leg, MQTT_PUBREC, p->packet_id);
     return TAKE;
 }
 
@@ -705,7 +712,12 @@ void relay_ping(struct session *s)
 
 bool relay_drained(const struct session *s)
 {
-    return s->to_broker.count == 0 && s->to_device.count == 0;
+    if (s->to_broker.count > 0)
+        return false;
+    list_for_each (it, &s->to_device.items)
+        if (!list_entry(it, struct inflight_item, link)->acked)
+            return false;
+    return true;
 }
 
 static void resend_publish(struct session *s, struct inflight_item *item, bool dup)
@@ -767,6 +779,19 @@ static uint32_t resubscribe(struct session *s)
     return restored;
 }
 
+/* The broker repeats what it has no acknowledgement of [MQTT-4.4.0-1], maybe before it reads those
+ * that are on their way. */
+static void expect_repetitions(struct session *s)
+{
+    list_for_each_safe (it, &s->to_device.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        item->again = true;
+        item->answered = false;
+        if (item->acked)
+            inflight_del(&s->to_device, item);
+    }
+}
+
 void relay_restore(struct session *s, bool session_present, uint32_t *replayed, uint32_t *restored,
                    uint32_t *lost)
 {
@@ -775,8 +800,10 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
         a->told = false;
     list_for_each (it, &s->to_broker.items)
         *replayed += resume_item(s, list_entry(it, struct inflight_item, link), session_present);
-    if (session_present)
+    if (session_present) {
+        expect_repetitions(s);
         return;
+    }
     *restored = resubscribe(s);
     list_for_each_safe (it, &s->to_device.items) {
         struct inflight_item *item = list_entry(it, struct inflight_item, link);

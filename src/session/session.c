@@ -266,9 +266,13 @@ static struct device *judge(struct session *s, const struct mqtt_connect *c,
         /* The management client: its socket says who it is. */
         snprintf(match->device, sizeof match->device, "%s", l->device);
         match->rule = conf_rule_find(conf, l->device);
-    } else if (match_device(conf, &facts, match, err) != 0) {
-        *code = "unknown-device";
-        return NULL;
+    } else {
+        int rc = match_device(conf, &facts, match, err);
+        if (rc != 0) {
+            *code = rc == -ERR_DENIED ? "client-id-mismatch" : "unknown-device";
+            *reason = rc == -ERR_DENIED ? 0x85 : 0x87;
+            return NULL;
+        }
     }
     struct device *dev = map_get(env->devices, match->device);
     if (dev == NULL) {
@@ -280,15 +284,6 @@ static struct device *judge(struct session *s, const struct mqtt_connect *c,
         return NULL;
     }
     s->dev = dev;
-    if (match->rule != NULL && !match->rule->any_client_id && !slice_is(c->client_id, dev->name)) {
-        *code = "client-id-mismatch";
-        *reason = 0x85;
-        err_set(err, ERR_DENIED,
-                "device %s came with client id \"" SLICE_FMT
-                "\", and its rule has any_client_id = false",
-                dev->name, SLICE_ARG(c->client_id));
-        return NULL;
-    }
     if (c->client_id.n > 0 && !slice_is(c->client_id, dev->name)) {
         const struct device *other = map_get_n(env->devices, c->client_id.p, c->client_id.n);
         if (other != NULL && other != dev) {
