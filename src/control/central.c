@@ -24,14 +24,16 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "control/show.h"
+#include "identity/match.h"
 #include "tls/ctx.h"
 
 #define UNACKED_MAX 16
 #define QUEUE_MAX   10000 /* replies and events that wait */
 #define SETTLE_MS   100   /* changes within it are published once */
 #define MISC_MS     1000
-#define CONNACK_MS  60000 /* the way to the broker has deadlines of its own; this one is the last \
-                           */
+#define CONNACK_MS                                                                \
+    60000 /* the way to the broker has deadlines of its own; this one is the last \
+           */
 #define BACKOFF_LEAST 1000
 #define BACKOFF_MOST  60000
 #define STABLE_MS     30000 /* a connection that lasted so long was a good one */
@@ -709,6 +711,21 @@ static int set_will(struct central *c)
     return rc;
 }
 
+/* Its client identifier is a template, which may name the gateway. */
+static struct mosquitto *client_new(struct central *c)
+{
+    const struct conf_management *m = &c->conf->management;
+    struct buf id = {0};
+    struct mosquitto *mosq = NULL;
+
+    if (match_template(m->client_id, &(struct match_facts){0}, m->device, c->conf->gateway, &id) ==
+            0 &&
+        buf_append_u8(&id, 0) == 0)
+        mosq = mosquitto_new((const char *)id.p, false, c);
+    buf_fini(&id);
+    return mosq;
+}
+
 /* Make the client as the configuration wants it. */
 static int client_open(struct central *c, struct err *err)
 {
@@ -717,7 +734,7 @@ static int client_open(struct central *c, struct err *err)
 
     if (!m->enabled)
         return 0;
-    if (make_topics(c) != 0 || (c->mosq = mosquitto_new(m->client_id, false, c)) == NULL)
+    if (make_topics(c) != 0 || (c->mosq = client_new(c)) == NULL)
         return err_set(err, ERR_NOMEM, "management client: out of memory");
     mosquitto_int_option(c->mosq, MOSQ_OPT_PROTOCOL_VERSION,
                          m->version == 5 ? MQTT_PROTOCOL_V5 : MQTT_PROTOCOL_V311);
