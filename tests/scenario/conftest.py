@@ -9,14 +9,20 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from lib.mqtt import Reactor  # noqa: E402
 from lib.pki import Pki  # noqa: E402
-from lib.plant import Plant  # noqa: E402
+from lib.plant import DIRECT, Plant  # noqa: E402
 
 
 def pytest_addoption(parser):
     parser.addoption("--builddir", help="where certflip was built (default: $CERTFLIP_BUILD)")
 
 
+    parser.addoption("--direct", action="store_true", help="without certflip in between: do the tests expect what "
+                     "the broker does?  For those of the data plane")
+
+
 def pytest_configure(config):
+    if config.getoption("--direct"):
+        os.environ[DIRECT] = "1"
     if config.getoption("--builddir"):
         os.environ["CERTFLIP_BUILD"] = config.getoption("--builddir")
 
@@ -31,6 +37,18 @@ def reactor():
     r = Reactor()
     yield r
     r.stop()
+
+
+@pytest.fixture(scope="module")
+def site(request, tmp_path_factory, pki, reactor):
+    """One plant for a whole module; site.fresh() gives each test devices of its own.
+
+    A module may say SITE = {...} (arguments of Plant); it has 60 devices unless it says otherwise.
+    """
+    options = dict(getattr(request.module, "SITE", {}))
+    options.setdefault("devices", ["dev-%02d" % i for i in range(1, 61)])
+    with Plant(tmp_path_factory.mktemp("site"), pki, reactor, **options) as p:
+        yield p
 
 
 @pytest.fixture

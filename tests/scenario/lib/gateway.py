@@ -101,6 +101,7 @@ class Certflipd:
         self.log = Log(os.path.join(self.folder, "certflipd.log"))
         self.process = None
         self.exit_allowed = (0,)
+        self.env = {}  # more environment for the daemon
         os.makedirs(self.identities, exist_ok=True)
         os.makedirs(self.state, mode=0o700, exist_ok=True)
         server = pki.server()
@@ -166,7 +167,7 @@ class Certflipd:
         """Start with the configuration that is on disk."""
         with open(self.log.path, "ab") as out:
             self.process = subprocess.Popen([*wrap, binary("certflipd"), "-c", self.path], stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=out)
+                                            stdout=out, stderr=out, env={**os.environ, **self.env})
         if wait:
             until(lambda: "certflipd answers on its control socket; its log:\n" + self.log.tail(), self._ready, 30)
         return self
@@ -238,6 +239,11 @@ class Certflipd:
     def rss_kib(self):
         with open("/proc/%d/status" % self.pid, encoding="ascii") as f:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+    def sanitized(self):
+        """Built with a sanitizer?  Then memory and times say little."""
+        with open(binary("certflipd"), "rb") as f:
+            return any(mark in f.read() for mark in (b"__asan_init", b"__tsan_init"))
 
     def cpu_s(self):
         with open("/proc/%d/stat" % self.pid, encoding="ascii") as f:

@@ -70,7 +70,7 @@ class Reactor:
     def watch(self, link):
         """Take over `link` (or notice that what it wants has changed).  Under the lock."""
         self._changes.append(link)
-        if threading.current_thread() is not self._thread:
+        if threading.current_thread() is not self._thread and len(self._changes) == 1:
             self._wake_w.send(b"x")
 
     def _apply(self):
@@ -392,7 +392,7 @@ class Client(Link):
         self._splitter = p.Splitter(version)
         self._next_pid = 1
         self._qos2_in = set()
-        self._taken = 0
+        self._corked = None
 
     def __repr__(self):
         return "client %s v%d" % (self.client_id, self.version)
@@ -423,11 +423,11 @@ class Client(Link):
                 if self.on_message:
                     self.on_message(message)
             if self.auto_ack and packet.qos:
-                self.send_raw(p.ack(p.PUBACK if packet.qos == 1 else p.PUBREC, packet.pid, self.version))
+                self._answer(p.ack(p.PUBACK if packet.qos == 1 else p.PUBREC, packet.pid, self.version))
         elif kind == p.PUBREL:
             self._qos2_in.discard(packet.pid)
             if self.auto_ack:
-                self.send_raw(p.ack(p.PUBCOMP, packet.pid, self.version))
+                self._answer(p.ack(p.PUBCOMP, packet.pid, self.version))
         elif kind in (p.PUBACK, p.PUBREC, p.PUBCOMP):
             waiting = self.inflight.get(packet.pid)
             if waiting is None:
@@ -435,11 +435,28 @@ class Client(Link):
             elif kind == p.PUBREC and packet.reason < 0x80:
                 self.inflight[packet.pid] = p.PUBCOMP
                 if self.auto_pubrel:
-                    self.send_raw(p.ack(p.PUBREL, packet.pid, self.version))
+                    self._answer(p.ack(p.PUBREL, packet.pid, self.version))
             elif waiting != kind and packet.reason < 0x80:
                 self.faults.append("%s for %d, awaited %s" % (p.NAMES[kind], packet.pid, p.NAMES[waiting]))
             else:
                 del self.inflight[packet.pid]
+
+    def _answer(self, data):
+        if self._corked is None:
+            self.send_raw(data)
+        else:
+            self._corked += data
+
+    def cork(self):
+        """Keep automatic answers back: the test is in the middle of a packet."""
+        with self.reactor.cond:
+            self._corked = b""
+
+    def uncork(self):
+        with self.reactor.cond:
+            kept, self._corked = self._corked, None
+            if kept:
+                self.send_raw(kept)
 
     # -- outgoing
 

@@ -9,6 +9,10 @@ from .streams import NumberedStreams
 from .wait import until
 
 
+# pytest --direct: sensors talk straight to the broker.  What a test of the data plane expects must hold there, too.
+DIRECT = "CERTFLIP_TEST_DIRECT"
+
+
 class Plant:
     """Broker and gateway up and running.  Closes all clients that it made, then checks them and the daemon."""
 
@@ -20,6 +24,8 @@ class Plant:
         self.broker = broker or Mosquitto(os.path.join(self.folder, "broker"), pki)
         self.gateway = Certflipd(os.path.join(self.folder, "gateway"), pki, self.broker, **gateway)
         self.clients = []
+        self.devices = list(devices)
+        self._unused = iter(self.devices)
         self._anchors = pki.server_ca.cert
         pki.prepare(devices)
         for device in devices:
@@ -28,6 +34,9 @@ class Plant:
     def __enter__(self):
         if self.own_broker:
             self.broker.start()
+        if os.environ.get(DIRECT):
+            self.gateway.port, self.gateway.plain_port = self.broker.tls_port, self.broker.port
+            return self
         try:
             self.gateway.start()
         except BaseException:
@@ -48,6 +57,10 @@ class Plant:
             if self.own_broker:
                 self.broker.stop()
         assert failed or not faults, faults
+
+    def fresh(self):
+        """The name of a device that no test has used before."""
+        return next(self._unused)
 
     def sensor(self, device, version=4, pair="own", tls_version=None, receive_buffer=None, plain=False):
         """A client for the gateway with the device's baked-in certificate; not yet opened."""

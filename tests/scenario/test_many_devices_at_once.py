@@ -1,0 +1,44 @@
+"""500 devices at once, and what remains of them."""
+
+import pytest
+
+from lib.streams import NumberedStreams
+from lib.wait import until
+
+COUNT = 500
+NAMES = ["many-%03d" % i for i in range(COUNT)]
+
+
+@pytest.mark.threads
+@pytest.mark.slow
+def test_500_devices_at_once(plant):
+    """All connect in the same moment, talk both ways, are flipped in one command under traffic, and go."""
+    site = plant(NAMES)
+    site.gateway.conf["flip"]["concurrent"] = 64
+    site.gateway.reload()
+    clients = {}
+    for i, name in enumerate(NAMES):
+        client = clients[name] = site.sensor(name, (3, 4, 5)[i % 3], plain=i % 5 == 0)
+        client.open(wait=False)
+    for name, client in clients.items():
+        client.opened(60)
+        client.send_raw(client.connect_packet(name, keepalive=0))
+    for client in clients.values():
+        client.connack(60)
+    streams = NumberedStreams(clients, site.observer(keepalive=0), 1, interval=0.5, prefix="m/").start()
+    streams.progress(3, timeout=60)
+    status = site.gateway.rpc("status")
+    assert status["devices"]["online"] == COUNT
+    assert status["counters"]["sessions"] == COUNT
+
+    assert site.gateway.flip("many-*", probation_s=1)["done"] == COUNT
+    until(lambda: "all are committed: %s" % site.gateway.rpc("status")["devices"],
+          lambda: site.gateway.rpc("status")["devices"]["committed"] == COUNT, 90, 0.1)
+    streams.progress(2, timeout=60)
+    streams.prove()
+    assert {site.broker.slot(name) for name in NAMES} == {"new"}
+
+    for client in clients.values():
+        client.disconnect()
+    until(lambda: "all are gone: %s" % site.gateway.rpc("status")["counters"],
+          lambda: site.gateway.rpc("status")["counters"]["sessions"] == 0, 30, 0.1)
