@@ -82,6 +82,7 @@ struct central {
     enum phase phase;
     bool tried;    /* connect once, reconnect from then on */
     bool renew;    /* the configuration wants another client */
+    uint64_t leg_seen; /* number of the latest news of the way to the broker */
     bool told_all; /* every device was published, by this process */
     uint32_t backoff_ms;
     int64_t since_ms; /* of this phase */
@@ -106,8 +107,7 @@ static void on_goodbye(uv_timer_t *timer);
 static void pump(struct central *c);
 static void lost(struct central *c, const char *why);
 
-/* -- the socket ----------------------------------------------------------------------------------
- */
+/* -- the socket -- */
 
 static void on_watch_closed(uv_handle_t *handle)
 {
@@ -186,8 +186,7 @@ static int watch_open(struct central *c)
     return 0;
 }
 
-/* -- connecting ----------------------------------------------------------------------------------
- */
+/* -- connecting -- */
 
 static void enter(struct central *c, enum phase phase)
 {
@@ -299,8 +298,7 @@ static void attempt(struct central *c)
         lost(c, uv_strerror(rc));
 }
 
-/* -- what is published ---------------------------------------------------------------------------
- */
+/* -- what is published -- */
 
 static void outgoing_free(struct outgoing *o)
 {
@@ -491,10 +489,27 @@ static void tell_all(struct central *c)
     settle_later(c);
 }
 
+/* The way to the broker may have been lost and found while our connection to the gateway stood: a
+ * broker that has forgotten the session may have forgotten what was retained, too. */
+static void look_at_leg(struct central *c, const char *device)
+{
+    const struct hub_device *d;
+
+    if (strcmp(device, c->conf->management.device) != 0)
+        return;
+    d = hub_find(c->hub, device);
+    if (d == NULL || d->leg == NULL || d->leg->number == c->leg_seen)
+        return;
+    c->leg_seen = d->leg->number;
+    if (c->phase == CENTRAL_ONLINE && d->leg->what == MSG_LEG_ACCEPTED && !d->leg->session_present)
+        tell_all(c);
+}
+
 void central_device(struct central *c, const char *device)
 {
     if (c == NULL || c->mosq == NULL || c->phase >= CENTRAL_LEAVING)
         return;
+    look_at_leg(c, device);
     c->state_stale = true;
     if (stale_find(c, device) == NULL)
         log_event(LOG_CENTRAL, LOG_WARN_, "central-not-told", "device=%s cause=no-memory", device);
@@ -523,8 +538,7 @@ void central_event(struct central *c, const struct hub_event *ev)
     json_decref(shown);
 }
 
-/* -- what libmosquitto says -----------------------------------------------------------------------
- */
+/* -- what libmosquitto says -- */
 
 static void on_connect(struct mosquitto *mosq, void *arg, int rc, int flags,
                        const mosquitto_property *properties)
@@ -671,8 +685,7 @@ static void on_misc(uv_timer_t *timer)
         pump(c);
 }
 
-/* -- life ----------------------------------------------------------------------------------------
- */
+/* -- life -- */
 
 static void topics_free(struct central *c)
 {
@@ -914,12 +927,21 @@ void central_stop(struct central *c, void (*done)(void *arg), void *arg)
     watch_update(c);
 }
 
+/* Our connection to the gateway stands, and the gateway's to the broker. */
+static bool is_connected(const struct central *c)
+{
+    const struct hub_device *d = hub_find(c->hub, c->conf->management.device);
+
+    return c->phase == CENTRAL_ONLINE && d != NULL && d->leg != NULL &&
+           (d->leg->what == MSG_LEG_ACCEPTED || d->leg->slot != flip_active_slot(&d->flip));
+}
+
 struct json_t *central_status(const struct central *c)
 {
     if (c == NULL || c->mosq == NULL)
         return json_pack("{s:b}", "enabled", 0);
     return json_pack("{s:b, s:s, s:b, s:o, s:o, s:I}", "enabled", 1, "device",
-                     c->conf->management.device, "connected", c->phase == CENTRAL_ONLINE, "since",
+                     c->conf->management.device, "connected", is_connected(c), "since",
                      rpc_time(c->since_s), "last_error", rpc_text_or_null(c->last_error),
                      "events_dropped", (json_int_t)c->dropped);
 }

@@ -36,8 +36,7 @@ struct call {
     struct rpc_fault fault;
 };
 
-/* -- parameters ----------------------------------------------------------------------------------
- */
+/* -- parameters -- */
 
 enum kind { K_TARGET, K_NAME, K_TEXT, K_NUMBER, K_OBJECT };
 
@@ -115,8 +114,7 @@ static json_int_t number_of(const struct call *c, const char *name, json_int_t o
     return value == NULL ? otherwise : json_integer_value(value);
 }
 
-/* -- targets -------------------------------------------------------------------------------------
- */
+/* -- targets -- */
 
 static bool target_has(const json_t *target, const char *name)
 {
@@ -195,8 +193,7 @@ static void note_target(struct call *c)
     free(text);
 }
 
-/* -- methods that look ---------------------------------------------------------------------------
- */
+/* -- methods that look -- */
 
 static json_t *messages(const struct call *c)
 {
@@ -341,8 +338,7 @@ static int do_help(struct call *c)
     return 0;
 }
 
-/* -- methods that flip ---------------------------------------------------------------------------
- */
+/* -- methods that flip -- */
 
 /* What became of each device. */
 struct outcome {
@@ -489,8 +485,7 @@ static int do_quarantine_clear(struct call *c)
     return on_targets(c, EV_CLEARED, NULL);
 }
 
-/* -- methods that set ----------------------------------------------------------------------------
- */
+/* -- methods that set -- */
 
 static int do_config_reload(struct call *c)
 {
@@ -538,8 +533,7 @@ static int do_log_level(struct call *c)
     return 0;
 }
 
-/* -- the table -----------------------------------------------------------------------------------
- */
+/* -- the table -- */
 
 #define PARAMS_MAX 5
 
@@ -624,8 +618,7 @@ static int check_params(struct call *c)
     return 0;
 }
 
-/* -- carrying out --------------------------------------------------------------------------------
- */
+/* -- carrying out -- */
 
 /* Write down what was commanded and what came of it; in one transaction with what it changed. */
 static void audit(struct call *c)
@@ -680,8 +673,7 @@ static struct json_t *reply_of(struct call *c, const json_t *id)
     return reply;
 }
 
-/* -- once for each id ----------------------------------------------------------------------------
- */
+/* -- once for each id -- */
 
 /* What is kept is {"request": ..., "reply": ...}, so that an id that is used for something else is
  * noticed. */
@@ -746,8 +738,7 @@ static void keep(struct dispatch *d, char *key, const struct rpc_request *r, jso
     hub_remember(d->hub, key, text);
 }
 
-/* -- requests ------------------------------------------------------------------------------------
- */
+/* -- requests -- */
 
 static json_t *serve_request(struct dispatch *d, const struct caller *caller,
                              const struct rpc_request *r)

@@ -72,6 +72,8 @@ struct hub_session {
 struct hub_leg {
     enum msg_leg_what what;
     enum flip_slot slot;
+    bool session_present; /* ACCEPTED: the broker still had the session */
+    uint64_t number;      /* counts the news of this device */
     int64_t since_s;
     char tls[24], fp[65];
 };

@@ -9,6 +9,19 @@
 #include "base/map.h"
 #include "control/hub.h"
 
+#define HUB_SELF "certflipd" /* who decides when nobody commanded it */
+
+enum notice_kind { NOTICE_EVENT, NOTICE_AUDIT, NOTICE_REMEMBER };
+
+/* Something to be written down, or told, when the flush succeeds. */
+struct notice {
+    struct list link;
+    enum notice_kind kind;
+    struct hub_device *device; /* NOTICE_EVENT: borrowed */
+    enum flip_phase from, to;
+    char *a, *b, *c, *d; /* owned: cause msg todo who; who what target outcome; id reply */
+};
+
 /* Why a transition happens. */
 struct hub_why {
     const char *cause; /* NULL: the event's name */
@@ -50,16 +63,44 @@ int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const str
 
 /* Something that show_device shows has changed. */
 void hub_touch(struct hub *h, struct hub_device *d);
+/* Something is collected on the device for the flush. */
+void hub_note(struct hub *h, struct hub_device *d);
+/* The invariants of a phase, kept where it is entered. */
+void hub_phase_entered(struct hub *h, struct hub_device *d);
+
+/* Added to h->notices; NULL texts become "".  NULL when out of memory. */
+struct notice *hub_notice_new(struct hub *h, enum notice_kind kind, const char *a, const char *b,
+                              const char *c, const char *d);
+void hub_notice_free(struct notice *n);
+void hub_notices_drop(struct hub *h);
+
+/* hub_tick is wanted at that time (CLOCK_BOOTTIME); 0: it is not. */
+void hub_wake_at(struct hub *h, int64_t at_ms);
+/* Ask for whatever is due next. */
+void hub_look_again(struct hub *h);
 
 /* Tell every worker about the identities of a device, and the slot of the decision that they have.
  */
 void hub_post_device(struct hub *h, struct hub_device *d, bool identities_changed);
-
 /* A copy of `m` for every worker.  Takes m. */
 void hub_post_all(struct hub *h, struct msg *m);
+struct msg *hub_device_msg(enum msg_kind kind,
+                           const char *name); /* owned, or NULL after a log line */
+
+/* The device's turn to move is over; it does not wait for one any more. */
+void hub_turn_end(struct hub *h, struct hub_device *d);
+void hub_queue_leave(struct hub *h, struct hub_device *d);
+
+/* The device's sessions are back on the old identity, if that is awaited. */
+void hub_back_on_old(struct hub *h, struct hub_device *d);
+
+/* Does some live session of the device stand on this slot? */
+bool hub_stands_on(const struct hub_device *d, enum flip_slot slot);
+struct hub_session *hub_session_find(struct hub_device *d, uint64_t id);
+void hub_session_free(struct hub_session *s);
 
 int64_t hub_now(const struct hub *h);
-
+void hub_replace(char **text, const char *with); /* frees, copies; "" and NULL become NULL */
 void hub_device_free(struct hub_device *d);
 
 /* Find the devices on disk; devices that are there already are compared.  `out` counts. */

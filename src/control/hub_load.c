@@ -17,8 +17,7 @@ struct scan {
     struct err *err;
 };
 
-/* -- devices -------------------------------------------------------------------------------------
- */
+/* -- devices -- */
 
 static struct hub_device *device_new(struct hub *h, const char *name)
 {
@@ -55,14 +54,12 @@ static struct hub_device *device_new(struct hub *h, const char *name)
 
 static void tell_gone(struct hub *h, struct hub_device *d)
 {
-    struct msg *m = msg_new(MSG_DEVICE_GONE);
+    struct msg *m = hub_device_msg(MSG_DEVICE_GONE, d->name);
 
     log_event(LOG_CONTROL, LOG_NOTICE_, "device-gone", "device=%s msg=%s", d->name,
               LOG_Q("its folder is not there any more"));
-    if (m == NULL)
-        return;
-    snprintf(m->device, sizeof(m->device), "%s", d->name);
-    hub_post_all(h, m);
+    if (m != NULL)
+        hub_post_all(h, m);
 }
 
 /* Forget the devices that have no folder any more; their rows stay in the store. */
@@ -95,8 +92,7 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(struct hub_device *const *)a)->name, (*(struct hub_device *const *)b)->name);
 }
 
-/* -- what is on disk ------------------------------------------------------------------------------
- */
+/* -- what is on disk -- */
 
 static void take_fault(struct hub_device *d, enum flip_slot slot, const struct err *fault)
 {
@@ -133,8 +129,7 @@ static int load(struct hub *h, struct hub_device *d, struct err *err)
     return changed;
 }
 
-/* -- what was saved -------------------------------------------------------------------------------
- */
+/* -- what was saved -- */
 
 /* CLOCK_BOOTTIME of a wall time; 0 stays 0. */
 static int64_t to_boot_ms(const struct hub *h, int64_t wall_s)

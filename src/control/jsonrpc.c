@@ -31,8 +31,7 @@ void rpc_fault_fini(struct rpc_fault *f)
     f->code = RPC_OK;
 }
 
-/* -- requests ------------------------------------------------------------------------------------
- */
+/* -- requests -- */
 
 struct json_t *rpc_parse(const char *text, size_t n, struct rpc_fault *f)
 {
@@ -89,8 +88,7 @@ int rpc_request(struct json_t *value, struct rpc_request *out, struct rpc_fault 
     return 0;
 }
 
-/* -- replies -------------------------------------------------------------------------------------
- */
+/* -- replies -- */
 
 static json_t *reply_new(const json_t *id)
 {
@@ -137,8 +135,7 @@ struct json_t *rpc_reply_error(const struct json_t *id, const struct rpc_fault *
     return reply;
 }
 
-/* -- values --------------------------------------------------------------------------------------
- */
+/* -- values -- */
 
 struct json_t *rpc_text(const char *s)
 {

@@ -65,8 +65,7 @@ struct reply {
 static void client_work(struct client *c);
 static void client_finish(struct client *c);
 
-/* -- the end of things ---------------------------------------------------------------------------
- */
+/* -- the end of things -- */
 
 static void local_free_when_idle(struct local *l)
 {
@@ -113,8 +112,7 @@ void local_stop(struct local *l)
         client_close(list_entry(it, struct client, link));
 }
 
-/* -- one client ----------------------------------------------------------------------------------
- */
+/* -- one client -- */
 
 static void on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *out)
 {
@@ -246,8 +244,7 @@ static void client_finish(struct client *c)
         client_close(c);
 }
 
-/* -- who is it? ----------------------------------------------------------------------------------
- */
+/* -- who is it? -- */
 
 static bool peer_in_group(int fd, const struct ucred *peer, gid_t group)
 {
@@ -318,8 +315,7 @@ static void on_connection(uv_stream_t *server, int status)
         client_close(c);
 }
 
-/* -- the socket ----------------------------------------------------------------------------------
- */
+/* -- the socket -- */
 
 /* A socket that nobody serves is removed; anything else in its place is an error. */
 static int make_room(const char *path, const struct sockaddr_un *addr, struct err *err)

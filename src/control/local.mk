@@ -8,8 +8,11 @@ libcontrol_a_SOURCES = \
 	src/control/dispatch.h \
 	src/control/hub.c \
 	src/control/hub.h \
+	src/control/hub_flush.c \
 	src/control/hub_inside.h \
 	src/control/hub_load.c \
+	src/control/hub_news.c \
+	src/control/hub_step.c \
 	src/control/jsonrpc.c \
 	src/control/jsonrpc.h \
 	src/control/local.c \

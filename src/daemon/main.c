@@ -55,8 +55,7 @@ struct daemon {
     int status; /* what main returns */
 };
 
-/* -- the hub's outside ---------------------------------------------------------------------------
- */
+/* -- the hub's outside -- */
 
 static void sink_post(void *arg, unsigned worker, struct msg *m)
 {
@@ -106,8 +105,7 @@ static void sink_wake(void *arg, int64_t at_ms)
     uv_timer_start(&d->wake, on_wake, (uint64_t)in_ms, 0);
 }
 
-/* -- the end -------------------------------------------------------------------------------------
- */
+/* -- the end -- */
 
 static void on_bound(uv_timer_t *timer)
 {
@@ -173,8 +171,7 @@ static void on_mail(struct inbox *box, struct list *item, void *arg)
         hub_message(d->hub, m);
 }
 
-/* -- signals and timers --------------------------------------------------------------------------
- */
+/* -- signals and timers -- */
 
 static int reload(void *arg, struct json_t **result, struct json_t **faults, struct err *err)
 {
@@ -231,8 +228,7 @@ static void on_check(uv_check_t *check)
         hub_flush(d->hub, NULL);
 }
 
-/* -- the process ---------------------------------------------------------------------------------
- */
+/* -- the process -- */
 
 /* Sanitizers, and those who debug, need to look into the process. */
 static bool may_be_dumped(void)
@@ -264,8 +260,7 @@ static void prepare_process(const struct conf *conf)
     mallopt(M_ARENA_MAX, (int)conf->workers + 1);
 }
 
-/* -- the start -----------------------------------------------------------------------------------
- */
+/* -- the start -- */
 
 static int start_failed(const struct err *err)
 {
@@ -419,8 +414,7 @@ static int run(struct daemon *d)
     return d->status;
 }
 
-/* -- the command line ----------------------------------------------------------------------------
- */
+/* -- the command line -- */
 
 static void usage(FILE *to)
 {

@@ -1,0 +1,391 @@
+/* control/hub_flush.c - what was collected is made durable, then done: workers told, turns given,
+ * events published. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/hub_inside.h"
+
+#define TURN_SPARE_MS 10000 /* of a turn, beyond the deadlines of the upstream profile */
+#define SAVE_CHUNK    256   /* rows written at a time */
+
+/* -- telling the workers -- */
+
+void hub_post_all(struct hub *h, struct msg *m)
+{
+    for (unsigned w = 0; w < h->sink.workers; w++) {
+        struct msg *copy = w + 1 == h->sink.workers ? m : msg_new(m->kind);
+
+        if (copy == NULL) {
+            log_event(LOG_CONTROL, LOG_ERROR_, "message-lost", "worker=%u kind=%d cause=no-memory",
+                      w, (int)m->kind);
+            continue;
+        }
+        if (copy != m) {
+            *copy = *m;
+            list_init(&copy->link);
+            if (m->kind == MSG_DEVICE)
+                for (int slot = 0; slot < FLIP_SLOTS; slot++)
+                    copy->u.dev.cred[slot] =
+                        m->u.dev.cred[slot] == NULL ? NULL : cred_ref(m->u.dev.cred[slot]);
+            else if (m->kind == MSG_CONF)
+                copy->u.conf = snapshot_ref(m->u.conf);
+        }
+        h->sink.post(h->sink.arg, w, copy);
+    }
+}
+
+struct msg *hub_device_msg(enum msg_kind kind, const char *name)
+{
+    struct msg *m = msg_new(kind);
+
+    if (m == NULL)
+        log_event(LOG_CONTROL, LOG_ERROR_, "message-lost", "device=%s cause=no-memory", name);
+    else
+        snprintf(m->device, sizeof(m->device), "%s", name);
+    return m;
+}
+
+void hub_post_device(struct hub *h, struct hub_device *d, bool identities_changed)
+{
+    struct msg *m = hub_device_msg(MSG_DEVICE, d->name);
+
+    if (m == NULL)
+        return;
+    for (int slot = 0; slot < FLIP_SLOTS; slot++)
+        m->u.dev.cred[slot] = d->cred[slot] == NULL ? NULL : cred_ref(d->cred[slot]);
+    m->u.dev.active = d->told_slot;
+    m->u.dev.flip_seq = d->told_seq;
+    m->u.dev.identities_changed = identities_changed;
+    hub_post_all(h, m);
+}
+
+/* The slot that the workers shall use, by the latest decision. */
+static enum flip_slot wanted_slot(const struct hub_device *d)
+{
+    return d->trying_old ? FLIP_OLD : flip_active_slot(&d->flip);
+}
+
+static void tell_now(struct hub *h, struct hub_device *d)
+{
+    d->told_seq = d->seq;
+    d->told_slot = wanted_slot(d);
+    hub_post_device(h, d, false);
+}
+
+/* -- turns: how many move at once -- */
+
+void hub_turn_end(struct hub *h, struct hub_device *d)
+{
+    if (!d->moving)
+        return;
+    d->moving = false;
+    h->moving_count--;
+    list_del(&d->queue_link);
+}
+
+void hub_queue_leave(struct hub *h, struct hub_device *d)
+{
+    if (!d->queued)
+        return;
+    d->queued = false;
+    h->queue_count--;
+    list_del(&d->queue_link);
+}
+
+static int64_t turn_ms(const struct hub *h)
+{
+    const struct conf *conf = h->snapshot->conf;
+    int64_t longest = 0;
+
+    for (size_t i = 0; i < conf->upstream_count; i++) {
+        const struct conf_upstream *u = &conf->upstreams[i];
+        int64_t ms = (int64_t)u->connect_timeout_ms + u->connack_timeout_ms + u->drain_timeout_ms +
+                     u->barrier_timeout_ms + u->accept_wait_ms;
+
+        if (ms > longest)
+            longest = ms;
+    }
+    return longest + TURN_SPARE_MS;
+}
+
+static void turn_begin(struct hub *h, struct hub_device *d)
+{
+    hub_queue_leave(h, d);
+    if (d->session_count != 0) {
+        d->moving = true;
+        d->moving_until_ms = hub_now(h) + turn_ms(h);
+        h->moving_count++;
+        list_add(&h->moving, &d->queue_link);
+    }
+    tell_now(h, d);
+    hub_touch(h, d);
+}
+
+/* Give turns to those who wait. */
+static void queue_work(struct hub *h)
+{
+    while (!list_empty(&h->queue) && h->moving_count < h->snapshot->conf->flip.concurrent)
+        turn_begin(h, list_entry(h->queue.next, struct hub_device, queue_link));
+}
+
+/* Carry out what was decided: at once, or when it is its turn. */
+static void tell_workers(struct hub *h, struct hub_device *d)
+{
+    bool to_new = wanted_slot(d) == FLIP_NEW;
+
+    hub_turn_end(h, d);
+    hub_queue_leave(h, d);
+    if (d->session_count == 0 || !to_new || hub_stands_on(d, FLIP_NEW)) {
+        tell_now(h, d); /* nothing to move, or a way back, which does not wait */
+        return;
+    }
+    d->queued = true;
+    h->queue_count++;
+    list_add(&h->queue, &d->queue_link);
+}
+
+/* -- flush: durable, then done -- */
+
+static void fill_row(const struct hub *h, const struct hub_device *d, struct store_device *row)
+{
+    memset(row, 0, sizeof(*row));
+    snprintf(row->name, sizeof(row->name), "%s", d->name);
+    row->flip = d->flip;
+    if (d->flip.begin_by_ms != 0) /* CLOCK_BOOTTIME starts anew with the machine */
+        row->begin_by_s = clock_wall_s() + (d->flip.begin_by_ms - hub_now(h)) / 1000;
+    for (int slot = 0; slot < FLIP_SLOTS; slot++)
+        if (d->cred[slot] != NULL)
+            str_hex(row->fp[slot], cred_leaf(d->cred[slot])->fp, CERT_FP_BYTES);
+    snprintf(row->reason, sizeof(row->reason), "%s", d->reason == NULL ? "" : d->reason);
+    row->changed_s = d->changed_s;
+}
+
+static int save_devices(struct hub *h, struct err *err)
+{
+    struct store_device *rows = NULL;
+    size_t n = 0;
+    int rc = 0;
+
+    list_for_each (it, &h->dirty) {
+        const struct hub_device *d = list_entry(it, struct hub_device, dirty_link);
+
+        if (!d->dirty)
+            continue;
+        if (rows == NULL && (rows = malloc(SAVE_CHUNK * sizeof(*rows))) == NULL)
+            return err_set(err, ERR_NOMEM, "out of memory");
+        fill_row(h, d, &rows[n++]);
+        if (n == SAVE_CHUNK) {
+            rc = store_device_put_many(h->store, rows, n, err);
+            n = 0;
+            if (rc != 0)
+                break;
+        }
+    }
+    if (rc == 0 && n != 0)
+        rc = store_device_put_many(h->store, rows, n, err);
+    free(rows);
+    return rc;
+}
+
+static int save_event(struct hub *h, const struct notice *n, struct err *err)
+{
+    char what[64], outcome[900];
+
+    snprintf(what, sizeof(what), "phase %s", flip_phase_name(n->to));
+    snprintf(outcome, sizeof(outcome), "from %s: %s%s%s", flip_phase_name(n->from), n->a,
+             *n->b == '\0' ? "" : ": ", n->b);
+    return store_audit_add(h->store, n->d, what, n->device->name, outcome, err);
+}
+
+static int save_notices(struct hub *h, struct err *err)
+{
+    int64_t events = 0;
+    int rc = 0;
+
+    list_for_each (it, &h->notices) {
+        const struct notice *n = list_entry(it, struct notice, link);
+
+        switch (n->kind) {
+        case NOTICE_EVENT:
+            events++;
+            rc = save_event(h, n, err);
+            break;
+        case NOTICE_AUDIT:
+            rc = store_audit_add(h->store, n->a, n->b, n->c, n->d, err);
+            break;
+        case NOTICE_REMEMBER:
+            rc = store_command_put(h->store, n->a, n->b, err);
+            break;
+        }
+        if (rc != 0)
+            return rc;
+    }
+    return events == 0 ? 0 : store_value_put(h->store, "event-seq", h->event_seq + events, err);
+}
+
+static bool anything_to_save(const struct hub *h)
+{
+    if (!list_empty(&h->notices))
+        return true;
+    list_for_each (it, &h->dirty)
+        if (list_entry(it, struct hub_device, dirty_link)->dirty)
+            return true;
+    return false;
+}
+
+static int save_all(struct hub *h, struct err *err)
+{
+    int rc;
+
+    if (!anything_to_save(h))
+        return 0;
+    rc = store_begin(h->store, err);
+    if (rc != 0)
+        return rc;
+    if ((rc = save_devices(h, err)) != 0 || (rc = save_notices(h, err)) != 0) {
+        store_rollback(h->store);
+        return rc;
+    }
+    return store_commit(h->store, err);
+}
+
+/* The store failed: all devices are as they were, and news from the workers is tried again later.
+ */
+static void undo_all(struct hub *h, const struct err *err)
+{
+    log_event(LOG_STORE, LOG_ERROR_, "save-failed", "msg=%s todo=%s", LOG_Q(err->msg),
+              LOG_Q("nothing was changed; mend the state directory"));
+    hub_notices_drop(h);
+    list_for_each_safe (it, &h->dirty) {
+        struct hub_device *d = list_entry(it, struct hub_device, dirty_link);
+
+        if (!d->dirty)
+            continue;
+        list_del(&d->dirty_link);
+        d->flip = d->saved;
+        hub_phase_entered(h, d);
+        hub_replace(&d->reason, d->saved_reason);
+        d->dirty = d->tell = d->trying_old = false;
+        d->touched = false;
+        if (d->retry != EV_NONE)
+            h->retrying = true;
+    }
+    h->ticked_ms = hub_now(h);
+    hub_look_again(h);
+}
+
+static enum log_level event_level(const struct notice *n)
+{
+    return n->to == FLIP_ROLLED_BACK && n->from != n->to ? LOG_WARN_ : LOG_NOTICE_;
+}
+
+static void tell_event(struct hub *h, const struct notice *n)
+{
+    struct hub_event ev = {
+        .seq = ++h->event_seq,
+        .time_s = clock_wall_s(),
+        .device = n->device->name,
+        .from = n->from,
+        .to = n->to,
+        .cause = n->a,
+        .msg = n->b,
+        .todo = n->c,
+        .who = n->d,
+    };
+
+    log_event(LOG_FLIP, event_level(n), "flip", "device=%s from=%s to=%s cause=%s by=%s%s%s%s%s",
+              ev.device, flip_phase_name(ev.from), flip_phase_name(ev.to), LOG_Q(ev.cause),
+              LOG_Q(ev.who), *ev.msg == '\0' ? "" : " msg=", *ev.msg == '\0' ? "" : LOG_Q(ev.msg),
+              *ev.todo == '\0' ? "" : " todo=", *ev.todo == '\0' ? "" : LOG_Q(ev.todo));
+    h->sink.event(h->sink.arg, &ev);
+}
+
+/* The sessions are back on the old identity. */
+void hub_back_on_old(struct hub *h, struct hub_device *d)
+{
+    if (!d->going_back)
+        return;
+    d->going_back = false;
+    hub_apply(h, d, EV_ROLLED, &(struct hub_why){0});
+}
+
+/* Move all of `from` to `to`. */
+static void list_take(struct list *to, struct list *from)
+{
+    list_init(to);
+    while (!list_empty(from)) {
+        struct list *first = from->next;
+
+        list_del(first);
+        list_add(to, first);
+    }
+}
+
+static void do_device(struct hub *h, struct hub_device *d)
+{
+    if (d->dirty) {
+        d->dirty = false;
+        d->saved = d->flip;
+        hub_replace(&d->saved_reason, d->reason);
+        d->retry = EV_NONE;
+        hub_replace(&d->retry_cause, NULL);
+    }
+    if (d->tell) {
+        d->tell = false;
+        tell_workers(h, d);
+        if (!hub_stands_on(d, FLIP_NEW)) /* nothing has to move for that */
+            hub_back_on_old(h, d);
+    }
+    hub_wake_at(h, flip_due(&d->flip));
+    if (d->touched && !d->dirty) {
+        d->touched = false;
+        h->sink.device_changed(h->sink.arg, d->name);
+    }
+}
+
+/* Devices that decide anew while this is done are collected for the next round. */
+static void do_all(struct hub *h)
+{
+    struct list devices, notices;
+
+    list_take(&devices, &h->dirty);
+    list_take(&notices, &h->notices);
+    while (!list_empty(&devices)) {
+        struct hub_device *d = list_entry(devices.next, struct hub_device, dirty_link);
+
+        list_del(&d->dirty_link);
+        do_device(h, d);
+    }
+    list_for_each_safe (it, &notices) {
+        struct notice *n = list_entry(it, struct notice, link);
+
+        if (n->kind == NOTICE_EVENT)
+            tell_event(h, n);
+        hub_notice_free(n);
+    }
+}
+
+int hub_flush(struct hub *h, struct err *err)
+{
+    /* What is done may bring about one more decision, which is flushed in turn; it ends as no
+     * device decides twice without news. */
+    do {
+        struct err why = {0};
+        int rc = save_all(h, &why);
+
+        if (rc != 0) {
+            undo_all(h, &why);
+            if (err != NULL)
+                *err = why;
+            return rc;
+        }
+        do_all(h);
+        queue_work(h);
+    } while (!list_empty(&h->dirty) || !list_empty(&h->notices));
+    list_for_each (it, &h->moving)
+        hub_wake_at(h, list_entry(it, struct hub_device, queue_link)->moving_until_ms);
+    return 0;
+}

@@ -1,0 +1,261 @@
+/* control/hub_news.c - what the workers tell: sessions come and go, legs are accepted, fail and are
+ * lost. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/hub_inside.h"
+
+/* -- news of the workers -- */
+
+/* May a device have several connections at once, by some rule? */
+static bool several_allowed(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->rule_count; i++)
+        if (conf->rules[i].max_connections > 1)
+            return true;
+    return false;
+}
+
+/* The newest connection wins: the others of this device (with several allowed: of its client id)
+ * are closed.  The worker that has the new one looks after its own. */
+static void take_over(struct hub *h, struct hub_device *d, const struct hub_session *newest)
+{
+    bool several = several_allowed(h->snapshot->conf);
+
+    list_for_each (it, &d->sessions) {
+        const struct hub_session *s = list_entry(it, struct hub_session, link);
+        struct msg *m;
+
+        if (s->worker == newest->worker ||
+            (several && strcmp(s->client_id, newest->client_id) != 0))
+            continue;
+        m = hub_device_msg(MSG_KICK, d->name);
+        if (m == NULL)
+            return;
+        m->session_id = newest->id;
+        snprintf(m->u.kick.text, sizeof(m->u.kick.text), "taken over by a connection from %s",
+                 newest->peer);
+        h->sink.post(h->sink.arg, s->worker, m);
+    }
+}
+
+static void on_up(struct hub *h, struct hub_device *d, const struct msg *m)
+{
+    struct hub_session *s = calloc(1, sizeof(*s));
+
+    if (s == NULL) {
+        log_event(LOG_CONTROL, LOG_ERROR_, "session-not-listed", "device=%s cause=no-memory",
+                  d->name);
+        return;
+    }
+    s->id = m->session_id;
+    s->worker = m->worker;
+    s->since_s = clock_wall_s();
+    s->leg = -1;
+    s->version = m->u.up.version;
+    memcpy(s->listener, m->u.up.listener, sizeof(s->listener));
+    memcpy(s->peer, m->u.up.peer, sizeof(s->peer));
+    memcpy(s->client_id, m->u.up.client_id, sizeof(s->client_id));
+    memcpy(s->tls, m->u.up.tls, sizeof(s->tls));
+    memcpy(s->fp, m->u.up.fp, sizeof(s->fp));
+    list_init(&s->link);
+    take_over(h, d, s);
+    list_add(&d->sessions, &s->link);
+    d->session_count++;
+    hub_touch(h, d);
+}
+
+static void on_down(struct hub *h, struct hub_device *d, const struct msg *m)
+{
+    struct hub_session *s = hub_session_find(d, m->session_id);
+
+    if (s == NULL)
+        return;
+    hub_session_free(s);
+    d->session_count--;
+    hub_touch(h, d);
+    if (d->session_count != 0)
+        return;
+    hub_turn_end(h, d);
+    if (d->queued) {
+        hub_queue_leave(h, d);
+        d->tell = true;
+    }
+    if (d->flip.phase == FLIP_TRIAL && d->flip.accepted)
+        hub_apply(h, d, EV_LOST, &(struct hub_why){.msg = m->u.down.text});
+}
+
+static void remember_leg(struct hub_device *d, const struct msg *m)
+{
+    if (d->leg == NULL && (d->leg = calloc(1, sizeof(*d->leg))) == NULL)
+        return;
+    d->leg->what = m->u.leg.what;
+    d->leg->slot = m->u.leg.slot;
+    d->leg->session_present = m->u.leg.session_present;
+    d->leg->number++;
+    d->leg->since_s = clock_wall_s();
+    memcpy(d->leg->tls, m->u.leg.tls, sizeof(d->leg->tls));
+    memcpy(d->leg->fp, m->u.leg.fp, sizeof(d->leg->fp));
+}
+
+static void remember_error(struct hub_device *d, const struct msg *m)
+{
+    if (d->error == NULL && (d->error = calloc(1, sizeof(*d->error))) == NULL)
+        return;
+    d->error->time_s = clock_wall_s();
+    d->error->slot = m->u.leg.slot;
+    d->error->diag = m->u.leg.diag;
+}
+
+static struct hub_why why_of(const struct msg *m)
+{
+    return (struct hub_why){
+        .cause = m->u.leg.diag.name, .msg = m->u.leg.diag.sentence, .todo = m->u.leg.diag.remedy};
+}
+
+static void on_accepted(struct hub *h, struct hub_device *d, const struct msg *m)
+{
+    if (m->u.leg.slot == FLIP_NEW) {
+        d->suspects = 0;
+        hub_apply(h, d, EV_ACCEPTED, &(struct hub_why){0});
+    } else if (d->trying_old) {
+        struct hub_why why = {.msg = "the new identity failed where the old one is accepted"};
+
+        if (d->error != NULL && d->error->slot == FLIP_NEW)
+            why = (struct hub_why){d->error->diag.name, d->error->diag.sentence,
+                                   d->error->diag.remedy, NULL};
+        hub_apply(h, d, EV_OLD_ACCEPTED, &why);
+    } else {
+        hub_back_on_old(h, d);
+    }
+}
+
+/* A suspicion is settled by trying the old identity.  Where a connection with the old one stands,
+ * there is nothing to try: it takes several failures in a row to believe that the new one is at
+ * fault. */
+static void on_suspect(struct hub *h, struct hub_device *d, const struct msg *m)
+{
+    struct hub_why why = why_of(m);
+
+    if (d->flip.phase == FLIP_TRIAL && hub_stands_on(d, FLIP_OLD)) {
+        d->suspects++;
+        if (d->suspects < h->snapshot->conf->flip.attempts)
+            return;
+        if (hub_apply(h, d, EV_SUSPECT, &why) == 0)
+            hub_apply(h, d, EV_OLD_ACCEPTED, &why);
+        return;
+    }
+    hub_apply(h, d, EV_SUSPECT, &why);
+}
+
+static void on_failed(struct hub *h, struct hub_device *d, const struct msg *m)
+{
+    struct hub_why why = why_of(m);
+
+    if (m->u.leg.slot == FLIP_OLD) {
+        if (!d->trying_old)
+            return;
+        d->trying_old = false; /* both fail: not the identity; back to what was being tried */
+        d->seq++;
+        d->tell = true;
+        hub_note(h, d);
+        hub_apply(h, d, EV_LOST, &why);
+        return;
+    }
+    switch (m->u.leg.diag.class) {
+    case DIAG_IDENTITY:
+        hub_apply(h, d, EV_REJECTED, &why);
+        break;
+    case DIAG_SUSPECT:
+        on_suspect(h, d, m);
+        break;
+    case DIAG_OK:
+    case DIAG_TRUST:
+    case DIAG_NETWORK:
+    case DIAG_BROKER:
+    case DIAG_PROTOCOL:
+    case DIAG_POLICY:
+    case DIAG_CLASSES:
+        hub_apply(h, d, EV_LOST, &why);
+        break;
+    }
+}
+
+static void on_leg(struct hub *h, struct hub_device *d, const struct msg *m)
+{
+    struct hub_session *s = hub_session_find(d, m->session_id);
+    bool accepted = m->u.leg.what == MSG_LEG_ACCEPTED;
+
+    remember_leg(d, m);
+    if (!accepted)
+        remember_error(d, m);
+    if (s != NULL && accepted)
+        s->leg = (int)m->u.leg.slot;
+    else if (s != NULL && m->u.leg.what == MSG_LEG_LOST && s->leg == (int)m->u.leg.slot)
+        s->leg = -1;
+    hub_touch(h, d);
+    if (m->u.leg.flip_seq != d->told_seq || d->queued)
+        return; /* news of an earlier decision */
+    hub_turn_end(h, d);
+    if (accepted)
+        on_accepted(h, d, m);
+    else
+        on_failed(h, d, m);
+}
+
+static void on_refused(struct hub *h, const struct msg *m)
+{
+    struct hub_refused *r = h->refused;
+
+    for (size_t i = 0; i < h->refused_count; i++, r++)
+        if (strcmp(r->code, m->u.refused.code) == 0) {
+            r->count++;
+            return;
+        }
+    if (h->refused_count == HUB_REFUSED_CODES)
+        return;
+    h->refused_count++;
+    snprintf(r->code, sizeof(r->code), "%s", m->u.refused.code);
+    r->count = 1;
+}
+
+void hub_message(struct hub *h, struct msg *m)
+{
+    struct hub_device *d = *m->device == '\0' ? NULL : hub_find(h, m->device);
+
+    switch (m->kind) {
+    case MSG_UP:
+        if (d != NULL)
+            on_up(h, d, m);
+        break;
+    case MSG_DOWN:
+        if (d != NULL)
+            on_down(h, d, m);
+        break;
+    case MSG_LEG:
+        if (d != NULL)
+            on_leg(h, d, m);
+        break;
+    case MSG_REFUSED:
+        on_refused(h, m);
+        break;
+    case MSG_STATS:
+        if (m->worker < h->sink.workers) {
+            h->stats[m->worker] = m->u.stats;
+            h->stats_ms[m->worker] = hub_now(h);
+        }
+        break;
+    case MSG_CONF:
+    case MSG_DEVICE:
+    case MSG_DEVICE_GONE:
+    case MSG_KICK:
+    case MSG_POLL:
+    case MSG_STOP:
+    case MSG_STOPPED:
+        break;
+    }
+    msg_free(m);
+}

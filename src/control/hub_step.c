@@ -1,0 +1,213 @@
+/* control/hub_step.c - events go to the engine, and what it wants done is collected; time makes
+ * events, too. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/hub_inside.h"
+
+#define RETRY_MS      5000 /* after the store failed */
+#define TICK_LEAST_MS 20   /* between two looks at all trials */
+
+/* -- notices -- */
+
+void hub_notice_free(struct notice *n)
+{
+    if (n == NULL)
+        return;
+    list_del(&n->link);
+    free(n->a);
+    free(n->b);
+    free(n->c);
+    free(n->d);
+    free(n);
+}
+
+struct notice *hub_notice_new(struct hub *h, enum notice_kind kind, const char *a, const char *b,
+                              const char *c, const char *d)
+{
+    struct notice *n = calloc(1, sizeof(*n));
+
+    if (n == NULL)
+        return NULL;
+    n->kind = kind;
+    n->a = strdup(a == NULL ? "" : a);
+    n->b = strdup(b == NULL ? "" : b);
+    n->c = strdup(c == NULL ? "" : c);
+    n->d = strdup(d == NULL ? "" : d);
+    list_init(&n->link);
+    if (n->a == NULL || n->b == NULL || n->c == NULL || n->d == NULL) {
+        hub_notice_free(n);
+        return NULL;
+    }
+    list_add(&h->notices, &n->link);
+    return n;
+}
+
+int hub_audit(struct hub *h, const char *who, const char *what, const char *target,
+              const char *outcome)
+{
+    return hub_notice_new(h, NOTICE_AUDIT, who, what, target, outcome) == NULL ? -ERR_NOMEM : 0;
+}
+
+void hub_remember(struct hub *h, char *id, char *reply)
+{
+    hub_notice_new(h, NOTICE_REMEMBER, id, reply, NULL, NULL);
+    free(id);
+    free(reply);
+}
+
+void hub_notices_drop(struct hub *h)
+{
+    list_for_each_safe (it, &h->notices)
+        hub_notice_free(list_entry(it, struct notice, link));
+}
+
+/* -- decisions -- */
+
+void hub_replace(char **text, const char *with)
+{
+    char *copy = with == NULL || *with == '\0' ? NULL : strdup(with);
+
+    free(*text);
+    *text = copy;
+}
+
+/* The invariants of a phase, kept where a phase is entered. */
+void hub_phase_entered(struct hub *h, struct hub_device *d)
+{
+    list_del(&d->trial_link);
+    if (d->flip.phase == FLIP_TRIAL)
+        list_add(&h->trials, &d->trial_link);
+    d->suspects = 0;
+    if (d->flip.phase != FLIP_ROLLED_BACK)
+        hub_replace(&d->reason, NULL);
+}
+
+int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const struct hub_why *why)
+{
+    enum flip_phase from = d->flip.phase;
+    const char *cause = why->cause == NULL ? flip_event_name(ev) : why->cause;
+    int actions = flip_step(&d->flip, ev, hub_now(h));
+    struct notice *n;
+
+    if (actions < 0)
+        return actions;
+    hub_note(h, d);
+    d->touched = true;
+    if ((actions & (DO_USE_NEW | DO_USE_OLD)) != 0) {
+        d->trying_old = false;
+        d->going_back = (actions & DO_USE_OLD) != 0;
+        d->seq++;
+        d->tell = true;
+    }
+    if ((actions & DO_TRY_OLD) != 0 && d->cred[FLIP_OLD] != NULL) {
+        d->trying_old = true;
+        d->seq++;
+        d->tell = true;
+    }
+    if (d->flip.phase != from) {
+        hub_phase_entered(h, d);
+        d->changed_s = clock_wall_s();
+    }
+    if ((actions & DO_QUARANTINE) != 0)
+        hub_replace(&d->reason, why->msg == NULL ? cause : why->msg);
+    if ((actions & DO_SAVE) != 0) {
+        d->dirty = true;
+        d->retry = ev; /* until it is durable */
+        hub_replace(&d->retry_cause, cause);
+    }
+    if (d->flip.phase == from && (actions & DO_TELL) == 0)
+        return 0;
+    n = hub_notice_new(h, NOTICE_EVENT, cause, why->msg, why->todo,
+                       why->who == NULL ? HUB_SELF : why->who);
+    if (n == NULL) {
+        log_event(LOG_FLIP, LOG_ERROR_, "flip", "device=%s from=%s to=%s cause=%s msg=%s", d->name,
+                  flip_phase_name(from), flip_phase_name(d->flip.phase), cause,
+                  LOG_Q("no memory to tell it further"));
+        return 0;
+    }
+    n->device = d;
+    n->from = from;
+    n->to = d->flip.phase;
+    return 0;
+}
+
+/* -- time -- */
+
+void hub_wake_at(struct hub *h, int64_t at_ms)
+{
+    if (at_ms == 0 || (h->wake_ms != 0 && h->wake_ms <= at_ms))
+        return;
+    if (at_ms < h->ticked_ms + TICK_LEAST_MS)
+        at_ms = h->ticked_ms + TICK_LEAST_MS;
+    h->wake_ms = at_ms;
+    h->sink.wake(h->sink.arg, at_ms);
+}
+
+void hub_look_again(struct hub *h)
+{
+    list_for_each (it, &h->trials)
+        hub_wake_at(h, flip_due(&list_entry(it, struct hub_device, trial_link)->flip));
+    list_for_each (it, &h->moving)
+        hub_wake_at(h, list_entry(it, struct hub_device, queue_link)->moving_until_ms);
+    if (h->retrying)
+        hub_wake_at(h, h->ticked_ms + RETRY_MS);
+}
+
+static const char *due_text(enum flip_event ev)
+{
+    switch ((int)ev) {
+    case EV_HEALTHY:
+        return "healthy through probation";
+    case EV_DEADLINE:
+        return "nobody confirmed in time";
+    case EV_LATE:
+        return "not accepted before the time after which it shall not begin";
+    default:
+        return NULL;
+    }
+}
+
+static void retry(struct hub *h, struct hub_device *d)
+{
+    enum flip_event ev = d->retry;
+    char *cause = d->retry_cause;
+
+    d->retry = EV_NONE;
+    d->retry_cause = NULL;
+    hub_apply(h, d, ev, &(struct hub_why){.cause = cause});
+    free(cause);
+}
+
+void hub_tick(struct hub *h)
+{
+    int64_t now = hub_now(h);
+    struct err err = {0};
+
+    h->wake_ms = 0;
+    h->ticked_ms = now;
+    list_for_each_safe (it, &h->trials) {
+        struct hub_device *d = list_entry(it, struct hub_device, trial_link);
+        enum flip_event ev = flip_tick(&d->flip, now);
+
+        if (ev != EV_NONE)
+            hub_apply(h, d, ev, &(struct hub_why){.msg = due_text(ev)});
+    }
+    if (h->retrying) {
+        h->retrying = false;
+        for (size_t i = 0; i < h->count; i++)
+            if (h->sorted[i]->retry != EV_NONE)
+                retry(h, h->sorted[i]);
+    }
+    list_for_each_safe (it, &h->moving) {
+        struct hub_device *d = list_entry(it, struct hub_device, queue_link);
+
+        if (d->moving_until_ms <= now)
+            hub_turn_end(h, d);
+    }
+    hub_flush(h, &err);
+    hub_look_again(h);
+}
