@@ -1,1 +1,20 @@
-# src/cli/local.mk - nothing here yet.
+# libcli.a is everything but main, so that the tests reach it.
+noinst_LIBRARIES += libcli.a
+libcli_a_SOURCES = \
+	src/cli/client.c src/cli/client.h \
+	src/cli/commands.c src/cli/commands.h \
+	src/cli/devices.c src/cli/devices.h \
+	src/cli/follow.c src/cli/follow.h \
+	src/cli/show.c src/cli/show.h \
+	src/cli/table.c src/cli/table.h \
+	src/cli/words.c src/cli/words.h
+
+bin_PROGRAMS += certflipctl
+certflipctl_SOURCES = src/cli/main.c
+certflipctl_LDADD = libcli.a libcontrol.a libbase.a $(JANSSON_LIBS)
+
+dist_man_MANS += src/cli/certflipctl.1
+
+# Where bash-completion looks when the command is first completed.
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = packaging/completion/certflipctl

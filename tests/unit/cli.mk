@@ -1,1 +1,12 @@
-# tests/unit/cli.mk - nothing here yet.
+check_PROGRAMS += tests/unit/test_cli_words tests/unit/test_cli_show tests/unit/test_cli_client
+
+cli_test_libs = libcli.a libcontrol.a libbase.a $(JANSSON_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_cli_words_SOURCES = tests/unit/test_cli_words.c
+tests_unit_test_cli_words_LDADD = $(cli_test_libs)
+
+tests_unit_test_cli_show_SOURCES = tests/unit/test_cli_show.c
+tests_unit_test_cli_show_LDADD = $(cli_test_libs)
+
+tests_unit_test_cli_client_SOURCES = tests/unit/test_cli_client.c
+tests_unit_test_cli_client_LDADD = $(cli_test_libs) -lpthread

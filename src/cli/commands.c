@@ -1,0 +1,296 @@
+#include "cli/commands.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "cli/devices.h"
+#include "cli/follow.h"
+#include "cli/table.h"
+
+/* -- what is asked ---------------------------------------------------------------------------- */
+
+/* The words that name devices: one as text, several as an array; NULL for none. */
+static json_t *target_of(const struct words_line *line)
+{
+    json_t *target;
+
+    if (line->arg_count == 0)
+        return NULL;
+    if (line->arg_count == 1)
+        return json_string(line->args[0]);
+    target = json_array();
+    for (size_t i = 0; i < line->arg_count; i++)
+        (void)json_array_append_new(target, json_string(line->args[i]));
+    return target;
+}
+
+static void set_number(json_t *params, const char *key, int64_t v)
+{
+    if (v >= 0)
+        (void)json_object_set_new(params, key, json_integer(v));
+}
+
+static void set_text(json_t *params, const char *key, const char *v)
+{
+    if (v != NULL)
+        (void)json_object_set_new(params, key, json_string(v));
+}
+
+static void set_fingerprint(json_t *params, const char *given)
+{
+    uint8_t sha256[32];
+    char hex[65];
+
+    if (given == NULL || str_unhex(given, sha256, sizeof(sha256)) != 0)
+        return;
+    str_hex(hex, sha256, sizeof(sha256));
+    set_text(params, "fingerprint", hex);
+}
+
+/* An option that is not given, or has no meaning for the command, is not set: the table in words.c
+ * saw to it. */
+static json_t *params_of(const struct words_line *line)
+{
+    json_t *params = json_object(), *target = target_of(line);
+
+    switch (line->command) {
+    case WORDS_DEVICE:
+        (void)json_object_set(params, "device", target);
+        break;
+    case WORDS_LOG:
+        if (line->arg_count == 2) {
+            set_text(params, "subsystem", line->args[0]);
+            set_text(params, "level", line->args[1]);
+        }
+        break;
+    case WORDS_STATUS:
+    case WORDS_DEVICES:
+    case WORDS_SESSIONS:
+    case WORDS_FLIP:
+    case WORDS_ROLLBACK:
+    case WORDS_CONFIRM:
+    case WORDS_COMMIT:
+    case WORDS_QUARANTINE_CLEAR:
+    case WORDS_RELOAD:
+    case WORDS_AUDIT:
+    case WORDS_HELP:
+    case WORDS_COUNT:
+        if (target != NULL)
+            (void)json_object_set(params, "target", target);
+        break;
+    }
+    json_decref(target);
+    set_number(params, "probation_s", line->probation_s);
+    set_text(params, "confirm", line->confirm);
+    set_number(params, "confirm_s", line->confirm_s);
+    set_fingerprint(params, line->fingerprint);
+    set_text(params, "reason", line->reason);
+    set_number(params, "limit", line->limit);
+    set_number(params, "after", line->after);
+    return params;
+}
+
+/* -- what is shown ---------------------------------------------------------------------------- */
+
+static void put_json(const struct cli *cli, const json_t *value)
+{
+    (void)json_dumpf(value, cli->out.to, JSON_COMPACT);
+    fputc('\n', cli->out.to);
+}
+
+static const char *command_name(const struct cli *cli)
+{
+    return words_command(cli->line->command)->words;
+}
+
+static enum cli_status fail_lost(const struct cli *cli, const struct err *err)
+{
+    fprintf(cli->err.to, "certflipctl: %s: ", command_name(cli));
+    table_text(cli->err.to, cli->err.colour, TABLE_BAD, err->msg);
+    fputc('\n', cli->err.to);
+    return err->code == ERR_TOO_BIG || err->code == ERR_INVALID ? CLI_USAGE : CLI_UNREACHABLE;
+}
+
+/* The daemon said no. */
+static enum cli_status fail_refused(const struct cli *cli, json_t *error)
+{
+    const json_t *results = json_object_get(json_object_get(error, "data"), "results");
+
+    if (cli->line->json) {
+        json_t *whole = json_pack("{s:O}", "error", error);
+
+        put_json(cli, whole);
+        json_decref(whole);
+        return CLI_REFUSED;
+    }
+    fflush(cli->out.to);
+    show_error(&cli->err, command_name(cli), error);
+    if (json_array_size(results) > 1)
+        show_outcome(&cli->err, results);
+    return CLI_REFUSED;
+}
+
+static void show_names(const struct cli *cli, const json_t *devices)
+{
+    for (size_t i = 0; i < json_array_size(devices); i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(devices, i), "device"));
+
+        if (name != NULL) {
+            table_text(cli->out.to, false, TABLE_PLAIN, name);
+            fputc('\n', cli->out.to);
+        }
+    }
+}
+
+static void show_answer(const struct cli *cli, const json_t *answer)
+{
+    const struct show *out = &cli->out;
+
+    switch (cli->line->command) {
+    case WORDS_STATUS:
+        show_status(out, answer);
+        break;
+    case WORDS_DEVICES:
+        if (cli->line->names)
+            show_names(cli, json_object_get(answer, "devices"));
+        else
+            show_devices(out, json_object_get(answer, "devices"));
+        break;
+    case WORDS_DEVICE:
+        show_device(out, answer);
+        break;
+    case WORDS_SESSIONS:
+        show_sessions(out, json_object_get(answer, "sessions"),
+                      json_integer_value(json_object_get(answer, "total")));
+        break;
+    case WORDS_RELOAD:
+        show_reload(out, answer);
+        break;
+    case WORDS_LOG:
+        show_levels(out, json_object_get(answer, "levels"));
+        break;
+    case WORDS_AUDIT:
+        show_audit(out, json_object_get(answer, "entries"));
+        break;
+    case WORDS_FLIP:
+    case WORDS_ROLLBACK:
+    case WORDS_CONFIRM:
+    case WORDS_COMMIT:
+    case WORDS_QUARANTINE_CLEAR:
+        show_outcome(out, json_object_get(answer, "devices"));
+        break;
+    case WORDS_HELP:
+    case WORDS_COUNT:
+        break;
+    }
+}
+
+/* -- carrying out ----------------------------------------------------------------------------- */
+
+/* An OUTCOME may hold both; what was refused has its line in it. */
+static enum cli_status outcome_status(const struct cli *cli, const json_t *answer)
+{
+    json_int_t refused = json_integer_value(json_object_get(answer, "refused"));
+    json_int_t done = json_integer_value(json_object_get(answer, "done"));
+
+    if (refused == 0)
+        return CLI_DONE;
+    if (!cli->line->json) {
+        fflush(cli->out.to);
+        fprintf(cli->err.to,
+                "certflipctl: %s: %" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+                " devices refused\n",
+                command_name(cli), refused, refused + done);
+    }
+    return CLI_REFUSED;
+}
+
+static enum cli_status followed_status(enum follow_state end, enum cli_status before)
+{
+    switch (end) {
+    case FOLLOW_DONE:
+        return before;
+    case FOLLOW_ROLLED_BACK:
+        return CLI_ROLLED_BACK;
+    case FOLLOW_GOING:
+    case FOLLOW_FAILED:
+        break;
+    }
+    return CLI_REFUSED;
+}
+
+static enum cli_status wait_for_end(const struct cli *cli, json_t *answer, enum cli_status before)
+{
+    struct follow f = {
+        .show = &cli->out,
+        .rollback = cli->line->command == WORDS_ROLLBACK,
+        .live = cli->live,
+        .quiet = cli->line->json,
+        .timeout_s = cli->line->timeout_s,
+    };
+    json_t *target = target_of(cli->line), *devices = NULL;
+    enum follow_state end = FOLLOW_GOING;
+    struct err err = {0};
+    int rc;
+
+    rc = follow(cli->client, &f, target, json_object_get(answer, "devices"), &end, &devices, &err);
+    json_decref(target);
+    if (rc != 0)
+        return fail_lost(cli, &err);
+    if (cli->line->json) {
+        json_t *whole = json_pack("{s:O, s:O}", "outcome", answer, "devices", devices);
+
+        put_json(cli, whole);
+        json_decref(whole);
+    }
+    json_decref(devices);
+    return followed_status(end, before);
+}
+
+static int ask(const struct cli *cli, json_t **answer, struct err *err)
+{
+    json_t *target;
+    int rc;
+
+    /* clang-format off */
+    static const char *const methods[WORDS_COUNT] = {
+        [WORDS_STATUS]   = "status",      [WORDS_DEVICE]  = "device.get", [WORDS_SESSIONS] = "sessions.list",
+        [WORDS_FLIP]     = "flip",        [WORDS_CONFIRM] = "confirm",    [WORDS_COMMIT]   = "commit",
+        [WORDS_ROLLBACK] = "rollback",    [WORDS_QUARANTINE_CLEAR] = "quarantine.clear",
+        [WORDS_RELOAD]   = "config.reload", [WORDS_LOG]   = "log.level",  [WORDS_AUDIT]    = "audit.list",
+    };
+    /* clang-format on */
+
+    if (cli->line->command != WORDS_DEVICES)
+        return client_call(cli->client, methods[cli->line->command], params_of(cli->line), answer,
+                           err);
+    target = target_of(cli->line);
+    rc = devices_fetch(cli->client, target, answer, err);
+    json_decref(target);
+    return rc;
+}
+
+enum cli_status commands_run(const struct cli *cli)
+{
+    json_t *answer = NULL;
+    struct err err = {0};
+    enum cli_status status;
+    int rc = ask(cli, &answer, &err);
+
+    if (rc < 0)
+        return fail_lost(cli, &err);
+    if (rc > 0) {
+        status = fail_refused(cli, answer);
+    } else {
+        if (!cli->line->json)
+            show_answer(cli, answer);
+        else if (!cli->line->wait)
+            put_json(cli, answer);
+        status = outcome_status(cli, answer);
+        if (cli->line->wait)
+            status = wait_for_end(cli, answer, status);
+    }
+    json_decref(answer);
+    return status;
+}

@@ -1,0 +1,336 @@
+#include "cli/follow.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/str.h"
+#include "cli/devices.h"
+#include "cli/table.h"
+
+#define LOOK_EVERY_MS 300
+#define BREATHER      4 /* and at most every so many times as long as a look takes the daemon */
+
+struct member {
+    char *name; /* owned */
+    char text[200];
+    enum follow_state state;
+    unsigned seen; /* the look that saw it last */
+    bool told;     /* its end was shown */
+};
+
+struct crowd {
+    const struct follow *f;
+    struct map *by_name;    /* struct member */
+    struct member **member; /* owned, in the order of the first look */
+    size_t count;
+    unsigned look;
+    size_t drawn; /* lines on the terminal that will be rewritten */
+};
+
+/* -- judging ---------------------------------------------------------------------------------- */
+
+static const char *text(const json_t *object, const char *key)
+{
+    const char *s = json_string_value(json_object_get(object, key));
+
+    return s == NULL ? "" : s;
+}
+
+/* After a rollback the sensor's session has yet to move, when there is one. */
+static bool is_back_on_old(const json_t *device)
+{
+    const json_t *upstream = json_object_get(device, "upstream");
+
+    if (!json_is_true(json_object_get(device, "online")))
+        return true;
+    return strcmp(text(upstream, "slot"), "old") == 0 &&
+           strcmp(text(upstream, "state"), "accepted") == 0;
+}
+
+enum follow_state follow_judge(const json_t *device, bool rollback)
+{
+    const char *phase = text(device, "phase");
+
+    if (json_is_string(json_object_get(device, "waiting")) || strcmp(phase, "trial") == 0)
+        return FOLLOW_GOING;
+    if (rollback) {
+        if (strcmp(text(device, "active"), "old") != 0)
+            return FOLLOW_FAILED;
+        return is_back_on_old(device) ? FOLLOW_DONE : FOLLOW_GOING;
+    }
+    if (strcmp(phase, "committed") == 0)
+        return FOLLOW_DONE;
+    return strcmp(phase, "rolled-back") == 0 ? FOLLOW_ROLLED_BACK : FOLLOW_FAILED;
+}
+
+/* What is said of a device: its phase, and why it came back. */
+static void describe(const json_t *device, enum follow_state state, char *out, size_t n)
+{
+    char phase[160];
+
+    show_phase(device, phase, sizeof(phase));
+    if (state == FOLLOW_ROLLED_BACK && text(device, "reason")[0] != '\0')
+        snprintf(out, n, "%s: %s", phase, text(device, "reason"));
+    else if (state == FOLLOW_GOING && strcmp(phase, "rolled-back") == 0)
+        snprintf(out, n, "%s, connects with the old identity", phase);
+    else
+        snprintf(out, n, "%s", phase);
+}
+
+/* -- showing ---------------------------------------------------------------------------------- */
+
+static enum table_style state_style(enum follow_state state)
+{
+    switch (state) {
+    case FOLLOW_DONE:
+        return TABLE_GOOD;
+    case FOLLOW_ROLLED_BACK:
+    case FOLLOW_FAILED:
+        return TABLE_BAD;
+    case FOLLOW_GOING:
+        break;
+    }
+    return TABLE_WARN;
+}
+
+static void tell_line(const struct crowd *c, const struct member *m)
+{
+    table_text(c->f->show->to, false, TABLE_PLAIN, m->name);
+    fputs(": ", c->f->show->to);
+    table_text(c->f->show->to, c->f->show->colour, state_style(m->state), m->text);
+    fputc('\n', c->f->show->to);
+}
+
+static size_t count_state(const struct crowd *c, enum follow_state state)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->count; i++)
+        n += c->member[i]->state == state ? 1 : 0;
+    return n;
+}
+
+static void tell_sum(const struct crowd *c)
+{
+    FILE *to = c->f->show->to;
+
+    fprintf(to, "%zu device%s: %zu %s", c->count, c->count == 1 ? "" : "s",
+            count_state(c, FOLLOW_DONE), c->f->rollback ? "rolled back" : "committed");
+    if (count_state(c, FOLLOW_ROLLED_BACK) > 0)
+        fprintf(to, ", %zu rolled back", count_state(c, FOLLOW_ROLLED_BACK));
+    if (count_state(c, FOLLOW_FAILED) > 0)
+        fprintf(to, ", %zu failed", count_state(c, FOLLOW_FAILED));
+    if (count_state(c, FOLLOW_GOING) > 0)
+        fprintf(to, ", %zu not done yet", count_state(c, FOLLOW_GOING));
+    fputc('\n', to);
+}
+
+static size_t terminal_lines(FILE *to)
+{
+    struct winsize size = {.ws_row = 0};
+
+    if (ioctl(fileno(to), TIOCGWINSZ, &size) != 0 || size.ws_row < 4)
+        return 24;
+    return size.ws_row;
+}
+
+/* What has ended scrolls away above; what goes on is drawn anew below it, as far as there is room.
+ */
+static void redraw(struct crowd *c)
+{
+    FILE *to = c->f->show->to;
+    size_t room = terminal_lines(to) - 3;
+
+    if (c->drawn > 0)
+        fprintf(to, "\033[%zuA\033[J", c->drawn);
+    c->drawn = 0;
+    for (size_t i = 0; i < c->count; i++)
+        if (c->member[i]->state != FOLLOW_GOING && !c->member[i]->told) {
+            c->member[i]->told = true;
+            tell_line(c, c->member[i]);
+        }
+    for (size_t i = 0; i < c->count && c->drawn < room; i++)
+        if (c->member[i]->state == FOLLOW_GOING) {
+            tell_line(c, c->member[i]);
+            c->drawn++;
+        }
+    if (count_state(c, FOLLOW_GOING) > 0) {
+        tell_sum(c);
+        c->drawn++;
+    }
+    fflush(to);
+}
+
+/* -- looking ---------------------------------------------------------------------------------- */
+
+static struct member *add_member(struct crowd *c, const char *name)
+{
+    struct member **grown = reallocarray(c->member, c->count + 1, sizeof(struct member *));
+    struct member *m = calloc(1, sizeof(*m));
+
+    if (grown != NULL)
+        c->member = grown;
+    if (grown == NULL || m == NULL || (m->name = strdup(name)) == NULL ||
+        map_put(c->by_name, name, m) != 0) {
+        if (m != NULL)
+            free(m->name);
+        free(m);
+        return NULL;
+    }
+    c->member[c->count++] = m;
+    return m;
+}
+
+static void take_text(const struct crowd *c, struct member *m, enum follow_state state,
+                      const char *said)
+{
+    bool news = strcmp(said, m->text) != 0 || state != m->state;
+
+    m->state = state;
+    snprintf(m->text, sizeof(m->text), "%s", said);
+    if (news && !c->f->live && !c->f->quiet)
+        tell_line(c, m);
+}
+
+/* One DEVICE of a look.  Devices that come into being meanwhile are none of ours. */
+static int take_device(struct crowd *c, const json_t *device, const struct map *refused)
+{
+    const char *name = text(device, "device");
+    struct member *m = map_get(c->by_name, name);
+    char said[200];
+    enum follow_state state;
+
+    if (m == NULL && (c->look > 1 || map_get(refused, name) != NULL))
+        return 0;
+    if (m == NULL && (m = add_member(c, name)) == NULL)
+        return -1;
+    m->seen = c->look;
+    state = follow_judge(device, c->f->rollback);
+    describe(device, state, said, sizeof(said));
+    take_text(c, m, state, said);
+    return 0;
+}
+
+static int look(struct crowd *c, const json_t *devices, const struct map *refused)
+{
+    c->look++;
+    for (size_t i = 0; i < json_array_size(devices); i++)
+        if (take_device(c, json_array_get(devices, i), refused) != 0)
+            return -1;
+    for (size_t i = 0; i < c->count; i++)
+        if (c->member[i]->seen != c->look)
+            take_text(c, c->member[i], FOLLOW_FAILED, "no longer there");
+    if (c->f->live && !c->f->quiet)
+        redraw(c);
+    return 0;
+}
+
+static void pause_ms(int64_t ms)
+{
+    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    (void)nanosleep(&t, NULL);
+}
+
+/* Look until nothing goes on any more, or the time is over. */
+static int look_on(struct client *client, struct crowd *c, json_t *target,
+                   const struct map *refused, json_t **devices, struct err *err)
+{
+    int64_t end_us = c->f->timeout_s < 0 ? INT64_MAX : clock_mono_us() + c->f->timeout_s * 1000000;
+
+    for (;;) {
+        int64_t start_us = clock_mono_us(), took_ms;
+        json_t *answer = NULL;
+        int rc = devices_fetch(client, target, &answer, err);
+
+        if (rc > 0) /* none of them is there any more */
+            rc = look(c, NULL, refused);
+        else if (rc == 0)
+            rc = look(c, json_object_get(answer, "devices"), refused);
+        else
+            return rc;
+        json_decref(*devices);
+        *devices = answer;
+        if (rc != 0)
+            return err_set(err, ERR_NOMEM, "out of memory");
+        if (count_state(c, FOLLOW_GOING) == 0 || clock_mono_us() >= end_us)
+            return 0;
+        took_ms = (clock_mono_us() - start_us) / 1000 * BREATHER;
+        pause_ms(took_ms > LOOK_EVERY_MS ? took_ms : LOOK_EVERY_MS);
+    }
+}
+
+static enum follow_state gravest(const struct crowd *c)
+{
+    static const enum follow_state order[] = {FOLLOW_ROLLED_BACK, FOLLOW_FAILED, FOLLOW_GOING};
+
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+        if (count_state(c, order[i]) > 0)
+            return order[i];
+    return FOLLOW_DONE;
+}
+
+/* Keep what belongs to the crowd. */
+static json_t *only_members(const struct crowd *c, const json_t *answer)
+{
+    const json_t *devices = json_object_get(answer, "devices");
+    json_t *kept = json_array();
+
+    for (size_t i = 0; i < json_array_size(devices); i++)
+        if (map_get(c->by_name, text(json_array_get(devices, i), "device")) != NULL)
+            (void)json_array_append(kept, json_array_get(devices, i));
+    return kept;
+}
+
+static int fill_refused(struct map *refused, const json_t *outcome)
+{
+    static int yes;
+
+    for (size_t i = 0; i < json_array_size(outcome); i++) {
+        const json_t *row = json_array_get(outcome, i);
+
+        if (!json_is_true(json_object_get(row, "ok")) &&
+            map_put(refused, text(row, "device"), &yes) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void crowd_fini(struct crowd *c)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        free(c->member[i]->name);
+        free(c->member[i]);
+    }
+    free(c->member);
+    map_free(c->by_name);
+}
+
+int follow(struct client *client, const struct follow *f, json_t *target, const json_t *outcome,
+           enum follow_state *end, json_t **devices, struct err *err)
+{
+    struct crowd c = {.f = f, .by_name = map_new()};
+    struct map *refused = map_new();
+    json_t *answer = NULL;
+    int rc;
+
+    if (c.by_name == NULL || refused == NULL || fill_refused(refused, outcome) != 0)
+        rc = err_set(err, ERR_NOMEM, "out of memory");
+    else
+        rc = look_on(client, &c, target, refused, &answer, err);
+    if (rc == 0) {
+        *end = gravest(&c);
+        *devices = only_members(&c, answer);
+        if (!f->quiet && (c.count > 1 || *end == FOLLOW_GOING) && c.drawn == 0)
+            tell_sum(&c);
+    }
+    json_decref(answer);
+    map_free(refused);
+    crowd_fini(&c);
+    return rc;
+}

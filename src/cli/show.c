@@ -1,0 +1,609 @@
+#include "cli/show.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/table.h"
+
+#define SOON_S (INT64_C(30) * 24 * 3600) /* a certificate that ends so soon gets a colour */
+
+/* -- getting at JSON -------------------------------------------------------------------------- */
+
+/* The text of a member, "" when it is none. */
+static const char *text(const json_t *object, const char *key)
+{
+    const char *s = json_string_value(json_object_get(object, key));
+
+    return s == NULL ? "" : s;
+}
+
+static const char *item(const json_t *array, size_t i)
+{
+    const char *s = json_string_value(json_array_get(array, i));
+
+    return s == NULL ? "" : s;
+}
+
+static int64_t number(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static bool is_true(const json_t *object, const char *key)
+{
+    return json_is_true(json_object_get(object, key));
+}
+
+static const json_t *slot_of(const json_t *device, const char *name)
+{
+    const json_t *slot = json_object_get(json_object_get(device, "slots"), name);
+
+    return json_is_object(slot) ? slot : NULL;
+}
+
+/* -- time ------------------------------------------------------------------------------------- */
+
+int64_t show_parse_time(const char *iso)
+{
+    struct tm tm = {.tm_isdst = 0};
+    const char *end = strptime(iso, "%Y-%m-%dT%H:%M:%SZ", &tm);
+
+    return end == NULL || *end != '\0' ? -1 : (int64_t)timegm(&tm);
+}
+
+const char *show_span(int64_t s, char *out, size_t n)
+{
+    const int64_t minute = 60, hour = 3600, day = 86400;
+
+    if (s < 2 * minute)
+        snprintf(out, n, "%" PRId64 " s", s < 0 ? 0 : s);
+    else if (s < 2 * hour)
+        snprintf(out, n, "%" PRId64 " min", s / minute);
+    else if (s < 2 * day)
+        snprintf(out, n, "%" PRId64 " h %" PRId64 " min", s / hour, s % hour / minute);
+    else if (s < 100 * day)
+        snprintf(out, n, "%" PRId64 " d %" PRId64 " h", s / day, s % day / hour);
+    else
+        snprintf(out, n, "%" PRId64 " d", s / day);
+    return out;
+}
+
+/* "in 3 d", "5 min ago"; "" for a time that is none. */
+static const char *from_now(const struct show *s, const char *iso, char *out, size_t n)
+{
+    int64_t at = show_parse_time(iso);
+    char span[40];
+
+    if (at < 0)
+        out[0] = '\0';
+    else if (at >= s->now_s)
+        snprintf(out, n, "in %s", show_span(at - s->now_s, span, sizeof(span)));
+    else
+        snprintf(out, n, "%s ago", show_span(s->now_s - at, span, sizeof(span)));
+    return out;
+}
+
+static enum table_style expiry_style(const struct show *s, const char *iso)
+{
+    int64_t at = show_parse_time(iso);
+
+    if (at < 0)
+        return TABLE_PLAIN;
+    if (at <= s->now_s)
+        return TABLE_BAD;
+    return at - s->now_s < SOON_S ? TABLE_WARN : TABLE_PLAIN;
+}
+
+/* -- words ------------------------------------------------------------------------------------ */
+
+static enum table_style phase_style(const char *phase)
+{
+    if (strcmp(phase, "trial") == 0)
+        return TABLE_WARN;
+    if (strcmp(phase, "committed") == 0)
+        return TABLE_GOOD;
+    return strcmp(phase, "rolled-back") == 0 ? TABLE_BAD : TABLE_PLAIN;
+}
+
+/* clang-format off */
+static const struct waiting {
+    const char *word, *text;
+    bool until_due;
+} waitings[] = {
+    { "queue",     "waits for its turn",          false },
+    { "device",    "waits for the sensor",        false },
+    { "upstream",  "connects upstream",           false },
+    { "probation", "in probation",                true },
+    { "confirm",   "waits for confirmation",      true },
+};
+/* clang-format on */
+
+/* What a device waits for, "" when for nothing. */
+static void waiting_text(const json_t *device, char *out, size_t n)
+{
+    const char *word = text(device, "waiting");
+    const char *due = text(device, "due");
+
+    snprintf(out, n, "%s", word);
+    for (size_t i = 0; i < sizeof(waitings) / sizeof(waitings[0]); i++)
+        if (strcmp(waitings[i].word, word) == 0)
+            snprintf(out, n, "%s%s%s", waitings[i].text,
+                     waitings[i].until_due && due[0] != '\0' ? " until " : "",
+                     waitings[i].until_due ? due : "");
+}
+
+void show_phase(const json_t *device, char *out, size_t n)
+{
+    char waiting[96];
+
+    waiting_text(device, waiting, sizeof(waiting));
+    snprintf(out, n, "%s%s%s", text(device, "phase"), waiting[0] != '\0' ? ", " : "", waiting);
+}
+
+/* -- two columns: a title, and what there is to say ------------------------------------------- */
+
+static void line(struct table *t, const char *title, enum table_style style, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    table_add(t, TABLE_HEAD, "%s", title);
+    table_add(t, style, "%s", value);
+}
+
+static void print_and_free(struct table *t, const struct show *s)
+{
+    table_print(t, s->to, s->colour);
+    table_fini(t);
+}
+
+/* Text that is put together piece by piece, with a separator between them. */
+struct pieces {
+    char text[1024];
+    size_t n;
+};
+
+static void __attribute__((format(printf, 3, 4)))
+piece(struct pieces *p, const char *separator, const char *fmt, ...)
+{
+    va_list ap;
+    int n = 0;
+
+    if (p->n > 0)
+        n = snprintf(p->text + p->n, sizeof(p->text) - p->n, "%s", separator);
+    p->n += n > 0 ? (size_t)n : 0;
+    if (p->n >= sizeof(p->text) - 1)
+        return;
+    va_start(ap, fmt);
+    n = vsnprintf(p->text + p->n, sizeof(p->text) - p->n, fmt, ap);
+    va_end(ap);
+    p->n += n > 0 ? (size_t)n : 0;
+    if (p->n > sizeof(p->text) - 1)
+        p->n = sizeof(p->text) - 1;
+}
+
+/* -- status ----------------------------------------------------------------------------------- */
+
+static void status_devices(struct table *t, const json_t *devices)
+{
+    /* clang-format off */
+    static const struct { const char *key, *text; } counts[] = {
+        { "steady", "steady" }, { "staged", "staged" }, { "trial", "in trial" },
+        { "committed", "committed" }, { "rolled_back", "rolled back" },
+    };
+    /* clang-format on */
+    struct pieces p = {.n = 0};
+    char first[80];
+
+    if (!json_is_object(devices))
+        return;
+    snprintf(first, sizeof(first), "%" PRId64 ", %" PRId64 " online", number(devices, "total"),
+             number(devices, "online"));
+    line(t, "devices", TABLE_PLAIN, first);
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+        if (number(devices, counts[i].key) > 0)
+            piece(&p, ", ", "%" PRId64 " %s", number(devices, counts[i].key), counts[i].text);
+    line(t, "", TABLE_PLAIN, p.text);
+    if (number(devices, "queued") > 0) {
+        snprintf(first, sizeof(first), "%" PRId64 " wait for their turn",
+                 number(devices, "queued"));
+        line(t, "", TABLE_WARN, first);
+    }
+    if (number(devices, "faulty") > 0) {
+        snprintf(first, sizeof(first), "%" PRId64 " with an identity that cannot be used",
+                 number(devices, "faulty"));
+        line(t, "", TABLE_BAD, first);
+    }
+}
+
+static void status_central(struct table *t, const json_t *central)
+{
+    bool connected = is_true(central, "connected");
+    struct pieces p = {.n = 0};
+
+    if (!json_is_object(central) || !is_true(central, "enabled")) {
+        line(t, "central", TABLE_PLAIN, "not configured");
+        return;
+    }
+    piece(&p, "", "%s", connected ? "connected" : "not connected");
+    if (text(central, "since")[0] != '\0')
+        piece(&p, " ", "since %s", text(central, "since"));
+    if (text(central, "device")[0] != '\0')
+        piece(&p, ", ", "as device %s", text(central, "device"));
+    if (!connected && text(central, "last_error")[0] != '\0')
+        piece(&p, ": ", "%s", text(central, "last_error"));
+    line(t, "central", connected ? TABLE_GOOD : TABLE_WARN, p.text);
+}
+
+static void status_counters(struct table *t, const json_t *c)
+{
+    char out[200];
+
+    if (!json_is_object(c))
+        return;
+    snprintf(out, sizeof(out),
+             "%" PRId64 " with sensors, %" PRId64 " upstream; %" PRId64 " accepted, %" PRId64
+             " refused since the start",
+             number(c, "sessions"), number(c, "legs_up"), number(c, "accepted"),
+             number(c, "refused"));
+    line(t, "connections", TABLE_PLAIN, out);
+    snprintf(out, sizeof(out), "%" PRId64 " to the broker, %" PRId64 " to sensors",
+             number(c, "publishes_up"), number(c, "publishes_down"));
+    line(t, "messages", TABLE_PLAIN, out);
+    snprintf(out, sizeof(out),
+             "%" PRId64 ", %" PRId64 " failed, %" PRId64 " messages lost, longest hold %.1f ms",
+             number(c, "rehomes"), number(c, "rehomes_failed"), number(c, "rehome_lost"),
+             (double)number(c, "hold_us_max") / 1000.0);
+    line(t, "re-homes", number(c, "rehome_lost") > 0 ? TABLE_BAD : TABLE_PLAIN, out);
+}
+
+static void status_refused(struct table *t, json_t *refused)
+{
+    struct pieces p = {.n = 0};
+
+    for (void *it = json_object_iter(refused); it != NULL; it = json_object_iter_next(refused, it))
+        piece(&p, ", ", "%s %" JSON_INTEGER_FORMAT, json_object_iter_key(it),
+              json_integer_value(json_object_iter_value(it)));
+    line(t, "refused", TABLE_PLAIN, p.text);
+}
+
+static void status_process(struct table *t, const json_t *status)
+{
+    struct pieces p = {.n = 0};
+    char out[200], span[40];
+
+    line(t, "gateway", TABLE_PLAIN, text(status, "gateway"));
+    piece(&p, "", "certflip %s", text(status, "version"));
+    if (text(status, "tls_library")[0] != '\0')
+        piece(&p, ", ", "%s", text(status, "tls_library"));
+    if (number(status, "pid") > 0)
+        piece(&p, ", ", "process %" PRId64, number(status, "pid"));
+    if (number(status, "workers") > 0)
+        piece(&p, ", ", "%" PRId64 " worker%s", number(status, "workers"),
+              number(status, "workers") == 1 ? "" : "s");
+    line(t, "version", TABLE_PLAIN, p.text);
+    snprintf(out, sizeof(out), "%s, since %s",
+             show_span(number(status, "uptime_s"), span, sizeof(span)), text(status, "started"));
+    line(t, "up", TABLE_PLAIN, out);
+    line(t, "config", TABLE_PLAIN, text(status, "config"));
+}
+
+void show_status(const struct show *s, const json_t *status)
+{
+    const json_t *messages = json_object_get(status, "messages");
+    struct table t;
+
+    table_init(&t, 2);
+    status_process(&t, status);
+    status_devices(&t, json_object_get(status, "devices"));
+    status_central(&t, json_object_get(status, "central"));
+    status_counters(&t, json_object_get(status, "counters"));
+    status_refused(&t, json_object_get(status, "refused"));
+    for (size_t i = 0; i < json_array_size(messages); i++)
+        line(&t, i == 0 ? "attention" : "", TABLE_BAD, item(messages, i));
+    print_and_free(&t, s);
+}
+
+/* -- devices ---------------------------------------------------------------------------------- */
+
+/* What is worth knowing of a device beyond the columns: the most urgent thing only. */
+static enum table_style note(const json_t *device, char *out, size_t n)
+{
+    const char *phase = text(device, "phase");
+    const json_t *active = slot_of(device, text(device, "active"));
+    const json_t *fresh = slot_of(device, "new");
+    const json_t *error = json_object_get(device, "last_error");
+    const char *upstream = text(json_object_get(device, "upstream"), "state");
+
+    waiting_text(device, out, n);
+    if (out[0] != '\0')
+        return TABLE_WARN;
+    if (active == NULL || !is_true(active, "usable")) {
+        snprintf(out, n, "%s", active == NULL ? "no identity in this slot" : text(active, "fault"));
+        return TABLE_BAD;
+    }
+    if (strcmp(phase, "rolled-back") == 0 && text(device, "reason")[0] != '\0') {
+        snprintf(out, n, "%s", text(device, "reason"));
+        return TABLE_BAD;
+    }
+    if (is_true(device, "online") && upstream[0] != '\0' && strcmp(upstream, "accepted") != 0) {
+        snprintf(out, n, "upstream %s: %s", upstream, text(error, "message"));
+        return TABLE_BAD;
+    }
+    if (fresh != NULL && !is_true(fresh, "usable"))
+        snprintf(out, n, "new: %s", text(fresh, "fault"));
+    return TABLE_WARN;
+}
+
+static void device_row(const struct show *s, struct table *t, const json_t *device)
+{
+    const char *phase = text(device, "phase");
+    const char *expires = text(slot_of(device, text(device, "active")), "not_after");
+    char why[512];
+    enum table_style style = note(device, why, sizeof(why));
+
+    table_add(t, TABLE_PLAIN, "%s", text(device, "device"));
+    table_add(t, phase_style(phase), "%s", phase);
+    table_add(t, TABLE_PLAIN, "%s", text(device, "active"));
+    table_add(t, TABLE_PLAIN, "%s", is_true(device, "online") ? "online" : "offline");
+    table_add(t, expiry_style(s, expires), "%.10s", expires[0] == '\0' ? "-" : expires);
+    table_add(t, style, "%s", why);
+}
+
+void show_devices(const struct show *s, const json_t *devices)
+{
+    static const char *const titles[] = {"DEVICE", "PHASE", "ACTIVE", "SENSOR", "EXPIRES", "NOTE"};
+    size_t n = json_array_size(devices);
+    struct table t;
+
+    if (n == 0) {
+        fputs("no device\n", s->to);
+        return;
+    }
+    table_init(&t, sizeof(titles) / sizeof(titles[0]));
+    table_head(&t, titles);
+    for (size_t i = 0; i < n; i++)
+        device_row(s, &t, json_array_get(devices, i));
+    print_and_free(&t, s);
+    fprintf(s->to, "%zu device%s\n", n, n == 1 ? "" : "s");
+}
+
+static void device_slot(const struct show *s, struct table *t, const json_t *device,
+                        const char *name)
+{
+    const json_t *slot = slot_of(device, name);
+    char out[600], span[48];
+
+    if (slot == NULL) {
+        line(t, name, TABLE_PLAIN, "empty");
+        return;
+    }
+    if (!is_true(slot, "usable")) {
+        snprintf(out, sizeof(out), "unusable: %s", text(slot, "fault"));
+        line(t, name, TABLE_BAD, out);
+        return;
+    }
+    snprintf(out, sizeof(out), "%s, issued by %s", text(slot, "subject"), text(slot, "issuer"));
+    line(t, name, TABLE_PLAIN, out);
+    snprintf(out, sizeof(out), "valid %s to %s (%s)", text(slot, "not_before"),
+             text(slot, "not_after"), from_now(s, text(slot, "not_after"), span, sizeof(span)));
+    line(t, "", expiry_style(s, text(slot, "not_after")), out);
+    snprintf(out, sizeof(out), "sha256 %s", text(slot, "fingerprint"));
+    line(t, "", TABLE_PLAIN, out);
+}
+
+static void device_upstream(struct table *t, const json_t *upstream)
+{
+    bool good = strcmp(text(upstream, "state"), "accepted") == 0;
+    struct pieces p = {.n = 0};
+
+    if (!json_is_object(upstream)) {
+        line(t, "upstream", TABLE_PLAIN, "not connected");
+        return;
+    }
+    piece(&p, "", "%s on %s since %s", text(upstream, "state"), text(upstream, "slot"),
+          text(upstream, "since"));
+    if (text(upstream, "tls")[0] != '\0')
+        piece(&p, ", ", "%s", text(upstream, "tls"));
+    line(t, "upstream", good ? TABLE_GOOD : TABLE_BAD, p.text);
+}
+
+static void device_error(struct table *t, const json_t *error)
+{
+    struct pieces p = {.n = 0};
+
+    if (!json_is_object(error))
+        return;
+    piece(&p, "", "%s, on %s: %s", text(error, "time"), text(error, "slot"), text(error, "name"));
+    line(t, "last error", TABLE_BAD, p.text);
+    line(t, "", TABLE_PLAIN, text(error, "message"));
+    line(t, "remedy", TABLE_PLAIN, text(error, "remedy"));
+}
+
+static void device_session(struct table *t, const json_t *session)
+{
+    struct pieces p = {.n = 0};
+
+    piece(&p, "", "%s on %s, client id \"%s\", MQTT %s", text(session, "peer"),
+          text(session, "listener"), text(session, "client_id"), text(session, "mqtt"));
+    piece(&p, ", ", "%s", text(session, "tls")[0] == '\0' ? "without TLS" : text(session, "tls"));
+    piece(&p, ", ", "since %s", text(session, "since"));
+    line(t, "sensor", TABLE_PLAIN, p.text);
+    if (text(session, "fingerprint")[0] != '\0') {
+        struct pieces fp = {.n = 0};
+
+        piece(&fp, "", "sha256 %s", text(session, "fingerprint"));
+        line(t, "", TABLE_PLAIN, fp.text);
+    }
+}
+
+void show_device(const struct show *s, const json_t *device)
+{
+    const json_t *sessions = json_object_get(device, "sessions");
+    const char *phase = text(device, "phase");
+    struct pieces p = {.n = 0};
+    struct table t;
+
+    table_init(&t, 2);
+    line(&t, "device", TABLE_PLAIN, text(device, "device"));
+    piece(&p, "", "%s", phase);
+    if (text(device, "changed")[0] != '\0')
+        piece(&p, " ", "since %s", text(device, "changed"));
+    if (number(device, "attempts") > 0)
+        piece(&p, ", ", "attempt %" PRId64, number(device, "attempts"));
+    line(&t, "phase", phase_style(phase), p.text);
+    waiting_text(device, p.text, sizeof(p.text));
+    line(&t, "now", TABLE_WARN, p.text);
+    line(&t, "reason", TABLE_BAD, text(device, "reason"));
+    line(&t, "active", TABLE_PLAIN, text(device, "active"));
+    device_slot(s, &t, device, "old");
+    device_slot(s, &t, device, "new");
+    device_upstream(&t, json_object_get(device, "upstream"));
+    device_error(&t, json_object_get(device, "last_error"));
+    for (size_t i = 0; i < json_array_size(sessions); i++)
+        device_session(&t, json_array_get(sessions, i));
+    if (json_array_size(sessions) == 0)
+        line(&t, "sensor", TABLE_PLAIN, is_true(device, "online") ? "online" : "offline");
+    print_and_free(&t, s);
+}
+
+/* -- sessions, levels, audit, reload ------------------------------------------------------------
+ */
+
+void show_sessions(const struct show *s, const json_t *sessions, int64_t total)
+{
+    static const char *const titles[] = {"DEVICE", "PEER",      "LISTENER", "MQTT",
+                                         "TLS",    "CLIENT ID", "SINCE"};
+    static const char *const keys[] = {"device", "peer",      "listener", "mqtt",
+                                       "tls",    "client_id", "since"};
+    size_t columns = sizeof(titles) / sizeof(titles[0]), n = json_array_size(sessions);
+    struct table t;
+
+    if (n == 0) {
+        fputs("no sensor is connected\n", s->to);
+        return;
+    }
+    table_init(&t, columns);
+    table_head(&t, titles);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < columns; k++) {
+            const char *value = text(json_array_get(sessions, i), keys[k]);
+
+            table_add(&t, TABLE_PLAIN, "%s", value[0] == '\0' ? "-" : value);
+        }
+    print_and_free(&t, s);
+    if (total > (int64_t)n)
+        fprintf(s->to, "%zu of %" PRId64 " sensors\n", n, total);
+    else
+        fprintf(s->to, "%zu sensor%s\n", n, n == 1 ? "" : "s");
+}
+
+void show_levels(const struct show *s, json_t *levels)
+{
+    struct table t;
+
+    table_init(&t, 2);
+    for (void *it = json_object_iter(levels); it != NULL; it = json_object_iter_next(levels, it))
+        line(&t, json_object_iter_key(it), TABLE_PLAIN,
+             json_is_string(json_object_iter_value(it))
+                 ? json_string_value(json_object_iter_value(it))
+                 : "");
+    print_and_free(&t, s);
+}
+
+void show_audit(const struct show *s, const json_t *entries)
+{
+    static const char *const titles[] = {"NUMBER", "TIME", "WHO", "WHAT", "TARGET", "OUTCOME"};
+    static const char *const keys[] = {"time", "who", "what", "target", "outcome"};
+    size_t n = json_array_size(entries);
+    struct table t;
+
+    if (n == 0) {
+        fputs("no entry\n", s->to);
+        return;
+    }
+    table_init(&t, sizeof(titles) / sizeof(titles[0]));
+    table_head(&t, titles);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *entry = json_array_get(entries, i);
+
+        table_add(&t, TABLE_PLAIN, "%" PRId64, number(entry, "seq"));
+        for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
+            table_add(&t, TABLE_PLAIN, "%s",
+                      text(entry, keys[k])[0] == '\0' ? "-" : text(entry, keys[k]));
+    }
+    print_and_free(&t, s);
+}
+
+void show_reload(const struct show *s, const json_t *result)
+{
+    const json_t *restart = json_object_get(result, "restart_needed");
+
+    fprintf(s->to, "read again: %" PRId64 " devices changed, %" PRId64 " new, %" PRId64 " gone\n",
+            number(result, "changed_devices"), number(result, "new_devices"),
+            number(result, "gone_devices"));
+    for (size_t i = 0; i < json_array_size(restart); i++) {
+        fputs("takes effect after a restart: ", s->to);
+        table_text(s->to, s->colour, TABLE_WARN, item(restart, i));
+        fputc('\n', s->to);
+    }
+}
+
+/* -- outcomes and errors ------------------------------------------------------------------------
+ */
+
+static void outcome_row(struct table *t, const json_t *row)
+{
+    const json_t *error = json_object_get(row, "error");
+    bool ok = is_true(row, "ok");
+
+    table_add(t, TABLE_PLAIN, "%s", text(row, "device"));
+    if (ok) {
+        table_add(t, phase_style(text(row, "phase")), "%s", text(row, "phase"));
+        table_add(t, TABLE_PLAIN, "%s",
+                  json_is_false(json_object_get(row, "changed")) ? "was so already" : "");
+        return;
+    }
+    table_add(t, TABLE_BAD, "refused");
+    table_add(t, TABLE_BAD, "%s", text(error, "message"));
+    if (text(error, "remedy")[0] != '\0') {
+        table_add(t, TABLE_PLAIN, "%s", "");
+        table_add(t, TABLE_PLAIN, "%s", "");
+        table_add(t, TABLE_PLAIN, "%s", text(error, "remedy"));
+    }
+}
+
+void show_outcome(const struct show *s, const json_t *rows)
+{
+    struct table t;
+
+    table_init(&t, 3);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        outcome_row(&t, json_array_get(rows, i));
+    print_and_free(&t, s);
+}
+
+static void indented(const struct show *s, enum table_style style, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    fputs("  ", s->to);
+    table_text(s->to, s->colour, style, value);
+    fputc('\n', s->to);
+}
+
+void show_error(const struct show *s, const char *what, const json_t *error)
+{
+    const json_t *data = json_object_get(error, "data");
+    const json_t *faults = json_object_get(data, "faults");
+    const char *message = text(error, "message");
+
+    fprintf(s->to, "certflipctl: %s: ", what);
+    table_text(s->to, s->colour, TABLE_BAD, message[0] == '\0' ? "refused" : message);
+    fputc('\n', s->to);
+    for (size_t i = 0; i < json_array_size(faults); i++)
+        indented(s, TABLE_PLAIN, item(faults, i));
+    indented(s, TABLE_PLAIN, text(data, "remedy"));
+}

@@ -1,0 +1,618 @@
+#include "cli/words.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "control/rpc.h"
+
+#define ON(id)   (1U << (id))
+#define EVERY    (~0U)
+#define WORD_MAX 32
+
+/* clang-format off */
+static const struct words_command commands[WORDS_COUNT] = {
+    [WORDS_STATUS]   = { "status",   WORDS_NOTHING,      "the gateway at a glance",
+                         "status" },
+    [WORDS_DEVICES]  = { "devices",  WORDS_MAYBE_TARGET, "devices: phase, active slot, expiry, what is wrong",
+                         "devices 'press-*'" },
+    [WORDS_DEVICE]   = { "device",   WORDS_ONE_DEVICE,   "everything about one device",
+                         "device press-12" },
+    [WORDS_SESSIONS] = { "sessions", WORDS_MAYBE_TARGET, "sensors that are connected",
+                         "sessions 'press-*'" },
+    [WORDS_FLIP]     = { "flip",     WORDS_TARGETS,      "try the new identity; it rolls back by itself when it fails",
+                         "flip 'press-*' --probation 600 --wait" },
+    [WORDS_ROLLBACK] = { "rollback", WORDS_TARGETS,      "go back to the old identity",
+                         "rollback press-12 --wait" },
+    [WORDS_CONFIRM]  = { "confirm",  WORDS_ONE_DEVICE,   "say that the far side saw the new certificate",
+                         "confirm press-12 --fingerprint 3f0c...e9" },
+    [WORDS_COMMIT]   = { "commit",   WORDS_TARGETS,      "end a trial now, the new identity is good",
+                         "commit press-12" },
+    [WORDS_QUARANTINE_CLEAR] =
+                       { "quarantine clear", WORDS_TARGETS, "the cause of a rollback is mended: allow another flip",
+                         "quarantine clear press-12" },
+    [WORDS_RELOAD]   = { "reload",   WORDS_NOTHING,      "read configuration and identities again",
+                         "reload" },
+    [WORDS_LOG]      = { "log",      WORDS_LEVEL,        "show what is logged, or change it until the next start",
+                         "log tls.handshake debug" },
+    [WORDS_AUDIT]    = { "audit",    WORDS_NOTHING,      "who commanded what, and what came of it",
+                         "audit --limit 20" },
+    [WORDS_HELP]     = { "help",     WORDS_COMMAND,      "this text, or more about one command",
+                         "help flip" },
+};
+
+static const struct shape {
+    size_t least, most;
+    const char *text;
+} shapes[WORDS_SHAPE_COUNT] = {
+    [WORDS_NOTHING]      = { 0, 0,        "" },
+    [WORDS_MAYBE_TARGET] = { 0, 1,        "[DEVICE|GLOB]" },
+    [WORDS_ONE_DEVICE]   = { 1, 1,        "DEVICE" },
+    [WORDS_TARGETS]      = { 1, SIZE_MAX, "DEVICE|GLOB..." },
+    [WORDS_LEVEL]        = { 0, 2,        "[SUBSYSTEM LEVEL]" },
+    [WORDS_COMMAND]      = { 0, 2,        "[COMMAND]" },
+};
+
+enum kind { FLAG, NUMBER, TEXT, FILE_NAME };
+
+#define AT(field) offsetof(struct words_line, field)
+
+static const struct option {
+    const char *name, *letter, *value; /* value: how help calls it; NULL: a flag */
+    enum kind kind;
+    size_t at;
+    int64_t least, most;
+    const char *const *choices; /* ended by NULL */
+    unsigned commands;
+    const char *help;
+} options[] = {
+    { "--probation", NULL, "SECONDS", NUMBER, AT(probation_s), 1, 31622400, NULL, ON(WORDS_FLIP),
+      "how long the new identity must stay healthy (default: the configuration's)" },
+    { "--confirm", NULL, "auto|central", TEXT, AT(confirm), 0, 0,
+      (const char *const[]){ "auto", "central", NULL }, ON(WORDS_FLIP),
+      "commit by itself after probation, or only when somebody confirms" },
+    { "--confirm-deadline", NULL, "SECONDS", NUMBER, AT(confirm_s), 1, 31622400, NULL, ON(WORDS_FLIP),
+      "with --confirm central: roll back when nobody confirmed by then" },
+    { "--wait", NULL, NULL, FLAG, AT(wait), 0, 0, NULL, ON(WORDS_FLIP) | ON(WORDS_ROLLBACK),
+      "follow it to its end; the exit status tells how it ended" },
+    { "--timeout", NULL, "SECONDS", NUMBER, AT(timeout_s), 1, 31536000, NULL,
+      ON(WORDS_FLIP) | ON(WORDS_ROLLBACK), "with --wait: stop waiting then, which is a failure" },
+    { "--reason", NULL, "TEXT", TEXT, AT(reason), 0, 0, NULL, ON(WORDS_ROLLBACK),
+      "kept with the device and in the audit log" },
+    { "--fingerprint", NULL, "SHA256", TEXT, AT(fingerprint), 0, 0, NULL, ON(WORDS_CONFIRM),
+      "of the certificate that the far side saw; refused when it is another one" },
+    { "--limit", NULL, "N", NUMBER, AT(limit), 1, RPC_ROWS_MAX, NULL, ON(WORDS_AUDIT) | ON(WORDS_SESSIONS),
+      "at most so many rows" },
+    { "--after", NULL, "NUMBER", NUMBER, AT(after), 0, INT64_C(1) << 53, NULL, ON(WORDS_AUDIT),
+      "only what follows this entry" },
+    { "--names", NULL, NULL, FLAG, AT(names), 0, 0, NULL, ON(WORDS_DEVICES),
+      "names only, one a line" },
+    { "--json", NULL, NULL, FLAG, AT(json), 0, 0, NULL, EVERY,
+      "the daemon's answer as it is, for programs" },
+    { "--socket", "-s", "PATH", FILE_NAME, AT(socket), 0, 0, NULL, EVERY,
+      "control socket (default: $CERTFLIP_SOCKET, else " CERTFLIP_RUN_DIR "/control.sock)" },
+    { "--help", "-h", NULL, FLAG, AT(help), 0, 0, NULL, EVERY, "help, of the command where one is given" },
+    { "--version", "-V", NULL, FLAG, AT(version), 0, 0, NULL, EVERY, "version" },
+};
+/* clang-format on */
+#define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
+
+const struct words_command *words_command(enum words_id id)
+{
+    return &commands[id];
+}
+
+/* -- finding words ---------------------------------------------------------------------------- */
+
+/* The n-th word of a command's words, "" when there is none. */
+static void nth_word(const char *words, size_t n, char out[WORD_MAX])
+{
+    size_t len;
+
+    for (; n > 0 && *words != '\0'; n--) {
+        words += strcspn(words, " ");
+        words += strspn(words, " ");
+    }
+    len = strcspn(words, " ");
+    memcpy(out, words, len);
+    out[len] = '\0';
+}
+
+/* How many leading words of `args` are the command's, all of which must be there; 0: it is another.
+ */
+static size_t match_command(const char *words, const char *const *args, size_t n)
+{
+    char word[WORD_MAX];
+
+    for (size_t i = 0;; i++) {
+        nth_word(words, i, word);
+        if (word[0] == '\0')
+            return i;
+        if (i >= n || strcmp(word, args[i]) != 0)
+            return 0;
+    }
+}
+
+/* Returns the command that `args` begin with, and how many words it has; or -1. */
+static int find_command(const char *const *args, size_t n, size_t *used)
+{
+    for (int id = 0; id < WORDS_COUNT; id++) {
+        *used = match_command(commands[id].words, args, n);
+        if (*used > 0)
+            return id;
+    }
+    return -1;
+}
+
+static const struct option *find_option(const char *word, size_t len)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *o = &options[i];
+
+        if ((strncmp(o->name, word, len) == 0 && o->name[len] == '\0') ||
+            (o->letter != NULL && strlen(o->letter) == len && strncmp(o->letter, word, len) == 0))
+            return o;
+    }
+    return NULL;
+}
+
+/* A candidate that is so far the nearest to what was typed. */
+struct nearest {
+    const char *typed;
+    char word[WORD_MAX];
+    unsigned distance;
+};
+
+static struct nearest nearest_to(const char *typed)
+{
+    struct nearest near = {.typed = typed, .distance = strlen(typed) < 4 ? 2 : 3};
+
+    return near;
+}
+
+static void nearest_try(struct nearest *near, const char *word)
+{
+    unsigned distance = str_distance(near->typed, word, near->distance);
+
+    if (distance < near->distance) {
+        near->distance = distance;
+        snprintf(near->word, sizeof(near->word), "%s", word);
+    }
+}
+
+static int fail_word(const struct nearest *near, const char *what, struct err *err)
+{
+    if (near->word[0] != '\0')
+        return err_set(err, ERR_INVALID, "unknown %s \"%s\": did you mean \"%s\"?", what,
+                       near->typed, near->word);
+    return err_set(err, ERR_INVALID, "unknown %s \"%s\": certflipctl help lists them all", what,
+                   near->typed);
+}
+
+static int fail_command(const char *const *args, size_t n, struct err *err)
+{
+    struct nearest near = nearest_to(args[0]);
+    char word[WORD_MAX];
+
+    for (int id = 0; id < WORDS_COUNT; id++) {
+        nth_word(commands[id].words, 0, word);
+        if (strcmp(word, args[0]) == 0) {
+            nth_word(commands[id].words, 1, word);
+            return err_set(err, ERR_INVALID, "%s%s%s: after \"%s\" comes \"%s\"", args[0],
+                           n > 1 ? " " : "", n > 1 ? args[1] : "", args[0], word);
+        }
+        nearest_try(&near, word);
+    }
+    return fail_word(&near, "command", err);
+}
+
+static int fail_option(const char *word, size_t len, struct err *err)
+{
+    char typed[WORD_MAX];
+    struct nearest near;
+
+    snprintf(typed, sizeof(typed), "%.*s", (int)len, word);
+    near = nearest_to(typed);
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        nearest_try(&near, options[i].name);
+    return fail_word(&near, "option", err);
+}
+
+/* -- parsing ---------------------------------------------------------------------------------- */
+
+static int set_number(const struct option *o, const char *value, int64_t *into, struct err *err)
+{
+    char *end = NULL;
+    long long v;
+
+    errno = 0;
+    v = strtoll(value, &end, 10);
+    if (end == value || *end != '\0' || errno != 0 || v < o->least || v > o->most)
+        return err_set(err, ERR_INVALID, "%s %s: must be a whole number, %lld to %lld", o->name,
+                       value, (long long)o->least, (long long)o->most);
+    *into = v;
+    return 0;
+}
+
+static int set_text(const struct option *o, const char *value, const char **into, struct err *err)
+{
+    const char *const *choice = o->choices;
+
+    while (choice != NULL && *choice != NULL && strcmp(*choice, value) != 0)
+        choice++;
+    if ((choice != NULL && *choice == NULL) || value[0] == '\0' ||
+        (o->kind == TEXT && !str_is_utf8((const uint8_t *)value, strlen(value))))
+        return err_set(err, ERR_INVALID, "%s \"%s\": must be %s%s", o->name, value,
+                       choice == NULL ? "some text as " : "", o->value);
+    *into = value;
+    return 0;
+}
+
+static int set_option(struct words_line *line, const struct option *o, const char *value,
+                      struct err *err)
+{
+    void *into = (char *)line + o->at;
+
+    switch (o->kind) {
+    case FLAG:
+        *(bool *)into = true;
+        return 0;
+    case NUMBER:
+        return set_number(o, value, into, err);
+    case TEXT:
+    case FILE_NAME:
+        return set_text(o, value, into, err);
+    }
+    return 0;
+}
+
+/* Words sorted into options and the rest, before it is known what the rest means. */
+struct sorted {
+    struct words_line *line;
+    uint64_t seen; /* options that were given, by index */
+};
+
+/* Take the option at words[*i], and its value when that is the next word. */
+static int take_option(struct sorted *to, const char *const *words, size_t n, size_t *i,
+                       struct err *err)
+{
+    const char *word = words[*i];
+    size_t len = strcspn(word, "=");
+    const char *value = word[len] == '=' ? word + len + 1 : NULL;
+    const struct option *o = find_option(word, len);
+
+    if (o == NULL)
+        return fail_option(word, len, err);
+    if (o->kind == FLAG && value != NULL)
+        return err_set(err, ERR_INVALID, "%s: takes no value", o->name);
+    if (o->kind != FLAG && value == NULL) {
+        if (*i + 1 >= n)
+            return err_set(err, ERR_INVALID, "%s: needs a value: %s", o->name, o->value);
+        value = words[++*i];
+    }
+    to->seen |= (uint64_t)1 << (o - options);
+    return set_option(to->line, o, value, err);
+}
+
+static int sort_words(struct sorted *to, const char *const *words, size_t n, struct err *err)
+{
+    bool only_args = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!only_args && strcmp(words[i], "--") == 0) {
+            only_args = true;
+        } else if (!only_args && words[i][0] == '-' && words[i][1] != '\0') {
+            int rc = take_option(to, words, n, &i, err);
+
+            if (rc != 0)
+                return rc;
+        } else {
+            to->line->args[to->line->arg_count++] = words[i];
+        }
+    }
+    return 0;
+}
+
+static int check_options(const struct sorted *s, struct err *err)
+{
+    const struct words_line *line = s->line;
+    uint8_t sha256[32];
+
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if ((s->seen >> i & 1) != 0 && (options[i].commands & ON(line->command)) == 0)
+            return err_set(
+                err, ERR_INVALID, "%s: has no meaning for \"%s\": see certflipctl help %s",
+                options[i].name, commands[line->command].words, commands[line->command].words);
+    if (line->timeout_s >= 0 && !line->wait)
+        return err_set(err, ERR_INVALID, "--timeout: has no meaning without --wait");
+    if (line->fingerprint != NULL && str_unhex(line->fingerprint, sha256, sizeof(sha256)) != 0)
+        return err_set(err, ERR_INVALID,
+                       "--fingerprint %s: must be 64 hex digits (openssl x509 -noout "
+                       "-fingerprint -sha256 shows them)",
+                       line->fingerprint);
+    if (line->confirm_s >= 0 && (line->confirm == NULL || strcmp(line->confirm, "central") != 0))
+        return err_set(err, ERR_INVALID,
+                       "--confirm-deadline: has no meaning without --confirm central");
+    return 0;
+}
+
+static int check_level(const char *subsystem, const char *level, struct err *err)
+{
+    struct nearest near = nearest_to(subsystem);
+    enum log_level unused;
+    bool known = strcmp(subsystem, "*") == 0;
+
+    for (int i = 0; i < LOG_SUBSYSTEM_COUNT && !known; i++) {
+        known = strcmp(log_subsystem_name((enum log_subsystem)i), subsystem) == 0;
+        nearest_try(&near, log_subsystem_name((enum log_subsystem)i));
+    }
+    if (!known)
+        return fail_word(&near, "subsystem", err);
+    if (log_level_parse(level, &unused) != 0)
+        return err_set(err, ERR_INVALID,
+                       "unknown level \"%s\": must be error, warn, notice, info or debug", level);
+    return 0;
+}
+
+static int check_args(const struct words_line *line, struct err *err)
+{
+    const struct words_command *c = &commands[line->command];
+    const struct shape *shape = &shapes[c->shape];
+
+    if (line->arg_count < shape->least)
+        return err_set(err, ERR_INVALID, "%s: needs %s", c->words, shape->text);
+    if (line->arg_count > shape->most)
+        return err_set(err, ERR_INVALID, "%s: does not take \"%s\": usage: certflipctl %s%s%s",
+                       c->words, line->args[shape->most], c->words,
+                       shape->text[0] != '\0' ? " " : "", shape->text);
+    for (size_t i = 0; i < line->arg_count; i++)
+        if (line->args[i][0] == '\0' ||
+            !str_is_utf8((const uint8_t *)line->args[i], strlen(line->args[i])))
+            return err_set(err, ERR_INVALID, "%s: \"%s\" is no %s", c->words, line->args[i],
+                           shape->text);
+    if (c->shape != WORDS_LEVEL || line->arg_count == 0)
+        return 0;
+    if (line->arg_count == 1)
+        return err_set(err, ERR_INVALID, "%s: needs both or none of SUBSYSTEM LEVEL", c->words);
+    return check_level(line->args[0], line->args[1], err);
+}
+
+/* Tell the command's own words from those that follow it. */
+static int name_command(struct words_line *line, struct err *err)
+{
+    size_t used = 0;
+    int id;
+
+    if (line->arg_count == 0) {
+        if (!line->version)
+            line->help = true;
+        line->command = WORDS_HELP;
+        return 0;
+    }
+    id = find_command(line->args, line->arg_count, &used);
+    if (id < 0)
+        return fail_command(line->args, line->arg_count, err);
+    if (line->help && id != WORDS_HELP) { /* "flip --help" is "help flip" */
+        line->command = WORDS_HELP;
+        line->arg_count = used;
+        return 0;
+    }
+    line->command = (enum words_id)id;
+    line->arg_count -= used;
+    memmove(line->args, line->args + used, line->arg_count * sizeof(line->args[0]));
+    return 0;
+}
+
+int words_parse(const char *const *words, size_t n, struct words_line *out, struct err *err)
+{
+    struct words_line line = {
+        .probation_s = -1, .confirm_s = -1, .limit = -1, .after = -1, .timeout_s = -1};
+    struct sorted sorted = {.line = &line};
+    int rc;
+
+    line.args = calloc(n + 1, sizeof(line.args[0]));
+    if (line.args == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    rc = sort_words(&sorted, words, n, err);
+    if (rc == 0)
+        rc = name_command(&line, err);
+    if (rc == 0 && !line.help && !line.version) {
+        rc = check_options(&sorted, err);
+        if (rc == 0)
+            rc = check_args(&line, err);
+    }
+    if (rc != 0) {
+        words_fini(&line);
+        return rc;
+    }
+    if (line.version)
+        line.command = WORDS_HELP;
+    *out = line;
+    return 0;
+}
+
+void words_fini(struct words_line *line)
+{
+    free(line->args);
+    line->args = NULL;
+    line->arg_count = 0;
+}
+
+/* -- help ------------------------------------------------------------------------------------- */
+
+static void help_option(const struct option *o, FILE *to)
+{
+    char left[64];
+
+    snprintf(left, sizeof(left), "%s%s%s%s%s", o->letter != NULL ? o->letter : "",
+             o->letter != NULL ? ", " : "", o->name, o->value != NULL ? " " : "",
+             o->value != NULL ? o->value : "");
+    fprintf(to, "  %-28s %s\n", left, o->help);
+}
+
+static void help_all(FILE *to)
+{
+    fputs("usage: certflipctl [OPTIONS] COMMAND [ARGUMENTS]\n\ncommands:\n", to);
+    for (int id = 0; id < WORDS_COUNT; id++) {
+        char left[64];
+
+        snprintf(left, sizeof(left), "%s %s", commands[id].words, shapes[commands[id].shape].text);
+        fprintf(to, "  %-32s %s\n", left, commands[id].help);
+    }
+    fputs("\noptions of every command:\n", to);
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if (options[i].commands == EVERY)
+            help_option(&options[i], to);
+    fputs("\nexit status:\n"
+          "  0 done   1 something was refused or failed   2 usage   3 certflipd cannot be reached\n"
+          "  4 with --wait: at least one device was rolled back\n",
+          to);
+}
+
+static void help_one(enum words_id id, FILE *to)
+{
+    const struct words_command *c = &commands[id];
+    const char *args = shapes[c->shape].text;
+
+    fprintf(to, "usage: certflipctl %s%s%s [OPTIONS]\n\n%s\n\noptions:\n", c->words,
+            args[0] != '\0' ? " " : "", args, c->help);
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if ((options[i].commands & ON(id)) != 0)
+            help_option(&options[i], to);
+    fprintf(to, "\nexample:\n  certflipctl %s\n", c->example);
+}
+
+int words_help(const struct words_line *line, FILE *to, struct err *err)
+{
+    size_t used = 0;
+    int id;
+
+    if (line->arg_count == 0) {
+        help_all(to);
+        return 0;
+    }
+    id = find_command(line->args, line->arg_count, &used);
+    if (id < 0 || used != line->arg_count)
+        return fail_command(line->args, line->arg_count, err);
+    help_one((enum words_id)id, to);
+    return 0;
+}
+
+/* -- completion ------------------------------------------------------------------------------- */
+
+struct offers {
+    const char *partial;
+    void (*offer)(void *arg, const char *word);
+    void *arg;
+};
+
+static void offer_word(const struct offers *o, const char *word)
+{
+    if (strncmp(word, o->partial, strlen(o->partial)) == 0)
+        o->offer(o->arg, word);
+}
+
+/* The next word of each command that begins with `args`. */
+static void offer_commands(const struct offers *o, const char *const *args, size_t n)
+{
+    char word[WORD_MAX];
+
+    for (int id = 0; id < WORDS_COUNT; id++) {
+        size_t i = 0;
+
+        for (; i < n; i++) {
+            nth_word(commands[id].words, i, word);
+            if (strcmp(word, args[i]) != 0)
+                break;
+        }
+        nth_word(commands[id].words, i, word);
+        if (i == n && word[0] != '\0')
+            offer_word(o, word);
+    }
+}
+
+static void offer_options(const struct offers *o, int command)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if (options[i].commands == EVERY ||
+            (command >= 0 && (options[i].commands & ON(command)) != 0))
+            offer_word(o, options[i].name);
+}
+
+static enum words_more offer_value(const struct offers *o, const struct option *option)
+{
+    for (const char *const *c = option->choices; c != NULL && *c != NULL; c++)
+        offer_word(o, *c);
+    return option->kind == FILE_NAME ? WORDS_MORE_FILES : WORDS_NO_MORE;
+}
+
+static enum words_more offer_levels(const struct offers *o, size_t at)
+{
+    if (at == 0) {
+        for (int i = 0; i < LOG_SUBSYSTEM_COUNT; i++)
+            offer_word(o, log_subsystem_name((enum log_subsystem)i));
+    } else if (at == 1) {
+        for (int i = LOG_ERROR_; i <= LOG_DEBUG_; i++)
+            offer_word(o, log_level_name((enum log_level)i));
+    }
+    return WORDS_NO_MORE;
+}
+
+/* What stands at place `at` after the command's words. */
+static enum words_more offer_args(const struct offers *o, int command, const char *const *args,
+                                  size_t at)
+{
+    switch (commands[command].shape) {
+    case WORDS_MAYBE_TARGET:
+    case WORDS_ONE_DEVICE:
+    case WORDS_TARGETS:
+        return at < shapes[commands[command].shape].most ? WORDS_MORE_DEVICES : WORDS_NO_MORE;
+    case WORDS_LEVEL:
+        return offer_levels(o, at);
+    case WORDS_COMMAND:
+        offer_commands(o, args, at);
+        return WORDS_NO_MORE;
+    case WORDS_NOTHING:
+    case WORDS_SHAPE_COUNT:
+        break;
+    }
+    return WORDS_NO_MORE;
+}
+
+enum words_more words_complete(const char *const *words, size_t n,
+                               void (*offer)(void *arg, const char *word), void *arg)
+{
+    struct offers o = {.partial = n > 0 ? words[n - 1] : "", .offer = offer, .arg = arg};
+    const char **args = calloc(n + 1, sizeof(args[0]));
+    const struct option *awaits = NULL; /* the option whose value comes next */
+    enum words_more more = WORDS_NO_MORE;
+    size_t count = 0, used = 0;
+    int command;
+
+    if (args == NULL)
+        return WORDS_NO_MORE;
+    for (size_t i = 0; i + 1 < n; i++) {
+        if (awaits != NULL) {
+            awaits = NULL;
+        } else if (words[i][0] == '-') {
+            awaits = find_option(words[i], strlen(words[i]));
+            if (awaits != NULL && awaits->kind == FLAG)
+                awaits = NULL;
+        } else {
+            args[count++] = words[i];
+        }
+    }
+    command = find_command(args, count, &used);
+    if (awaits != NULL)
+        more = offer_value(&o, awaits);
+    else if (o.partial[0] == '-')
+        offer_options(&o, command);
+    else if (command < 0)
+        offer_commands(&o, args, count);
+    else
+        more = offer_args(&o, command, args + used, count - used);
+    free(args);
+    return more;
+}
