@@ -62,7 +62,7 @@ static int fail_connect(const char *path, int errnum, struct err *err)
         return err_set(
             err, ERR_IO,
             "%s: no such socket: is certflipd running (systemctl status certflip), and is "
-            "this its control_socket?",
+            "this its control.socket?",
             path);
     case ECONNREFUSED:
         return err_set(err, ERR_IO,

@@ -236,7 +236,7 @@ static int fail_locked(const char *path, int fd, struct err *err)
     return err_set(
         err, ERR_STORE,
         "%s: held by process %s: another certflipd uses this state directory; stop it, or "
-        "give this one another state_dir",
+        "give this one another \"state\" folder",
         path, digits > 0 ? pid : "(unknown)");
 }
 

@@ -81,7 +81,7 @@ int schema_check(struct store *s, int latest, struct err *err)
     if (tables != 0 && application != APPLICATION_ID)
         return err_set(
             err, ERR_STORE,
-            "%s: a database of some other program: move it away, or set another state_dir",
+            "%s: a database of some other program: move it away, or set another \"state\" folder",
             s->path);
     if (version > latest)
         return err_set(
