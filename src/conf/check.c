@@ -322,7 +322,7 @@ static void check_listener(struct parse *p, struct conf_listener *l)
                         l->port, name, o->address);
         break;
     }
-    if (l->device != NULL && conf_rule_find(c, l->device) == NULL)
+    if (l->type == CONF_LISTEN_UNIX && l->device != NULL && conf_rule_find(c, l->device) == NULL)
         dangling(p, l, "listeners.device", "rule in devices with the name", l->device,
                  nearest(l->device, c->rules, c->rule_count, sizeof(*c->rules)));
 }
@@ -569,6 +569,16 @@ static void check_log(struct parse *p)
     }
 }
 
+/* A list that must not be empty. */
+static void none(struct parse *p, size_t count, const char *key, const char *why)
+{
+    const struct parse_spot *spot = parse_spot(p, p->conf, key);
+
+    if (count == 0 && (spot == NULL || !spot->bad))
+        parse_fault(p, p->conf, key, "%s: %s", spot == NULL ? "is missing" : "has nothing in it",
+                    why);
+}
+
 void check_all(struct parse *p)
 {
     struct conf *c = p->conf;
@@ -584,9 +594,7 @@ void check_all(struct parse *p)
     add_management(p);
     for (size_t i = 0; i < c->rule_count; i++)
         check_rule(p, &c->rules[i]);
-    if (c->listener_count == 0)
-        parse_fault(p, c, "listeners", "is missing: nobody could connect; add a listener");
-    if (c->upstream_count == 0)
-        parse_fault(p, c, "upstreams", "is missing: add the profile of a broker");
+    none(p, c->listener_count, "listeners", "nobody could connect: add a listener");
+    none(p, c->upstream_count, "upstreams", "there is no broker: add the profile of one");
     check_log(p);
 }

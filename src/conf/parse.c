@@ -326,8 +326,11 @@ static void member(struct parse *p, const struct document *d, const config_setti
         else
             wrong_shape(p, at, key, row);
     } else if (row->kind == CONF_LIST) {
-        if (config_setting_is_list(s) ||
-            (config_setting_is_array(s) && config_setting_length(s) == 0))
+        bool good = config_setting_is_list(s) ||
+                    (config_setting_is_array(s) && config_setting_length(s) == 0);
+
+        note(p, l->base, row, at, NULL, !good);
+        if (good)
             list(p, d, row, l->base, s, key);
         else
             wrong_shape(p, at, key, row);
@@ -375,7 +378,8 @@ static void syntax_fault(struct parse *p, const struct document *d)
         conf_fault(&p->faults, at, NULL,
                    "%s at or before %s: a setting is written name = value; a string in \"quotes\", "
                    "a group in { }, a list in ( )",
-                   text == NULL ? "not understood" : text, LOG_Q(near));
+                   text == NULL ? "not understood" : text,
+                   near[0] == '\0' ? "the end" : LOG_Q(near));
     p->broken = true;
 }
 

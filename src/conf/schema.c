@@ -405,8 +405,8 @@ void conf_row_allowed(const struct conf_row *row, struct buf *out)
     case CONF_MILLIS:
     case CONF_SECONDS:
         range(row, out);
-        buf_printf(out, ", as a number of %s or as text such as \"500ms\", \"30s\", \"2m\", \"1h\"",
-                   row->unit);
+        buf_printf(out, ", as a number of %s or as text such as %s\"30s\", \"2m\", \"1h\"",
+                   row->unit, row->kind == CONF_MILLIS ? "\"500ms\", " : "");
         break;
     case CONF_BYTES:
         range(row, out);

@@ -1,6 +1,7 @@
 #include "conf/source.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,8 +80,11 @@ static void mark(struct reading *r)
     struct source *s = r->s;
     struct source_mark *grown = realloc(s->marks, (s->mark_count + 1) * sizeof(*grown));
 
-    if (grown == NULL)
-        return; /* lines in messages will be wrong, nothing else */
+    if (grown == NULL) {
+        conf_fault(r->f, here(r), NULL, "out of memory");
+        r->refused = true;
+        return;
+    }
     s->marks = grown;
     grown[s->mark_count++] = (struct source_mark){s->lines + 1, r->file, r->line};
 }
@@ -155,9 +159,11 @@ static const char *number(struct reading *r, const char *p, const char *end)
     snprintf(digits, sizeof(digits), "%.*s", (int)(q - p < 31 ? q - p : 31), p);
     errno = 0;
     value = strtoull(digits, NULL, hex ? 16 : 10);
-    if (errno != 0 || value > INT64_MAX || q - p >= 31) {
-        conf_fault(r->f, here(r), NULL, "%s is too large for a number: at most 2^63 - 1", digits);
-        return copy(r, "0", 1) ? q : NULL;
+    if (errno != 0 || value > INT64_MAX || q - p >= 31) { /* out of range for every key */
+        snprintf(digits, sizeof(digits), "%" PRId64 "L", INT64_MAX);
+        while (q < end && *q == 'L')
+            q++;
+        return copy(r, digits, strlen(digits)) ? q : NULL;
     }
     if (!copy(r, p, (size_t)(q - p)))
         return NULL;
@@ -227,12 +233,15 @@ static const char *include_line(struct reading *r, const char *p, const char *en
         }
     }
     name[n] = '\0';
-    if (n == 0 || p == eol || *p != '"' || strlen(name) != n)
+    if (n == 0 || p == eol || *p != '"' || strlen(name) != n) {
         conf_fault(r->f, here(r), "@include", "has no file name: write @include \"FILE\"");
-    else if (!r->lookups)
+        r->s->partial = true;
+    } else if (!r->lookups) {
         conf_fault(r->f, here(r), "@include", "no file can be included here");
-    else
+        r->s->partial = true;
+    } else {
         include(r, name);
+    }
     mark(r); /* the rest of this line is an empty line of the text */
     return eol;
 }

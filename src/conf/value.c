@@ -229,7 +229,7 @@ static char *form(const struct conf_row *row, const struct conf_value *v, const 
         break;
     case CONF_TOPIC:
         if (!is_topic(v->s)) {
-            refuse(row, v, "is not such a topic", why);
+            refuse(row, v, "is not a topic that can be used", why);
             return NULL;
         }
         break;
