@@ -10,8 +10,26 @@ EXTRA_DIST += \
 	tests/scenario/lib/packets.py \
 	tests/scenario/lib/pki.py \
 	tests/scenario/lib/plant.py \
+	tests/scenario/lib/scripted.py \
 	tests/scenario/lib/streams.py \
 	tests/scenario/lib/wait.py \
+	tests/scenario/test_a_client_id_is_taken_over.py \
+	tests/scenario/test_configuration_faults.py \
+	tests/scenario/test_ends_of_connections_and_wills.py \
+	tests/scenario/test_flips_go_unnoticed.py \
+	tests/scenario/test_hostile_input_costs_one_connection.py \
+	tests/scenario/test_many_devices_at_once.py \
+	tests/scenario/test_packets_cut_anywhere.py \
+	tests/scenario/test_packets_pass_unchanged.py \
+	tests/scenario/test_refused_devices.py \
+	tests/scenario/test_refused_identity_rolls_back.py \
+	tests/scenario/test_reload.py \
+	tests/scenario/test_restart_keeps_the_active_identity.py \
+	tests/scenario/test_slow_sides_hold_back_the_fast.py \
+	tests/scenario/test_the_brokers_word_reaches_the_device.py \
+	tests/scenario/test_the_centre_commands.py \
+	tests/scenario/test_the_control_socket.py \
+	tests/scenario/test_the_uplink_is_lost.py \
 	tests/demo/demo.py
 
 demo: all

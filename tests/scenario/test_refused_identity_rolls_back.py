@@ -1,0 +1,206 @@
+"""A new identity that the broker refuses costs the device nothing: it is back on the old one by itself.  What is not the
+identity's fault rolls nothing back."""
+
+import ssl
+
+import pytest
+
+from lib import packets as p
+from lib.gateway import Refused
+from lib.scripted import ScriptedBroker
+from lib.wait import until
+
+TLS = pytest.mark.parametrize("tls", ["1.2", "1.3"])
+
+
+def _tls(version):
+    return {"upstream": {"tls_min": version, "tls_max": version}}
+
+
+def _rolled_back(site, device):
+    state = site.gateway.wait_device(device, phase="rolled-back", active="old")
+    assert state["reason"]
+    assert state["last_error"]["class"] == "identity" and state["last_error"]["slot"] == "new"
+    assert state["last_error"]["remedy"]
+    assert site.gateway.log.lines(r"device=%s\b.*rolled-back" % device), site.gateway.log.tail()
+    return state
+
+
+@pytest.mark.threads
+@TLS
+def test_the_broker_does_not_know_the_new_ca(plant, pki, tls):
+    devices = ["ca-%d" % i for i in range(4)]
+    site = plant(devices, start=False, **_tls(tls))
+    with open(pki.old.cert, encoding="ascii") as f, open(site.broker.anchors, "w", encoding="ascii") as out:
+        out.write(f.read())
+    site.__enter__()
+    # ca-3 has a Will: it takes the other way of switching.
+    clients = {d: site.connect(d, will=("will", d, 1, False) if d == "ca-3" else None) for d in devices}
+    streams = site.streams(clients, 1, interval=0.005)
+    streams.progress(10)
+    site.gateway.flip("ca-*", probation_s=5)
+    for device in devices:
+        state = _rolled_back(site, device)
+        assert "unknown_ca" in state["last_error"]["name"]
+        assert len(site.broker.seen(device)) == 1, "it never left its old connection"
+    streams.progress(10)
+    streams.prove()
+    with pytest.raises(Refused) as refused:
+        site.gateway.flip("ca-1")
+    assert refused.value.name == "quarantined"
+
+
+@TLS
+def test_the_broker_has_revoked_the_new_certificate(plant, pki, tls):
+    site = plant(["rev-%s" % tls, "fine-%s" % tls], start=False, **_tls(tls))
+    revoked, fine = site.devices
+    crl = site.folder + "/crls.pem"
+    texts = []
+    for path in (pki.old.revoke(), pki.new.revoke(pki.identity(revoked, "new"))):
+        with open(path, encoding="ascii") as f:
+            texts.append(f.read())
+    with open(crl, "w", encoding="ascii") as f:
+        f.write("".join(texts))
+    site.broker.crl = crl
+    site.broker.write()
+    site.__enter__()
+    streams = site.streams([revoked, fine], 1, interval=0.005)
+    streams.progress(10)
+    site.gateway.flip([revoked, fine], probation_s=1)
+    assert "revoked" in _rolled_back(site, revoked)["last_error"]["name"]
+    site.gateway.wait_device(fine, phase="committed", active="new")
+    streams.progress(10)
+    streams.prove()
+
+
+@pytest.mark.parametrize("what", ["expired", "future"])
+def test_the_new_certificate_is_out_of_its_time(plant, pki, what):
+    """Known before anything is dialled, or learned from the broker: the device stays on its old identity."""
+    name = "date-" + what
+    site = plant([], start=False)
+    site.gateway.install(name, new=getattr(pki, what)(name, "new"))
+    site.__enter__()
+    streams = site.streams([name], 1, interval=0.005)
+    streams.progress(5)
+    try:
+        site.gateway.flip(name, probation_s=1)
+        _rolled_back(site, name)
+    except Refused as refused:
+        assert refused.name in ("no-identity", "phase")
+        slot = site.gateway.device(name)["slots"]["new"]
+        assert not slot["usable"] and "new" in slot["fault"]
+    streams.progress(5)
+    streams.prove()
+    assert site.broker.slot(name) == "old"
+
+
+@pytest.mark.parametrize("version", [4, 5], ids=["v311", "v5"])
+@pytest.mark.parametrize("will", [False, True], ids=["no will", "will"])
+def test_the_broker_refuses_the_login(plant, pki, version, will):
+    """TLS is fine, CONNACK says "not authorized" to the new identity only."""
+    def script(conn, kind, first, body):
+        if kind == p.CONNECT and conn.slot == "new":
+            conn.send(p.packet(p.CONNACK, 0, b"\0\x87\0" if conn.version == 5 else b"\0\x05"))
+            conn.close()
+            return True
+        return False
+    with ScriptedBroker(pki, script) as broker:
+        site = plant(["login"], broker=broker)
+        client = site.connect("login", version, will=("w", "w", 0, False) if will else None)
+        sent = []
+
+        def publish():
+            sent.append(client.publish("t", "x", 1))
+        publish()
+        site.gateway.flip("login", probation_s=1)
+        until("a rolled back trial", lambda: publish() or site.gateway.device("login")["phase"] == "rolled-back", 20)
+        _rolled_back(site, "login")
+        publish()
+        client.ping()
+        assert not client.ended
+        assert any(c.slot == "new" and c.client_id for c in broker.connections)
+
+
+def test_an_uplink_that_is_down_rolls_nothing_back(plant):
+    """Old and new fail alike, so it is not the identity: the trial goes on when the broker returns."""
+    site = plant(["down"])
+    client = site.connect("down", keepalive=0)
+    site.broker.kill()
+    site.gateway.flip("down", probation_s=1)
+    until("an attempt has failed", lambda: site.gateway.device("down")["last_error"], 15)
+    state = site.gateway.device("down")
+    assert (state["phase"], state["active"]) == ("trial", "new")
+    assert state["last_error"]["class"] == "network"
+    client.ping()
+    site.broker.start()
+    site.gateway.wait_device("down", phase="committed", active="new", timeout=30)
+    client.ping()
+    assert not client.ended
+
+
+def test_a_broker_that_we_do_not_trust_rolls_nothing_back(plant, pki):
+    """The broker's certificate comes from another CA: our refusal of it says nothing about our identity."""
+    broker = ScriptedBroker(pki)
+    with broker:
+        site = plant(["trust"], broker=broker)
+        client = site.connect("trust", keepalive=0)
+        stranger = pki.server(ca=pki.stranger)
+        broker._tls.load_cert_chain(stranger.chain, stranger.key)
+        site.gateway.flip("trust", probation_s=1)
+        until("the attempt has failed", lambda: site.gateway.device("trust")["last_error"], 15)
+        state = site.gateway.device("trust")
+        assert state["last_error"]["class"] == "trust"
+        assert state["phase"] == "trial"
+        client.ping()
+        assert not client.ended
+
+
+def test_a_broker_that_closes_without_a_word(plant, pki):
+    """Nobody says that it is the identity; the old one is accepted in the same moment, so it is."""
+    def script(conn, kind, first, body):
+        if kind == p.CONNECT and conn.slot == "new":
+            conn.close()
+            return True
+        return False
+    with ScriptedBroker(pki, script, version=ssl.TLSVersion.TLSv1_2) as broker:
+        site = plant(["mute"], broker=broker)
+        client = site.connect("mute", keepalive=0)
+        site.gateway.flip("mute", probation_s=1)
+        site.gateway.wait_device("mute", phase="rolled-back", active="old", timeout=30)
+        client.ping()
+        assert not client.ended
+
+
+def test_a_broker_that_never_answers_the_barrier(plant, pki):
+    """PINGRESP does not come: bounded, then the switch is made or given up; the device stays."""
+    def script(conn, kind, first, body):
+        return kind == p.PINGREQ and conn.slot == "old"
+    with ScriptedBroker(pki, script) as broker:
+        site = plant(["barrier"], broker=broker, upstream={"barrier_timeout_ms": 300})
+        client = site.connect("barrier", keepalive=0)
+        site.gateway.flip("barrier", probation_s=1)
+        site.gateway.wait_device("barrier", phase="committed", timeout=20)
+        client.publish("t", "x", 1)
+        client.ping()
+
+
+def test_an_identity_that_is_lost_after_it_was_accepted(plant, pki):
+    """Within probation the broker cuts the new identity off and refuses it: back to the old one."""
+    refuse = []
+
+    def script(conn, kind, first, body):
+        if kind == p.CONNECT and conn.slot == "new" and refuse:
+            conn.send(p.packet(p.CONNACK, 0, b"\0\x05"))
+            conn.close()
+            return True
+        return False
+    with ScriptedBroker(pki, script) as broker:
+        site = plant(["later"], broker=broker)
+        client = site.connect("later", keepalive=0)
+        site.gateway.flip("later", probation_s=60)
+        site.gateway.wait_device("later", phase="trial", waiting="probation")
+        refuse.append(True)
+        next(c for c in broker.connections if c.slot == "new" and c.client_id).close()
+        site.gateway.wait_device("later", phase="rolled-back", active="old", timeout=30)
+        client.publish("t", "x", 1)
+        assert not client.ended

@@ -1,0 +1,199 @@
+"""Commands through the broker: the same ones, answered there; what is retained there is true."""
+
+import json
+import os
+
+import pytest
+
+from lib.wait import until
+
+GATEWAY = "gw-test"
+ROOT = "certflip/v1/" + GATEWAY
+
+
+class Centre:
+    def __init__(self, site, version=4):
+        self.client = site.observer(version)
+        self.client.subscribe((ROOT + "/#", 1))
+        self.ids = 0
+
+    def topic(self, name):
+        """Payloads on a topic below the root, in order."""
+        return [m.payload for m in list(self.client.messages) if m.topic == ROOT + "/" + name]
+
+    def latest(self, name):
+        got = self.topic(name)
+        return json.loads(got[-1]) if got and got[-1] else None
+
+    def send(self, request, **options):
+        self.client.publish(ROOT + "/cmd", request if isinstance(request, (str, bytes)) else json.dumps(request), 1,
+                            **options)
+
+    def replies(self, request_id):
+        return [r for r in map(json.loads, self.topic("reply")) if isinstance(r, dict) and r.get("id") == request_id]
+
+    def command(self, method, **params):
+        self.ids += 1
+        name = "c-%d-%d" % (os.getpid(), self.ids)
+        self.send({"jsonrpc": "2.0", "id": name, "method": method, "params": params})
+        until("a reply to " + method, lambda: self.replies(name))
+        return self.replies(name)[0]
+
+    def wait(self, device, **expected):
+        return until(lambda: "%s is %s: %s" % (device, expected, self.latest("device/" + device)),
+                     lambda: (lambda d: d if d and all(d.get(k) == v for k, v in expected.items()) else None)(
+                         self.latest("device/" + device)), 20)
+
+
+@pytest.fixture
+def site(plant, request):
+    version = getattr(request, "param", 5)
+    made = plant(["p-1", "p-2", "p-3", GATEWAY], start=False)
+    socket = "/tmp/certflip-%d-mqtt.sock" % os.getpid()
+    made.gateway.conf["management"] = {"enabled": True, "device": GATEWAY, "socket": socket, "version": version}
+    made.__enter__()
+    yield made
+    made.gateway.stop()
+    assert not os.path.exists(socket)
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("site", [4, 5], indirect=True, ids=["v311", "v5"])
+def test_flip_by_command_through_the_broker(site):
+    centre = Centre(site)
+    until("the state is announced", lambda: (centre.latest("state") or {}).get("online"))
+    streams = site.streams(["p-1", "p-2", "p-3"])
+    streams.progress(5)
+    result = centre.command("flip", target="p-*", probation_s=1)["result"]
+    assert result["done"] == 3
+    for device in ("p-1", "p-2", "p-3"):
+        told = centre.wait(device, phase="committed", active="new")
+        assert told["slots"]["new"]["fingerprint"] == site.pki.identity(device, "new").fingerprint()
+        assert site.broker.slot(device) == "new"
+    centre.command("rollback", target=["p-1"])
+    centre.wait("p-1", phase="rolled-back", active="old")
+    streams.progress(5)
+    streams.prove()
+    assert site.broker.slot("certflip-" + GATEWAY) == "old"
+
+
+def test_the_gateways_own_identity(site):
+    """The management client is a device like any other: it is flipped through itself."""
+    centre = Centre(site)
+    client_id = "certflip-" + GATEWAY
+    until("it is connected", lambda: centre.latest("state"))
+    assert centre.command("flip", target=GATEWAY, probation_s=1)["result"]["done"] == 1
+    centre.wait(GATEWAY, phase="committed", active="new")
+    assert site.broker.slot(client_id) == "new"
+    assert centre.command("rollback", target=GATEWAY)["result"]["done"] == 1
+    centre.wait(GATEWAY, phase="rolled-back", active="old")
+    assert site.broker.slot(client_id) == "old"
+    assert centre.command("status")["result"]["central"]["connected"]
+
+
+def test_the_same_request_twice_acts_once(site):
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    site.connect("p-1")
+    request = {"jsonrpc": "2.0", "id": "twice", "method": "flip", "params": {"target": "p-1", "probation_s": 1}}
+    centre.send(request)
+    until("the first reply", lambda: len(centre.replies("twice")) == 1)
+    centre.wait("p-1", phase="committed")
+    centre.command("rollback", target="p-1")
+    centre.wait("p-1", phase="rolled-back")
+    centre.send(request)
+    until("the second reply", lambda: len(centre.replies("twice")) == 2)
+    assert centre.replies("twice")[0] == centre.replies("twice")[1]
+    assert site.gateway.device("p-1")["phase"] == "rolled-back"
+    centre.send({**request, "method": "rollback"})
+    until("a third", lambda: len(centre.replies("twice")) == 3)
+    assert centre.replies("twice")[2]["error"]["data"]["name"] == "id-reused"
+
+
+def test_nonsense_is_answered_or_ignored(site):
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    before = len(centre.topic("reply"))
+    bad = ["", "{", "[]", "7", "null", '{"jsonrpc":"2.0"}', '{"jsonrpc":"1.0","id":1,"method":"status"}',
+           b"\xff\xfe", "[" * 10000, '{"jsonrpc":"2.0","id":{},"method":"status"}',
+           '{"jsonrpc":"2.0","id":"x","method":"flip","params":[1]}', "{}" + " " * 100000]
+    for request in bad:
+        centre.send(request)
+    assert centre.command("status")["result"]["gateway"] == GATEWAY
+    for raw in centre.topic("reply")[before:-1]:
+        reply = json.loads(raw)
+        for one in reply if isinstance(reply, list) else [reply]:
+            assert "error" in one and one["error"]["message"]
+
+
+def test_a_batch(site):
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    centre.send([{"jsonrpc": "2.0", "id": "b1", "method": "status"},
+                 {"jsonrpc": "2.0", "method": "status"},
+                 {"jsonrpc": "2.0", "id": "b2", "method": "device.get", "params": {"device": "p-9"}}])
+    reply = until("the reply", lambda: next((r for r in map(json.loads, centre.topic("reply"))
+                                             if isinstance(r, list)), None))
+    assert {r["id"] for r in reply} == {"b1", "b2"}
+    assert next(r for r in reply if r["id"] == "b2")["error"]["data"]["name"] == "no-such-device"
+
+
+def test_v5_response_topic_and_correlation_data(site):
+    centre = Centre(site, 5)
+    until("it is connected", lambda: centre.latest("state"))
+    centre.client.subscribe(("my/answers", 1))
+    centre.send({"jsonrpc": "2.0", "id": 7, "method": "status"},
+                props=[("response_topic", "my/answers"), ("correlation_data", b"\0\1\2")])
+    message = centre.client.reactor.wait("the answer", lambda: next(
+        (m for m in centre.client.messages if m.topic == "my/answers"), None))
+    assert json.loads(message.payload)["id"] == 7
+    assert dict(message.props)["correlation_data"] == b"\0\1\2"
+
+
+def test_state_is_offline_when_the_gateway_is(site):
+    centre = Centre(site)
+    until("it is online", lambda: (centre.latest("state") or {}).get("online"))
+    site.gateway.kill()
+    until("offline by Will", lambda: centre.latest("state").get("online") is False)
+    site.gateway.start()
+    until("online again", lambda: centre.latest("state").get("online"))
+    site.gateway.stop()
+    until("offline, said goodbye", lambda: centre.latest("state").get("online") is False)
+    late = Centre(site)
+    assert until("it is retained", lambda: late.latest("state")).get("online") is False
+
+
+def test_retained_device_topics_are_true_after_restart(site):
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    site.connect("p-2")
+    site.gateway.flip("p-2", probation_s=1)
+    centre.wait("p-2", phase="committed")
+    site.gateway.restart()
+    until("it is connected again", lambda: (centre.latest("state") or {}).get("online"))
+    late = Centre(site)
+    assert late.wait("p-2", phase="committed", active="new")
+    assert late.wait("p-3", phase="staged", active="old")
+
+
+def test_events_are_numbered(site):
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    site.connect("p-3")
+    centre.command("flip", target="p-3", probation_s=1)
+    centre.wait("p-3", phase="committed")
+    events = until("two transitions", lambda: (lambda e: e if len(e) >= 2 else None)(
+        [e for e in map(json.loads, centre.topic("event")) if e.get("device") == "p-3"]))
+    numbers = [e["seq"] for e in map(json.loads, centre.topic("event"))]
+    assert numbers == sorted(set(numbers))
+    assert events
+
+
+def test_the_broker_is_away_for_a_while(site):
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    site.broker.restart()
+    again = Centre(site)
+    until("the state is there anew", lambda: (again.latest("state") or {}).get("online"), 40)
+    assert again.command("status")["result"]["central"]["connected"]
+    assert again.wait("p-1", phase="staged")

@@ -1,0 +1,104 @@
+"""The broker goes away and comes back: the device stays (hold) or is cut off at once (drop)."""
+
+import pytest
+
+from lib import packets as p
+from lib.wait import until
+
+
+def test_held_devices_do_not_notice(plant):
+    """The sensor stays connected, is answered its pings, and what it publishes meanwhile arrives."""
+    site = plant(["held"])
+    client = site.connect("held", 4, keepalive=1)
+    client.subscribe(("to/held", 1))
+    site.broker.kill()
+    site.gateway.log.wait(r"device=held")
+    pids = [client.publish("from/held", str(i), 1, wait=False) for i in range(20)]
+    for _ in range(3):
+        client.ping()
+    site.broker.start()
+    observer = site.observer()
+    observer.subscribe(("from/held", 1))
+    client.finished(timeout=30)
+    until("subscriptions are restored", lambda: "to/held" in site.broker.log.text().split("mosquitto version")[-1], 15)
+    observer.publish("to/held", "hello", 1)
+    assert client.wait_messages(1)[0].payload == b"hello"
+    assert pids and not client.ended
+
+
+def test_qos_1_under_way_is_sent_again(plant):
+    """20 messages are in the broker's hands when it dies without having answered."""
+    site = plant(["again"])
+    client = site.connect("again", 4, keepalive=0)
+    site.broker.freeze()
+    for i in range(20):
+        client.publish("from/again", str(i), 1, wait=False)
+    client.publish("from/again", "two", 2, wait=False)
+    site.broker.kill()
+    site.broker.start()
+    observer = site.observer()
+    client.finished(timeout=30)
+    assert not client.ended and observer
+
+
+def test_dropped_devices_are_cut_off(plant):
+    site = plant(["drop"], upstream={"uplink_lost": "drop"})
+    old, five = site.connect("drop", 4, keepalive=0), None
+    site.broker.kill()
+    old.wait_end()
+    five = site.sensor("drop", 5)
+    ack = five.connect("drop", expect=None)
+    assert ack.reason == 0x88
+    five.wait_end()
+    three = site.sensor("drop", 4)
+    assert three.connect("drop", expect=None).reason == 3
+
+
+@pytest.mark.parametrize("version,code", [(3, 3), (4, 3), (5, 0x88)], ids=["v31", "v311", "v5"])
+def test_a_first_connection_without_uplink_is_refused(plant, version, code):
+    """There is no session yet that could be held; the device learns it and tries again by itself."""
+    site = plant(["first"])
+    site.broker.kill()
+    client = site.sensor("first", version)
+    client.connect("first", expect=code)
+    client.wait_end()
+    assert len(site.gateway.log.lines("session-refused.*device=first")) == 1
+    site.broker.start()
+    site.connect("first", version)
+
+
+def test_a_silent_broker_is_noticed_by_keepalive(plant):
+    """Behind a dead link nothing is closed: PINGREQ without PINGRESP tells."""
+    site = plant(["link"])
+    client = site.connect("link", 4, keepalive=1)
+    mark = site.gateway.log.mark()
+    site.broker.freeze()
+    try:
+        client.ping()
+        until("the loss was noticed", lambda: (client.ping(), site.gateway.device("link")["upstream"])[1]["state"]
+              != "accepted", 20, 0.2)
+    finally:
+        site.broker.thaw()
+    site.gateway.wait_device("link", online=True)
+    until("it is connected again", lambda: (client.ping(), site.gateway.device("link")["upstream"])[1]["state"]
+          == "accepted", 20, 0.2)
+    assert not client.ended and mark
+    assert all(k.kind != p.DISCONNECT for k in client.packets)
+
+
+def test_wills_fire_when_the_gateway_dies(plant):
+    site = plant(["will"])
+    site.connect("will", will=("will/x", "gone", 1, False))
+    observer = site.observer()
+    observer.subscribe(("will/#", 1))
+    site.gateway.kill()
+    assert observer.wait_messages(1)[0].payload == b"gone"
+
+
+def test_a_gateway_that_stops_ends_its_sessions(plant):
+    """SIGTERM: devices are cut off, the daemon ends with 0."""
+    site = plant(["end-1", "end-2"])
+    clients = [site.connect("end-1", 4), site.connect("end-2", 5, plain=True)]
+    site.gateway.stop()
+    for client in clients:
+        client.wait_end()
