@@ -1,1 +1,19 @@
-# tests/unit/session.mk - nothing here yet.
+# The parts that need no socket, then whole sessions between a scripted device and a scripted broker.
+check_PROGRAMS += \
+	tests/unit/test_session_inflight \
+	tests/unit/test_session_rehome \
+	tests/unit/test_session_subs
+
+session_test_ldadd = libsession.a libidentity.a libflip.a libconf.a libmqtt.a libtls.a libnet.a \
+	libbase.a $(external_libs) $(CMOCKA_LIBS)
+
+tests_unit_test_session_inflight_SOURCES = tests/unit/test_session_inflight.c
+tests_unit_test_session_inflight_LDADD = libsession.a libbase.a $(CMOCKA_LIBS)
+tests_unit_test_session_inflight_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
+
+tests_unit_test_session_rehome_SOURCES = tests/unit/test_session_rehome.c
+tests_unit_test_session_rehome_LDADD = libsession.a libbase.a $(CMOCKA_LIBS)
+
+tests_unit_test_session_subs_SOURCES = tests/unit/test_session_subs.c
+tests_unit_test_session_subs_LDADD = libsession.a libmqtt.a libbase.a $(CMOCKA_LIBS)
+tests_unit_test_session_subs_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
