@@ -1,0 +1,623 @@
+/* test_control_hub.c - the hub carries out what the engine decides: durable first, told afterwards.
+ */
+#include "test_control_world.h"
+
+#include "control/show.h"
+
+/* -- a flip -- */
+
+static void what_is_intended_is_durable_before_workers_hear_of_it(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_phase(w, "press", FLIP_STAGED);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_expect(w, "");
+
+    assert_string_equal(world_command(w, "press", EV_FLIP), "ok");
+    world_expect(w, "2 press: staged -> trial, flip by tester\n"
+                    "press: use new, stored trial\n");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_expect(w, "3 press: trial -> trial, accepted by certflipd\n");
+    world_pass(w, 59999);
+    world_expect(w, "");
+    world_pass(w, 1);
+    world_expect(w, "4 press: trial -> committed, healthy by certflipd\n");
+    world_phase(w, "press", FLIP_COMMITTED);
+    assert_string_equal(world_command(w, "press", EV_FLIP), "there");
+}
+
+static void a_rejected_identity_is_rolled_back(void **state)
+{
+    struct world *w = *state;
+    struct store_device row;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_command(w, "press", EV_FLIP);
+    world_forget(w);
+
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    world_expect(w, "press: use old, stored rolled-back\n"
+                    "3 press: trial -> rolled-back, test.identity by certflipd\n"
+                    "4 press: rolled-back -> rolled-back, rolled by certflipd\n");
+    assert_int_equal(store_device_get(w->store, "press", &row, NULL), 0);
+    assert_string_equal(row.reason, "it is the identity");
+    assert_string_equal(world_command(w, "press", EV_FLIP), "quarantined");
+    assert_string_equal(world_command(w, "press", EV_CLEARED), "ok");
+    world_phase(w, "press", FLIP_STAGED);
+    assert_null(hub_find(w->hub, "press")->reason);
+}
+
+static void what_is_not_the_identitys_fault_keeps_the_trial(void **state)
+{
+    static const enum diag_class classes[] = {DIAG_TRUST, DIAG_NETWORK, DIAG_BROKER, DIAG_PROTOCOL,
+                                              DIAG_POLICY};
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_forget(w);
+    for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
+        world_leg(w, "press", s, FLIP_NEW, classes[i]);
+    world_expect(w, "");
+    world_phase(w, "press", FLIP_TRIAL);
+}
+
+static void a_command_goes_back_and_says_when_the_session_is_there(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_forget(w);
+
+    assert_string_equal(world_command(w, "press", EV_ROLLBACK), "ok");
+    world_expect(w, "press: use old, stored rolled-back\n"
+                    "4 press: trial -> rolled-back, rollback by tester\n");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_expect(w, "5 press: rolled-back -> rolled-back, rolled by certflipd\n");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_expect(w, "");
+    assert_string_equal(world_command(w, "press", EV_ROLLBACK), "there");
+}
+
+static void late_news_of_an_earlier_decision_decides_nothing(void **state)
+{
+    struct world *w = *state;
+    uint64_t s, seq;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    seq = hub_find(w->hub, "press")->told_seq;
+    world_command(w, "press", EV_ROLLBACK);
+    world_command(w, "press", EV_CLEARED);
+    world_command(w, "press", EV_FLIP);
+    world_forget(w);
+
+    world_leg_seq(w, "press", s, FLIP_NEW, DIAG_OK, seq);
+    assert_false(hub_find(w->hub, "press")->flip.accepted);
+    world_leg_seq(w, "press", s, FLIP_NEW, DIAG_IDENTITY, seq);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_expect(w, "");
+}
+
+static void a_trial_pauses_while_the_sensor_is_away(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    assert_string_equal(world_command(w, "press", EV_FLIP), "ok");
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "device");
+    s = world_up(w, 0, "press");
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "upstream");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "probation");
+    world_down(w, "press", s);
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "device");
+    world_pass(w, 3600 * 1000);
+    world_phase(w, "press", FLIP_TRIAL);
+    s = world_up(w, 1, "press");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
+/* -- suspicion -- */
+
+static void a_suspicion_is_settled_by_trying_the_old_identity(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command(w, "press", EV_FLIP);
+    s = world_up(w, 0, "press");
+    world_forget(w);
+
+    world_leg(w, "press", s, FLIP_NEW, DIAG_SUSPECT);
+    world_expect(w, "press: use old, stored trial\n");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_NETWORK); /* both fail: not the identity */
+    world_expect(w, "press: use new, stored trial\n");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_SUSPECT);
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_expect(w, "press: use old, stored trial\n"
+                    "press: use old, stored rolled-back\n"
+                    "3 press: trial -> rolled-back, test.suspect by certflipd\n"
+                    "4 press: rolled-back -> rolled-back, rolled by certflipd\n");
+}
+
+static void where_the_old_connection_stands_suspicion_takes_several_failures(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_SUSPECT);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_SUSPECT);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_SUSPECT);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+static void a_committed_identity_that_is_rejected_goes_back_only_if_the_old_one_works(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+    world_forget(w);
+
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    world_expect(w, "press: use old, stored committed\n");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_IDENTITY);
+    world_expect(w, "press: use new, stored committed\n");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+/* -- confirmation -- */
+
+static const char *command_with(struct world *w, enum flip_event ev, const struct hub_terms *terms,
+                                const char *fp)
+{
+    struct rpc_fault f = {0};
+    bool changed;
+
+    if (hub_command(w->hub, hub_find(w->hub, "press"), ev, terms, fp, NULL, "tester", &changed,
+                    &f) != 0)
+        return rpc_error_name(f.code);
+    assert_int_equal(hub_flush(w->hub, NULL), 0);
+    return "ok";
+}
+
+static void confirmation_names_the_certificate(void **state)
+{
+    static const struct hub_terms terms = {.confirm = FLIP_CONFIRM_CENTRAL, .confirm_ms = 90000};
+    char fp[65];
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 0x11, 0x22);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    assert_string_equal(command_with(w, EV_FLIP, &terms, NULL), "ok");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_TRIAL);
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "confirm");
+    memset(fp, '1', 64);
+    fp[64] = '\0';
+    assert_string_equal(command_with(w, EV_CONFIRMED, NULL, fp), "fingerprint");
+    assert_string_equal(command_with(w, EV_CONFIRMED, NULL, "22"), "invalid-params");
+    memset(fp, '2', 64);
+    assert_string_equal(command_with(w, EV_CONFIRMED, NULL, fp), "ok");
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
+static void without_confirmation_in_time_it_goes_back(void **state)
+{
+    static const struct hub_terms terms = {.confirm = FLIP_CONFIRM_CENTRAL, .confirm_ms = 90000};
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    command_with(w, EV_FLIP, &terms, NULL);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 89999);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_pass(w, 1);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    assert_string_equal(hub_find(w->hub, "press")->reason, "nobody confirmed in time");
+}
+
+/* -- many at once -- */
+
+static void only_so_many_live_sessions_move_at_a_time(void **state)
+{
+    struct world *w = *state;
+    uint64_t s[5];
+    char name[16];
+
+    for (int i = 0; i < 5; i++) {
+        snprintf(name, sizeof(name), "d%d", i);
+        world_device(w, name, 1, 2);
+    }
+    world_device(w, "offline", 1, 2);
+    world_start(w);
+    for (int i = 0; i < 5; i++) {
+        snprintf(name, sizeof(name), "d%d", i);
+        s[i] = world_up(w, (unsigned)i % WORLD_WORKERS, name);
+        world_leg(w, name, s[i], FLIP_OLD, DIAG_OK);
+    }
+    for (int i = 0; i < 5; i++) {
+        struct rpc_fault f = {0};
+        bool changed;
+
+        snprintf(name, sizeof(name), "d%d", i);
+        hub_command(w->hub, hub_find(w->hub, name), EV_FLIP, &(struct hub_terms){0}, NULL, NULL,
+                    "tester", &changed, &f);
+    }
+    world_command(w, "offline", EV_FLIP);
+    for (int i = 0; i < 5; i++) {
+        snprintf(name, sizeof(name), "d%d", i);
+        world_phase(w, name, FLIP_TRIAL); /* all of them, durable */
+    }
+    assert_non_null(strstr((const char *)w->trace.p, "offline: use new"));
+    assert_non_null(strstr((const char *)w->trace.p, "d0: use new"));
+    assert_non_null(strstr((const char *)w->trace.p, "d1: use new"));
+    assert_null(strstr((const char *)w->trace.p, "d2: use new"));
+    assert_string_equal(show_waiting(hub_find(w->hub, "d2")), "queue");
+    world_forget(w);
+
+    world_leg(w, "d1", s[1], FLIP_NEW, DIAG_OK);
+    world_expect(w, "13 d1: trial -> trial, accepted by certflipd\n"
+                    "d2: use new, stored trial\n");
+    world_leg(w, "d0", s[0], FLIP_NEW, DIAG_IDENTITY);
+    world_expect(w, "d0: use old, stored rolled-back\n"
+                    "14 d0: trial -> rolled-back, test.identity by certflipd\n"
+                    "d3: use new, stored trial\n"
+                    "15 d0: rolled-back -> rolled-back, rolled by certflipd\n");
+    world_down(w, "d2", s[2]);
+    world_expect(w, "d4: use new, stored trial\n");
+}
+
+static void a_device_that_leaves_the_queue_does_not_wait_on(void **state)
+{
+    struct world *w = *state;
+    uint64_t a, b;
+
+    w->conf.flip.concurrent = 1;
+    world_device(w, "a", 1, 2);
+    world_device(w, "b", 1, 2);
+    world_device(w, "c", 1, 2);
+    world_start(w);
+    a = world_up(w, 0, "a");
+    b = world_up(w, 0, "b");
+    world_up(w, 0, "c");
+    world_command(w, "a", EV_FLIP);
+    world_command(w, "b", EV_FLIP);
+    world_command(w, "c", EV_FLIP);
+    assert_string_equal(show_waiting(hub_find(w->hub, "b")), "queue");
+    world_forget(w);
+
+    world_down(w, "b", b); /* there is nothing to move any more */
+    world_expect(w, "b: use new, stored trial\n");
+    assert_string_equal(world_command(w, "c", EV_ROLLBACK), "ok");
+    world_expect(w, "c: use old, stored rolled-back\n"
+                    "7 c: trial -> rolled-back, rollback by tester\n"
+                    "8 c: rolled-back -> rolled-back, rolled by certflipd\n");
+    world_leg(w, "a", a, FLIP_NEW, DIAG_OK);
+    world_expect(w, "9 a: trial -> trial, accepted by certflipd\n");
+}
+
+static void a_turn_ends_by_itself_when_nothing_is_heard(void **state)
+{
+    struct world *w = *state;
+
+    w->conf.flip.concurrent = 1;
+    world_device(w, "a", 1, 2);
+    world_device(w, "b", 1, 2);
+    world_start(w);
+    world_up(w, 0, "a");
+    world_up(w, 0, "b");
+    world_command(w, "a", EV_FLIP);
+    world_command(w, "b", EV_FLIP);
+    world_forget(w);
+    world_pass(w, 60000);
+    world_expect(w, "b: use new, stored trial\n");
+}
+
+static void the_newest_connection_of_a_device_wins(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 0);
+    world_start(w);
+    world_up(w, 0, "press");
+    world_up(w, 0, "press"); /* the worker sees to it */
+    world_expect(w, "");
+    world_up(w, 1, "press");
+    world_expect(w, "press: worker 0 closes all but 3\n"
+                    "press: worker 0 closes all but 3\n");
+}
+
+/* -- the store fails -- */
+
+static void a_command_that_cannot_be_saved_does_nothing(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    w->fail_saves = 1;
+    assert_string_equal(world_command(w, "press", EV_FLIP), "store");
+    world_expect(w, "");
+    world_phase(w, "press", FLIP_STAGED);
+    world_pass(w, 60000);
+    world_expect(w, ""); /* not later either */
+    assert_string_equal(world_command(w, "press", EV_FLIP), "ok");
+    world_expect(w, "press: use new, stored trial\n"
+                    "2 press: staged -> trial, flip by tester\n");
+}
+
+static void news_that_cannot_be_saved_is_taken_again(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_forget(w);
+    w->fail_saves = 2;
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_expect(w, "");
+    world_pass(w, 15000);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+/* -- restarts -- */
+
+static void a_trial_is_resumed_until_its_attempts_are_used_up(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command(w, "press", EV_FLIP);
+    for (uint32_t attempt = 2; attempt <= 3; attempt++) {
+        world_stop(w);
+        world_start(w);
+        world_phase(w, "press", FLIP_TRIAL);
+        assert_int_equal(hub_find(w->hub, "press")->flip.attempts, attempt);
+        assert_int_equal(hub_find(w->hub, "press")->told_slot, FLIP_NEW);
+    }
+    world_stop(w);
+    world_start(w);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    assert_int_equal(hub_find(w->hub, "press")->told_slot, FLIP_OLD);
+}
+
+static void a_start_that_fails_costs_no_attempt(void **state)
+{
+    struct world *w = *state;
+    struct err err = {0};
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command(w, "press", EV_FLIP);
+    for (int i = 0; i < 5; i++) {
+        world_stop(w);
+        world_hub(w);
+        assert_int_equal(hub_start(w->hub, &err), 0); /* and then, say, a port is in use */
+    }
+    world_stop(w);
+    world_start(w);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 2);
+}
+
+static void every_phase_survives_a_restart(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "back", 1, 2);
+    world_device(w, "committed", 1, 2);
+    world_device(w, "staged", 1, 2);
+    world_device(w, "steady", 1, 0);
+    world_start(w);
+    s = world_up(w, 0, "committed");
+    world_command(w, "committed", EV_FLIP);
+    world_leg(w, "committed", s, FLIP_NEW, DIAG_OK);
+    world_command(w, "back", EV_FLIP);
+    world_command(w, "back", EV_ROLLBACK);
+    world_pass(w, 60000);
+    world_stop(w);
+
+    world_start(w);
+    world_phase(w, "back", FLIP_ROLLED_BACK);
+    assert_string_equal(hub_find(w->hub, "back")->reason, "by command");
+    world_phase(w, "committed", FLIP_COMMITTED);
+    assert_int_equal(hub_find(w->hub, "committed")->told_slot, FLIP_NEW);
+    world_phase(w, "staged", FLIP_STAGED);
+    assert_int_equal(hub_find(w->hub, "steady")->flip.phase, FLIP_STEADY);
+}
+
+static void an_identity_that_is_gone_after_a_restart_is_not_used(void **state)
+{
+    struct world *w = *state;
+    struct world_device *committed, *trial;
+    uint64_t s;
+
+    committed = world_device(w, "committed", 1, 2);
+    trial = world_device(w, "trial", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "committed");
+    world_command(w, "committed", EV_FLIP);
+    world_leg(w, "committed", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_command(w, "trial", EV_FLIP);
+    world_stop(w);
+    committed->fp[FLIP_NEW] = 0;
+    trial->fault[FLIP_NEW] = "key.pem: permission denied";
+
+    world_start(w);
+    world_phase(w, "committed", FLIP_ROLLED_BACK);
+    world_phase(w, "trial", FLIP_ROLLED_BACK);
+    assert_non_null(strstr(hub_find(w->hub, "trial")->reason, "key.pem: permission denied"));
+}
+
+static void another_new_identity_ends_the_quarantine(void **state)
+{
+    struct world *w = *state;
+    struct world_device *d = world_device(w, "press", 1, 2);
+
+    world_start(w);
+    world_command(w, "press", EV_FLIP);
+    world_command(w, "press", EV_ROLLBACK);
+    world_stop(w);
+    world_start(w);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    world_stop(w);
+    d->fp[FLIP_NEW] = 3;
+    world_start(w);
+    world_phase(w, "press", FLIP_STAGED);
+}
+
+static void events_are_numbered_on_over_restarts(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command(w, "press", EV_FLIP);
+    world_stop(w);
+    world_start(w);
+    world_command(w, "press", EV_ROLLBACK);
+    world_expect(w, "press: use old, stored rolled-back\n"
+                    "3 press: trial -> rolled-back, rollback by tester\n"
+                    "4 press: rolled-back -> rolled-back, rolled by certflipd\n");
+}
+
+/* -- reload -- */
+
+static void reload(struct world *w, size_t changed, size_t added, size_t gone)
+{
+    struct hub_reload what = {0};
+    struct err err = {0};
+
+    world_forget(w);
+    assert_int_equal(hub_reload(w->hub, &w->snapshot, &what, &err), 0);
+    assert_int_equal(what.changed, changed);
+    assert_int_equal(what.added, added);
+    assert_int_equal(what.gone, gone);
+}
+
+#define CONF_TOLD "message 0 to 0\nmessage 0 to 1\n"
+
+static void a_reload_finds_what_changed_on_disk(void **state)
+{
+    struct world *w = *state;
+    struct world_device *press = world_device(w, "press", 1, 0);
+
+    world_device(w, "other", 1, 0);
+    world_start(w);
+    reload(w, 0, 0, 0);
+    world_expect(w, CONF_TOLD);
+
+    press->fp[FLIP_NEW] = 2;
+    reload(w, 1, 0, 0);
+    world_expect(w, CONF_TOLD "press: use old, changed, stored nothing\n"
+                              "1 press: steady -> staged, installed by certflipd\n");
+    press->fp[FLIP_NEW] = 0;
+    world_device(w, "third", 1, 0);
+    reload(w, 1, 1, 0);
+    world_phase(w, "press", FLIP_STEADY);
+    press->gone = true;
+    reload(w, 0, 0, 1);
+    world_expect(w, CONF_TOLD "press: gone\n");
+    assert_null(hub_find(w->hub, "press"));
+}
+
+static void a_flip_needs_a_usable_new_identity(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "none", 1, 0);
+    world_device(w, "faulty", 1, 2)->fault[FLIP_NEW] = "chain.pem: no certificate in it";
+    world_start(w);
+    assert_string_equal(world_command(w, "none", EV_FLIP), "no-identity");
+    assert_string_equal(world_command(w, "faulty", EV_FLIP), "no-identity");
+    assert_string_equal(world_command(w, "none", EV_ROLLBACK), "phase");
+    assert_string_equal(world_command(w, "none", EV_CLEARED), "phase");
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, world_make, world_remove)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_intended_is_durable_before_workers_hear_of_it),
+        TEST(a_rejected_identity_is_rolled_back),
+        TEST(what_is_not_the_identitys_fault_keeps_the_trial),
+        TEST(a_command_goes_back_and_says_when_the_session_is_there),
+        TEST(late_news_of_an_earlier_decision_decides_nothing),
+        TEST(a_trial_pauses_while_the_sensor_is_away),
+        TEST(a_suspicion_is_settled_by_trying_the_old_identity),
+        TEST(where_the_old_connection_stands_suspicion_takes_several_failures),
+        TEST(a_committed_identity_that_is_rejected_goes_back_only_if_the_old_one_works),
+        TEST(confirmation_names_the_certificate),
+        TEST(without_confirmation_in_time_it_goes_back),
+        TEST(only_so_many_live_sessions_move_at_a_time),
+        TEST(a_device_that_leaves_the_queue_does_not_wait_on),
+        TEST(a_turn_ends_by_itself_when_nothing_is_heard),
+        TEST(the_newest_connection_of_a_device_wins),
+        TEST(a_command_that_cannot_be_saved_does_nothing),
+        TEST(news_that_cannot_be_saved_is_taken_again),
+        TEST(a_trial_is_resumed_until_its_attempts_are_used_up),
+        TEST(a_start_that_fails_costs_no_attempt),
+        TEST(every_phase_survives_a_restart),
+        TEST(an_identity_that_is_gone_after_a_restart_is_not_used),
+        TEST(another_new_identity_ends_the_quarantine),
+        TEST(events_are_numbered_on_over_restarts),
+        TEST(a_reload_finds_what_changed_on_disk),
+        TEST(a_flip_needs_a_usable_new_identity),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,391 @@
+/* test_control_world.c - see test_control_world.h.
+ *
+ * It stands in for identity/slots, tls/cred and session/snapshot, so that no certificate has to be
+ * made, and lets store_commit fail on demand (--wrap).
+ */
+#include "test_control_world.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "identity/slots.h"
+
+/* What slots_load and the like stand on: there is one world at a time. */
+static struct world *here;
+
+/* -- credentials and snapshots -- */
+
+struct cred {
+    int refs;
+    struct cert_info info;
+};
+
+static struct cred *cred_make(uint8_t fp)
+{
+    struct cred *c = calloc(1, sizeof(*c));
+
+    assert_non_null(c);
+    c->refs = 1;
+    memset(c->info.fp, fp, sizeof(c->info.fp));
+    c->info.subject = c->info.issuer = c->info.cn = NULL;
+    return c;
+}
+
+struct cred *cred_ref(struct cred *c)
+{
+    c->refs++;
+    return c;
+}
+
+void cred_unref(struct cred *c)
+{
+    if (c != NULL && --c->refs == 0)
+        free(c);
+}
+
+const struct cert_info *cred_leaf(const struct cred *c)
+{
+    return &c->info;
+}
+
+bool cred_equal(const struct cred *a, const struct cred *b)
+{
+    return a == b || (a != NULL && b != NULL && a->info.fp[0] == b->info.fp[0]);
+}
+
+struct wk_snapshot *snapshot_ref(struct wk_snapshot *s)
+{
+    return s;
+}
+
+void snapshot_unref(struct wk_snapshot *s)
+{
+    (void)s;
+}
+
+const char *tls_library(void)
+{
+    return "none";
+}
+
+/* -- identities on disk -- */
+
+int slots_scan(const char *dir, int (*each)(void *arg, const char *device), void *arg,
+               struct err *err)
+{
+    int n = 0;
+
+    (void)dir;
+    (void)err;
+    for (size_t i = 0; i < here->device_count; i++) {
+        int rc = here->device[i].gone ? 0 : each(arg, here->device[i].name);
+
+        if (rc < 0)
+            return rc;
+        n++;
+    }
+    return n;
+}
+
+int slots_load(const char *dir, const char *device, struct slots *out, struct err *err)
+{
+    (void)dir;
+    *out = (struct slots){0};
+    for (size_t i = 0; i < here->device_count; i++) {
+        const struct world_device *d = &here->device[i];
+
+        if (strcmp(d->name, device) != 0)
+            continue;
+        for (int slot = 0; slot < FLIP_SLOTS; slot++) {
+            out->present[slot] = d->fp[slot] != 0;
+            if (d->fault[slot] != NULL)
+                err_set(&out->fault[slot], ERR_IO, "%s", d->fault[slot]);
+            else if (d->fp[slot] != 0)
+                out->cred[slot] = cred_make(d->fp[slot]);
+        }
+        return 0;
+    }
+    return err_set(err, ERR_NOT_FOUND, "no device %s", device);
+}
+
+void slots_fini(struct slots *s)
+{
+    for (int slot = 0; slot < FLIP_SLOTS; slot++)
+        cred_unref(s->cred[slot]);
+}
+
+/* -- a store that can fail -- */
+
+int __real_store_commit(struct store *s, struct err *err);
+int __wrap_store_commit(struct store *s, struct err *err);
+
+int __wrap_store_commit(struct store *s, struct err *err)
+{
+    if (here->fail_saves == 0)
+        return __real_store_commit(s, err);
+    here->fail_saves--;
+    store_rollback(s);
+    return err_set(err, ERR_STORE, "disk full");
+}
+
+/* -- what the hub sends out -- */
+
+static const char *stored_phase(const struct world *w, const char *device)
+{
+    static struct store_device row;
+
+    if (store_device_get(w->store, device, &row, NULL) != 0)
+        return "nothing";
+    return flip_phase_name(row.flip.phase);
+}
+
+static void sink_post(void *arg, unsigned worker, struct msg *m)
+{
+    struct world *w = arg;
+
+    switch ((int)m->kind) {
+    case MSG_DEVICE:
+        if (worker == 0) /* every worker gets the same */
+            buf_printf(&w->trace, "%s: use %s%s, stored %s\n", m->device,
+                       flip_slot_name(m->u.dev.active),
+                       m->u.dev.identities_changed ? ", changed" : "", stored_phase(w, m->device));
+        break;
+    case MSG_KICK:
+        buf_printf(&w->trace, "%s: worker %u closes all but %d\n", m->device, worker,
+                   (int)m->session_id);
+        break;
+    case MSG_DEVICE_GONE:
+        if (worker == 0)
+            buf_printf(&w->trace, "%s: gone\n", m->device);
+        break;
+    default:
+        buf_printf(&w->trace, "message %d to %u\n", (int)m->kind, worker);
+        break;
+    }
+    msg_free(m);
+}
+
+static void sink_device_changed(void *arg, const char *device)
+{
+    (void)arg;
+    assert_non_null(device);
+}
+
+static void sink_event(void *arg, const struct hub_event *ev)
+{
+    struct world *w = arg;
+
+    buf_printf(&w->trace, "%d %s: %s -> %s, %s by %s\n", (int)ev->seq, ev->device,
+               flip_phase_name(ev->from), flip_phase_name(ev->to), ev->cause, ev->who);
+}
+
+static void sink_wake(void *arg, int64_t at_ms)
+{
+    struct world *w = arg;
+
+    w->wake_ms = at_ms;
+}
+
+static int64_t sink_now_ms(void *arg)
+{
+    return ((struct world *)arg)->now_ms;
+}
+
+/* -- life -- */
+
+void world_hub(struct world *w)
+{
+    const struct hub_sink sink = {
+        .post = sink_post,
+        .device_changed = sink_device_changed,
+        .event = sink_event,
+        .wake = sink_wake,
+        .now_ms = sink_now_ms,
+        .arg = w,
+        .workers = WORLD_WORKERS,
+    };
+    struct err err = {0};
+
+    w->hub = hub_new(&sink, w->store, &w->snapshot, &err);
+    assert_non_null(w->hub);
+    w->dispatch = (struct dispatch){.hub = w->hub, .store = w->store, .config = "test.conf"};
+}
+
+int world_make(void **state)
+{
+    static char gateway[] = "gw-test", identities[] = "/identities";
+    struct world *w = calloc(1, sizeof(*w));
+    struct err err = {0};
+
+    assert_non_null(w);
+    here = w;
+    log_set_level("*", LOG_ERROR_);
+    strcpy(w->dir, "/tmp/certflip-control-XXXXXX");
+    assert_non_null(mkdtemp(w->dir));
+    w->store = store_open(w->dir, &err);
+    assert_non_null(w->store);
+    w->conf.gateway = gateway;
+    w->conf.identities_dir = identities;
+    w->conf.flip.probation_s = 60;
+    w->conf.flip.attempts = 3;
+    w->conf.flip.concurrent = 2;
+    w->snapshot.conf = &w->conf;
+    w->now_ms = 1000000;
+    world_hub(w);
+    *state = w;
+    return 0;
+}
+
+int world_remove(void **state)
+{
+    struct world *w = *state;
+    DIR *d;
+
+    hub_free(w->hub);
+    store_close(w->store);
+    d = opendir(w->dir);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        (void)unlinkat(dirfd(d), e->d_name, 0);
+    closedir(d);
+    assert_int_equal(rmdir(w->dir), 0);
+    buf_fini(&w->trace);
+    free(w);
+    return 0;
+}
+
+struct world_device *world_device(struct world *w, const char *name, uint8_t old_fp, uint8_t new_fp)
+{
+    struct world_device *d = &w->device[w->device_count++];
+
+    assert_true(w->device_count <= WORLD_DEVICES);
+    snprintf(d->name, sizeof(d->name), "%s", name);
+    d->fp[FLIP_OLD] = old_fp;
+    d->fp[FLIP_NEW] = new_fp;
+    return d;
+}
+
+void world_start(struct world *w)
+{
+    struct err err = {0};
+
+    if (w->hub == NULL)
+        world_hub(w);
+    assert_int_equal(hub_start(w->hub, &err), 0);
+    assert_int_equal(w->trace.len, 0); /* nobody is told before it is durable */
+    assert_int_equal(hub_flush(w->hub, &err), 0);
+    world_forget(w);
+}
+
+void world_stop(struct world *w)
+{
+    hub_free(w->hub);
+    w->hub = NULL;
+    world_forget(w);
+}
+
+void world_forget(struct world *w)
+{
+    buf_fini(&w->trace);
+}
+
+void world_expect(struct world *w, const char *text)
+{
+    assert_int_equal(buf_append_u8(&w->trace, 0), 0);
+    assert_string_equal((const char *)w->trace.p, text);
+    world_forget(w);
+}
+
+void world_pass(struct world *w, int64_t ms)
+{
+    int64_t end_ms = w->now_ms + ms;
+
+    while (w->wake_ms != 0 && w->wake_ms <= end_ms) {
+        if (w->wake_ms > w->now_ms)
+            w->now_ms = w->wake_ms;
+        w->wake_ms = 0;
+        hub_tick(w->hub);
+    }
+    w->now_ms = end_ms;
+}
+
+/* -- news -- */
+
+static struct msg *news(struct world *w, enum msg_kind kind, const char *device, uint64_t session)
+{
+    struct msg *m = msg_new(kind);
+
+    assert_non_null(m);
+    assert_non_null(hub_find(w->hub, device));
+    snprintf(m->device, sizeof(m->device), "%s", device);
+    m->session_id = session;
+    return m;
+}
+
+static void take(struct world *w, struct msg *m)
+{
+    hub_message(w->hub, m);
+    hub_flush(w->hub, NULL);
+}
+
+uint64_t world_up(struct world *w, unsigned worker, const char *device)
+{
+    struct msg *m = news(w, MSG_UP, device, ++w->next_session);
+
+    m->worker = worker;
+    snprintf(m->u.up.client_id, sizeof(m->u.up.client_id), "%s", device);
+    take(w, m);
+    return w->next_session;
+}
+
+void world_down(struct world *w, const char *device, uint64_t session)
+{
+    take(w, news(w, MSG_DOWN, device, session));
+}
+
+void world_leg_seq(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
+                   enum diag_class class, uint64_t seq)
+{
+    struct msg *m = news(w, MSG_LEG, device, session);
+
+    m->u.leg.what = class == DIAG_OK ? MSG_LEG_ACCEPTED : MSG_LEG_FAILED;
+    m->u.leg.slot = slot;
+    m->u.leg.flip_seq = seq;
+    m->u.leg.diag.class = class;
+    snprintf(m->u.leg.diag.name, sizeof(m->u.leg.diag.name), "test.%s", diag_class_name(class));
+    snprintf(m->u.leg.diag.sentence, sizeof(m->u.leg.diag.sentence), "it is the %s",
+             diag_class_name(class));
+    take(w, m);
+}
+
+void world_leg(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
+               enum diag_class class)
+{
+    world_leg_seq(w, device, session, slot, class, hub_find(w->hub, device)->told_seq);
+}
+
+const char *world_command(struct world *w, const char *device, enum flip_event ev)
+{
+    const struct hub_terms terms = {0};
+    struct rpc_fault f = {0};
+    bool changed;
+
+    if (hub_command(w->hub, hub_find(w->hub, device), ev, &terms, NULL, NULL, "tester", &changed,
+                    &f) != 0)
+        return rpc_error_name(f.code);
+    if (hub_flush(w->hub, NULL) != 0)
+        return "store";
+    return changed ? "ok" : "there";
+}
+
+void world_phase(struct world *w, const char *device, enum flip_phase phase)
+{
+    struct store_device row;
+
+    assert_string_equal(flip_phase_name(hub_find(w->hub, device)->flip.phase),
+                        flip_phase_name(phase));
+    assert_int_equal(store_device_get(w->store, device, &row, NULL), 0);
+    assert_string_equal(flip_phase_name(row.flip.phase), flip_phase_name(phase));
+}

@@ -1,0 +1,84 @@
+/* test_control_world.h - a hub with a real store, and a world around it that is made of plain data.
+ *
+ * Identities are fingerprints of one byte, workers are a trace: each message, event and wake-up
+ * that the hub sends out is one line in it, and a message about a device also says what the store
+ * held at that moment. The clock stands still until it is moved.
+ */
+#ifndef TEST_CONTROL_WORLD_H
+#define TEST_CONTROL_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "control/dispatch.h"
+#include "control/hub.h"
+
+#define WORLD_DEVICES 40
+#define WORLD_WORKERS 2
+
+/* What is on disk for a device. */
+struct world_device {
+    char name[32];
+    uint8_t fp[FLIP_SLOTS]; /* 0: the slot is empty */
+    const char *fault[FLIP_SLOTS];
+    bool gone;
+};
+
+struct world {
+    char dir[64];
+    struct store *store;
+    struct conf conf;
+    struct wk_snapshot snapshot;
+    struct hub *hub;
+    struct dispatch dispatch;
+    int64_t now_ms, wake_ms;
+    struct world_device device[WORLD_DEVICES];
+    size_t device_count;
+    struct buf trace;
+    bool trace_wakes;
+    uint64_t next_session;
+    int fail_saves; /* so many transactions fail */
+    unsigned reloads;
+};
+
+int world_make(void **state);   /* a setup: empty folder, no devices, hub not started */
+int world_remove(void **state); /* a teardown */
+
+/* Put a device on disk; 0 for an empty slot. */
+struct world_device *world_device(struct world *w, const char *name, uint8_t old_fp,
+                                  uint8_t new_fp);
+
+void world_hub(struct world *w);   /* make a hub, not started */
+void world_start(struct world *w); /* hub_start and the first flush; what was traced is dropped */
+void world_stop(struct world *w);  /* as a power cut: the hub is gone, the store stays */
+
+/* The trace since the last call must be this. */
+void world_expect(struct world *w, const char *text);
+void world_forget(struct world *w);
+void world_pass(struct world *w, int64_t ms); /* time passes; hub_tick when it is due */
+
+/* News of a worker, with a flush.  Returns the session's id. */
+uint64_t world_up(struct world *w, unsigned worker, const char *device);
+void world_down(struct world *w, const char *device, uint64_t session);
+/* `class`: DIAG_OK for accepted; the number of the decision is that of the device's latest message.
+ */
+void world_leg(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
+               enum diag_class class);
+void world_leg_seq(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
+                   enum diag_class class, uint64_t seq);
+
+/* A command for one device with default terms, flushed: "ok", "there" when it was so already, or
+ * the fault's name. */
+const char *world_command(struct world *w, const char *device, enum flip_event ev);
+/* Does device have this phase, in the hub and in the store? */
+void world_phase(struct world *w, const char *device, enum flip_phase phase);
+
+#endif
