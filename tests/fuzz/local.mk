@@ -19,3 +19,11 @@ fuzz-seeds: tests/fuzz/seed_mqtt
 	tests/fuzz/seed_mqtt '$(top_srcdir)/tests/fuzz/corpus/mqtt'
 
 .PHONY: fuzz-seeds
+
+EXTRA_PROGRAMS += tests/fuzz/fuzz_conf
+fuzz_programs += tests/fuzz/fuzz_conf
+EXTRA_DIST += tests/fuzz/corpus/conf tests/fuzz/conf.dict
+
+tests_fuzz_fuzz_conf_SOURCES = tests/fuzz/fuzz_conf.c
+tests_fuzz_fuzz_conf_LDADD = libconf.a libbase.a $(CONFIG_LIBS)
+tests_fuzz_fuzz_conf_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
