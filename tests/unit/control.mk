@@ -1,13 +1,24 @@
 # tests/unit/control.mk - tests of src/control.  What stands below the hub, but for the store and the
 # engine, is test_control_world.c's.
 
-check_PROGRAMS += tests/unit/test_control_hub
+check_PROGRAMS += \
+	tests/unit/test_control_dispatch \
+	tests/unit/test_control_hub \
+	tests/unit/test_control_local
 
 control_world = tests/unit/test_control_world.c tests/unit/test_control_world.h
 control_world_libs = libcontrol.a libworker.a libstore.a libflip.a libbase.a $(SQLITE_LIBS) \
 	$(JANSSON_LIBS) $(UV_LIBS) $(CMOCKA_LIBS)
 control_world_ldflags = $(AM_LDFLAGS) -Wl,--wrap=store_commit
 
+tests_unit_test_control_dispatch_SOURCES = tests/unit/test_control_dispatch.c $(control_world)
+tests_unit_test_control_dispatch_LDADD = $(control_world_libs)
+tests_unit_test_control_dispatch_LDFLAGS = $(control_world_ldflags)
+
 tests_unit_test_control_hub_SOURCES = tests/unit/test_control_hub.c $(control_world)
 tests_unit_test_control_hub_LDADD = $(control_world_libs)
 tests_unit_test_control_hub_LDFLAGS = $(control_world_ldflags)
+
+tests_unit_test_control_local_SOURCES = tests/unit/test_control_local.c $(control_world)
+tests_unit_test_control_local_LDADD = $(control_world_libs)
+tests_unit_test_control_local_LDFLAGS = $(control_world_ldflags)

@@ -1,0 +1,539 @@
+/* test_control_dispatch.c - commands as text: the table, JSON-RPC, targets, once for each id. */
+#include "test_control_world.h"
+
+#include <jansson.h>
+
+#include "control/jsonrpc.h"
+
+static const struct caller operator= {.who = "tester", .operate = true, .remember = NULL};
+static const struct caller observer = {.who = "guest", .operate = false, .remember = NULL};
+static const struct caller central = {.who = "central", .operate = true, .remember = "central"};
+
+/* Send text as it is; returns the parsed reply (owned), or NULL when there was none. */
+static json_t *say(struct world *w, const struct caller *caller, const char *text)
+{
+    char *reply = dispatch_text(&w->dispatch, caller, text, strlen(text));
+    json_t *value;
+
+    if (reply == NULL)
+        return NULL;
+    assert_null(strchr(reply, '\n'));
+    value = json_loads(reply, 0, NULL);
+    assert_non_null(value);
+    free(reply);
+    return value;
+}
+
+/* A request with these parameters (JSON, without braces); returns the reply (owned). */
+static json_t *ask(struct world *w, const struct caller *caller, const char *id, const char *method,
+                   const char *params)
+{
+    char text[1024];
+    json_t *reply;
+
+    snprintf(text, sizeof(text),
+             "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"%s\",\"params\":{%s}}", id, method,
+             params);
+    reply = say(w, caller, text);
+    assert_non_null(reply);
+    assert_string_equal(json_string_value(json_object_get(reply, "jsonrpc")), "2.0");
+    return reply;
+}
+
+static const char *error_name(const json_t *reply)
+{
+    const char *name = json_string_value(
+        json_object_get(json_object_get(json_object_get(reply, "error"), "data"), "name"));
+
+    return name == NULL ? "none" : name;
+}
+
+static json_int_t error_code(const json_t *reply)
+{
+    return json_integer_value(json_object_get(json_object_get(reply, "error"), "code"));
+}
+
+static void refused(struct world *w, const struct caller *caller, const char *method,
+                    const char *params, const char *name)
+{
+    json_t *reply = ask(w, caller, "1", method, params);
+
+    assert_string_equal(error_name(reply), name);
+    assert_null(json_object_get(reply, "result"));
+    json_decref(reply);
+}
+
+static json_t *result(struct world *w, const char *method, const char *params)
+{
+    json_t *reply = ask(w, &operator, "1", method, params);
+    json_t *value = json_incref(json_object_get(reply, "result"));
+
+    assert_non_null(value);
+    json_decref(reply);
+    return value;
+}
+
+static json_int_t number(const json_t *value, const char *key)
+{
+    assert_true(json_is_integer(json_object_get(value, key)));
+    return json_integer_value(json_object_get(value, key));
+}
+
+/* -- the table -- */
+
+/* Is `word` in the list "target [limit] ..." as one that is, or is not, optional? */
+static bool help_has(const char *params, const char *word, bool required)
+{
+    char all[256], *save = NULL;
+    bool optional = false;
+
+    snprintf(all, sizeof(all), "%s", params);
+    for (char *p = strtok_r(all, " ", &save); p != NULL; p = strtok_r(NULL, " ", &save)) {
+        size_t n;
+
+        if (*p == '[') {
+            optional = true;
+            p++;
+        }
+        n = strcspn(p, "]");
+        if (n == strlen(word) && strncmp(p, word, n) == 0)
+            return optional != required;
+        if (p[n] == ']')
+            optional = false;
+    }
+    return false;
+}
+
+static void every_method_has_help_and_its_parameters_in_it(void **unused)
+{
+    (void)unused;
+    for (int m = 0; m < RPC_METHOD_COUNT; m++) {
+        enum rpc_method method = (enum rpc_method)m;
+        const char *name = rpc_method_name(method), *param;
+        size_t n = 0, words = 0;
+        bool required;
+
+        assert_non_null(name);
+        assert_int_equal(rpc_method_find(name), m);
+        assert_true(strlen(rpc_method_help(method)) > 5);
+        while ((param = dispatch_param(method, n, &required)) != NULL) {
+            if (!help_has(rpc_method_params(method), param, required))
+                fail_msg("%s: %s is not in \"%s\"", name, param, rpc_method_params(method));
+            n++;
+        }
+        for (const char *p = rpc_method_params(method); *p != '\0'; p++)
+            words += (*p != ' ' && *p != '[' && *p != ']') &&
+                     (p == rpc_method_params(method) || p[-1] == ' ' || p[-1] == '[');
+        assert_int_equal(words, n);
+    }
+    assert_int_equal(rpc_method_find("flip "), -1);
+}
+
+static void every_error_has_a_name_of_its_own(void **unused)
+{
+#define ROW(id, code, name) {code, name},
+    static const struct {
+        int code;
+        const char *name;
+    } rows[] = {RPC_ERRORS(ROW)};
+#undef ROW
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_string_equal(rpc_error_name(rows[i].code), rows[i].name);
+        for (size_t k = 0; k < i; k++) {
+            assert_int_not_equal(rows[i].code, rows[k].code);
+            assert_string_not_equal(rows[i].name, rows[k].name);
+        }
+    }
+    assert_string_equal(rpc_error_name(1), "unknown");
+}
+
+/* -- JSON-RPC -- */
+
+static void what_is_no_request_gets_the_error_of_the_standard(void **state)
+{
+    static const struct {
+        const char *text;
+        int code;
+        const char *id; /* of the reply */
+    } rows[] = {
+        {"", -32700, "null"},
+        {"{", -32700, "null"},
+        {"nonsense", -32700, "null"},
+        {"\xff", -32700, "null"},
+        {"{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":2,\"method\":\"help\"}", -32700, "null"},
+        {"[]", -32600, "null"},
+        {"{}", -32600, "null"},
+        {"{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"help\"}", -32600, "1"},
+        {"{\"jsonrpc\":\"2.0\",\"id\":\"a\"}", -32600, "\"a\""},
+        {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":7}", -32600, "1"},
+        {"{\"jsonrpc\":\"2.0\",\"id\":[],\"method\":\"help\"}", -32600, "null"},
+        {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"help\",\"more\":1}", -32600, "1"},
+        {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"help\",\"params\":[1]}", -32602, "1"},
+        {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"help\",\"params\":null}", -32602, "1"},
+        {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"nothing\"}", -32601, "1"},
+        {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"help\",\"params\":{\"a\":1}}", -32602, "1"},
+    };
+    struct world *w = *state;
+
+    world_start(w);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        json_t *reply = say(w, &operator, rows[i].text);
+        char *id = json_dumps(json_object_get(reply, "id"), JSON_ENCODE_ANY);
+
+        if (error_code(reply) != rows[i].code)
+            fail_msg("%s: %d", rows[i].text, (int)error_code(reply));
+        assert_string_equal(id, rows[i].id);
+        assert_true(strlen(json_string_value(
+                        json_object_get(json_object_get(reply, "error"), "message"))) > 0);
+        free(id);
+        json_decref(reply);
+    }
+}
+
+static void a_batch_is_answered_in_order_and_notifications_are_not(void **state)
+{
+    struct world *w = *state;
+    json_t *reply;
+
+    world_start(w);
+    reply = say(w, &operator,
+                "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"help\"},"
+                "{\"jsonrpc\":\"2.0\",\"method\":\"help\"},7,"
+                "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"method\":\"status\",\"params\":[]}]");
+    assert_int_equal(json_array_size(reply), 3);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(reply, 0), "id")), 1);
+    assert_int_equal(error_code(json_array_get(reply, 1)), -32600);
+    assert_non_null(json_object_get(json_array_get(reply, 2), "result"));
+    json_decref(reply);
+    assert_null(say(w, &operator, "{\"jsonrpc\":\"2.0\",\"method\":\"help\"}"));
+    assert_null(say(w, &operator, "[{\"jsonrpc\":\"2.0\",\"method\":\"help\"}]"));
+}
+
+static void what_is_too_big_is_not_even_read(void **state)
+{
+    struct world *w = *state;
+    char *text = calloc(1, RPC_LINE_MAX + 2), *reply;
+
+    world_start(w);
+    memset(text, '[', RPC_LINE_MAX + 1);
+    reply = dispatch_text(&w->dispatch, &operator, text, RPC_LINE_MAX + 1);
+    assert_non_null(strstr(reply, "too-big"));
+    free(reply);
+    reply = dispatch_text(&w->dispatch, &operator, text, RPC_LINE_MAX); /* deep, but no matter */
+    assert_non_null(strstr(reply, "\"parse\""));
+    free(reply);
+    free(text);
+}
+
+/* -- who may -- */
+
+static void an_observer_may_look_and_nothing_else(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    for (int m = 0; m < RPC_METHOD_COUNT; m++) {
+        bool look = rpc_method_access((enum rpc_method)m) == RPC_OBSERVE;
+        json_t *reply = ask(w, &observer, "1", rpc_method_name((enum rpc_method)m), "");
+
+        assert_int_equal(strcmp(error_name(reply), "denied") != 0, look);
+        json_decref(reply);
+    }
+    refused(w, &observer, "flip", "\"target\":\"press\"", "denied");
+    world_phase(w, "press", FLIP_STAGED);
+}
+
+/* -- parameters and targets -- */
+
+static void parameters_are_checked_by_the_table(void **state)
+{
+    static const char *const rows[][2] = {
+        {"flip", ""},
+        {"flip", "\"target\":\"\""},
+        {"flip", "\"target\":[]"},
+        {"flip", "\"target\":[1]"},
+        {"flip", "\"target\":{}"},
+        {"flip", "\"target\":\"press\",\"probation_s\":0"},
+        {"flip", "\"target\":\"press\",\"probation_s\":\"60\""},
+        {"flip", "\"target\":\"press\",\"probation_s\":1e9"},
+        {"flip", "\"target\":\"press\",\"probation_s\":100000000000"},
+        {"flip", "\"target\":\"press\",\"confirm\":\"maybe\""},
+        {"flip", "\"target\":\"press\",\"unknown\":1"},
+        {"rollback", "\"target\":\"press\",\"reason\":\"\""},
+        {"device.get", ""},
+        {"device.list", "\"limit\":0"},
+        {"device.list", "\"limit\":1001"},
+        {"log.level", "\"subsystem\":\"flip\""},
+        {"log.level", "\"subsystem\":\"flip\",\"level\":\"loud\""},
+        {"log.level", "\"subsystem\":\"no\",\"level\":\"info\""},
+        {"confirm", "\"target\":\"press\",\"fingerprints\":{\"press\":1}"},
+    };
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        refused(w, &operator, rows[i][0], rows[i][1], "invalid-params");
+    world_phase(w, "press", FLIP_STAGED);
+}
+
+static void every_word_of_a_target_must_match_something(void **state)
+{
+    struct world *w = *state;
+    json_t *r;
+
+    world_device(w, "press-1", 1, 2);
+    world_device(w, "press-2", 1, 2);
+    world_device(w, "saw-1", 1, 2);
+    world_start(w);
+    refused(w, &operator, "flip", "\"target\":\"press\"", "no-such-device");
+    refused(w, &operator, "flip", "\"target\":\"x*\"", "no-such-device");
+    refused(w, &operator, "flip", "\"target\":[\"press-1\",\"no\"]", "no-such-device");
+    world_phase(w, "press-1", FLIP_STAGED);
+    r = result(w, "flip", "\"target\":[\"press-?\",\"press-1\"]"); /* each once */
+    assert_int_equal(number(r, "done"), 2);
+    assert_int_equal(number(r, "refused"), 0);
+    json_decref(r);
+    world_phase(w, "press-2", FLIP_TRIAL);
+    world_phase(w, "saw-1", FLIP_STAGED);
+}
+
+static void some_refused_is_a_result_all_refused_is_an_error(void **state)
+{
+    struct world *w = *state;
+    json_t *r, *row, *data;
+
+    world_device(w, "bad-1", 1, 2)->fault[FLIP_NEW] = "/identities/bad-1/new/key.pem: no key in it";
+    world_device(w, "bad-2", 1, 0);
+    world_device(w, "good", 1, 2);
+    world_start(w);
+    r = result(w, "flip", "\"target\":\"*\"");
+    assert_int_equal(number(r, "done"), 1);
+    assert_int_equal(number(r, "refused"), 2);
+    row = json_array_get(json_object_get(r, "devices"), 0); /* the refused come first */
+    assert_string_equal(json_string_value(json_object_get(row, "device")), "bad-1");
+    assert_false(json_boolean_value(json_object_get(row, "ok")));
+    assert_non_null(
+        strstr(json_string_value(json_object_get(json_object_get(row, "error"), "message")),
+               "bad-1/new/key.pem: no key in it"));
+    row = json_array_get(json_object_get(r, "devices"), 2);
+    assert_string_equal(json_string_value(json_object_get(row, "phase")), "trial");
+    json_decref(r);
+
+    r = ask(w, &operator, "1", "flip", "\"target\":\"bad-*\"");
+    assert_string_equal(error_name(r), "no-identity");
+    data = json_object_get(json_object_get(r, "error"), "data");
+    assert_int_equal(json_array_size(json_object_get(data, "results")), 2);
+    json_decref(r);
+}
+
+static void a_long_list_comes_in_pages(void **state)
+{
+    struct world *w = *state;
+    char name[16], params[64] = "\"limit\":3";
+    json_t *r, *next;
+    size_t seen = 0;
+
+    for (int i = 0; i < 10; i++) {
+        snprintf(name, sizeof(name), "d%d", i);
+        world_device(w, name, 1, 0);
+    }
+    world_start(w);
+    for (;;) {
+        size_t i;
+        json_t *row;
+
+        r = result(w, "device.list", params);
+        assert_int_equal(number(r, "total"), 10);
+        json_array_foreach(json_object_get(r, "devices"), i, row)
+        {
+            snprintf(name, sizeof(name), "d%zu", seen++);
+            assert_string_equal(json_string_value(json_object_get(row, "device")), name);
+        }
+        next = json_object_get(r, "next");
+        if (json_is_null(next))
+            break;
+        snprintf(params, sizeof(params), "\"limit\":3,\"after\":\"%s\"", json_string_value(next));
+        json_decref(r);
+    }
+    json_decref(r);
+    assert_int_equal(seen, 10);
+}
+
+static void a_device_is_shown_as_documented(void **state)
+{
+    static const char *const keys[] = {"device",     "phase",   "waiting", "active",   "due",
+                                       "attempts",   "online",  "slots",   "upstream", "reason",
+                                       "last_error", "changed", "sessions"};
+    struct world *w = *state;
+    json_t *r, *session;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 1, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_NETWORK);
+    r = result(w, "device.get", "\"device\":\"press\"");
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        assert_non_null(json_object_get(r, keys[i]));
+    assert_int_equal(json_object_size(r), sizeof(keys) / sizeof(keys[0]));
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(r, "last_error"), "class")), "network");
+    session = json_array_get(json_object_get(r, "sessions"), 0);
+    assert_int_equal(number(session, "worker"), 1);
+    json_decref(r);
+
+    r = result(w, "sessions.list", "\"target\":\"press\"");
+    assert_int_equal(number(r, "total"), 1);
+    json_decref(r);
+    r = result(w, "status", "");
+    assert_int_equal(number(json_object_get(r, "devices"), "online"), 1);
+    assert_string_equal(json_string_value(json_object_get(r, "gateway")), "gw-test");
+    json_decref(r);
+}
+
+static void confirm_needs_a_fingerprint_for_each_device(void **state)
+{
+    struct world *w = *state;
+    char params[300], fp[65];
+    json_t *r;
+
+    world_device(w, "a", 0x11, 0x22);
+    world_device(w, "b", 0x11, 0x22);
+    world_start(w);
+    r = result(w, "flip", "\"target\":\"*\",\"confirm\":\"central\"");
+    json_decref(r);
+    world_leg(w, "a", world_up(w, 0, "a"), FLIP_NEW, DIAG_OK);
+    world_leg(w, "b", world_up(w, 0, "b"), FLIP_NEW, DIAG_OK);
+    refused(w, &operator, "confirm", "\"target\":\"a\"", "fingerprint");
+    memset(fp, '2', 64);
+    fp[64] = '\0';
+    snprintf(params, sizeof(params), "\"target\":\"*\",\"fingerprints\":{\"a\":\"%s\"}", fp);
+    r = result(w, "confirm", params);
+    assert_int_equal(number(r, "done"), 1);
+    assert_int_equal(number(r, "refused"), 1);
+    json_decref(r);
+    world_phase(w, "a", FLIP_COMMITTED);
+    world_phase(w, "b", FLIP_TRIAL);
+    r = result(w, "commit", "\"target\":\"b\""); /* who operates here needs none */
+    json_decref(r);
+    world_phase(w, "b", FLIP_COMMITTED);
+}
+
+/* -- once for each id -- */
+
+static void a_request_that_comes_twice_acts_once_and_answers_the_same(void **state)
+{
+    struct world *w = *state;
+    json_t *first, *again, *status;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    first = ask(w, &central, "\"c-1\"", "flip", "\"target\":\"press\"");
+    json_decref(ask(w, &central, "\"c-2\"", "rollback", "\"target\":\"press\""));
+    json_decref(ask(w, &central, "\"c-3\"", "quarantine.clear", "\"target\":\"press\""));
+    again = ask(w, &central, "\"c-1\"", "flip", "\"target\":\"press\"");
+    assert_true(json_equal(first, again));
+    json_decref(again);
+    world_phase(w, "press", FLIP_STAGED);
+
+    world_stop(w);
+    world_start(w);
+    again = ask(w, &central, "\"c-1\"", "flip", "\"target\":\"press\"");
+    assert_true(json_equal(first, again));
+    json_decref(again);
+    json_decref(first);
+    world_phase(w, "press", FLIP_STAGED);
+
+    again = ask(w, &central, "\"c-1\"", "flip", "\"target\":\"*\"");
+    assert_string_equal(error_name(again), "id-reused");
+    json_decref(again);
+    status = ask(w, &central, "\"c-1\"", "status", ""); /* looking is not remembered */
+    assert_non_null(json_object_get(status, "result"));
+    json_decref(status);
+}
+
+static void on_the_control_socket_ids_are_not_remembered(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    json_decref(ask(w, &operator, "1", "flip", "\"target\":\"press\""));
+    json_decref(ask(w, &operator, "1", "rollback", "\"target\":\"press\""));
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+static void what_could_not_be_saved_is_not_remembered_as_done(void **state)
+{
+    struct world *w = *state;
+    json_t *r;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    w->fail_saves = 1;
+    r = ask(w, &central, "7", "flip", "\"target\":\"press\"");
+    assert_string_equal(error_name(r), "store");
+    json_decref(r);
+    world_phase(w, "press", FLIP_STAGED);
+    r = ask(w, &central, "7", "flip", "\"target\":\"press\"");
+    assert_non_null(json_object_get(r, "result"));
+    json_decref(r);
+    world_phase(w, "press", FLIP_TRIAL);
+}
+
+/* -- audit -- */
+
+static void who_commanded_what_is_written_down(void **state)
+{
+    struct world *w = *state;
+    json_t *r, *row;
+    size_t n;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    json_decref(result(w, "flip", "\"target\":\"press\""));
+    refused(w, &operator, "flip", "\"target\":\"nobody\"", "no-such-device");
+    json_decref(result(w, "status", ""));
+    r = result(w, "audit.list", "\"after\":0");
+    n = json_array_size(json_object_get(r, "entries"));
+    assert_int_equal(n, 4); /* staged, trial, flip done, flip refused */
+    row = json_array_get(json_object_get(r, "entries"), n - 1);
+    assert_string_equal(json_string_value(json_object_get(row, "who")), "tester");
+    assert_string_equal(json_string_value(json_object_get(row, "what")), "flip");
+    assert_string_equal(json_string_value(json_object_get(row, "target")), "nobody");
+    assert_non_null(strstr(json_string_value(json_object_get(row, "outcome")), "no-such-device"));
+    json_decref(r);
+    r = result(w, "audit.list", "\"after\":1,\"limit\":2");
+    assert_int_equal(number(r, "next"), 3);
+    json_decref(r);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, world_make, world_remove)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_method_has_help_and_its_parameters_in_it),
+        cmocka_unit_test(every_error_has_a_name_of_its_own),
+        TEST(what_is_no_request_gets_the_error_of_the_standard),
+        TEST(a_batch_is_answered_in_order_and_notifications_are_not),
+        TEST(what_is_too_big_is_not_even_read),
+        TEST(an_observer_may_look_and_nothing_else),
+        TEST(parameters_are_checked_by_the_table),
+        TEST(every_word_of_a_target_must_match_something),
+        TEST(some_refused_is_a_result_all_refused_is_an_error),
+        TEST(a_long_list_comes_in_pages),
+        TEST(a_device_is_shown_as_documented),
+        TEST(confirm_needs_a_fingerprint_for_each_device),
+        TEST(a_request_that_comes_twice_acts_once_and_answers_the_same),
+        TEST(on_the_control_socket_ids_are_not_remembered),
+        TEST(what_could_not_be_saved_is_not_remembered_as_done),
+        TEST(who_commanded_what_is_written_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
