@@ -433,6 +433,7 @@ static void take_folder(struct parse *p, struct documents *docs)
     const char *text = said == NULL ? "conf.d" : config_setting_get_string(said);
     struct dirent **entries = NULL;
     struct stat st;
+    char why[128];
     char *folder;
     int n = 0;
 
@@ -445,7 +446,7 @@ static void take_folder(struct parse *p, struct documents *docs)
         conf_fault(&p->faults,
                    said == NULL ? (struct conf_place){p->main_file, 0} : place(main_doc, said),
                    "include_dir", "%s: %s: a folder that can be read, or \"\" for none",
-                   folder == NULL ? text : folder, strerror(errno));
+                   folder == NULL ? text : folder, strerror_r(errno, why, sizeof(why)));
     for (int i = 0; i < n; i++) {
         char *path = str_printf("%s/%s", folder, entries[i]->d_name);
 

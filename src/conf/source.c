@@ -89,13 +89,13 @@ static void mark(struct reading *r)
     grown[s->mark_count++] = (struct source_mark){s->lines + 1, r->file, r->line};
 }
 
-static bool copy(struct reading *r, const char *p, size_t n)
+static void copy(struct reading *r, const char *p, size_t n)
 {
     if (r->s->text.len + n > TEXT_BYTES || buf_append(&r->s->text, p, n) != 0) {
         conf_fault(r->f, here(r), NULL, "the configuration is too large: at most %d MiB",
                    TEXT_BYTES >> 20);
         r->refused = true;
-        return false;
+        return;
     }
     for (size_t i = 0; i < n; i++) {
         if (p[i] == '\n') {
@@ -103,7 +103,6 @@ static bool copy(struct reading *r, const char *p, size_t n)
             r->line++;
         }
     }
-    return true;
 }
 
 static bool is_digit(char c)
@@ -139,36 +138,55 @@ static const char *opaque(const char *p, const char *end)
     return q == end ? NULL : q + 1;
 }
 
-/* A number: copied, with an 'L' behind it when it needs 64 bits.  Returns its end, or NULL. */
-static const char *number(struct reading *r, const char *p, const char *end)
+static bool is_hex(char c)
+{
+    return is_digit(c) || (is_letter(c) && (c | 0x20) <= 'f');
+}
+
+/* The end of the number at `p`, by kind: 'x' hexadecimal, 'f' with a fraction or exponent, 'd'. */
+static const char *number_end(const char *p, const char *end, char *kind)
 {
     const char *q = p;
-    bool hex = end - p > 2 && p[0] == '0' && (p[1] == 'x' || p[1] == 'X');
-    uint64_t value;
-    char digits[32];
 
-    q += hex ? 2 : 0;
-    while (q < end && (is_digit(*q) || (hex && is_letter(*q) && (*q | 0x20) <= 'f')))
+    *kind = end - p > 2 && p[0] == '0' && (p[1] | 0x20) == 'x' ? 'x' : 'd';
+    q += *kind == 'x' ? 2 : 0;
+    while (q < end && (*kind == 'x' ? is_hex(*q) : is_digit(*q)))
         q++;
-    if (!hex && q < end && (*q == '.' || *q == 'e' || *q == 'E')) {
-        while (q < end && (is_digit(*q) || *q == '.' || *q == 'e' || *q == 'E' ||
-                           ((*q == '+' || *q == '-') && (q[-1] | 0x20) == 'e')))
-            q++;
-        return copy(r, p, (size_t)(q - p)) ? q : NULL;
+    if (*kind == 'x' || q == end || strchr(".eE", *q) == NULL)
+        return q;
+    *kind = 'f';
+    while (q < end && (is_digit(*q) || strchr(".eE", *q) != NULL ||
+                       (strchr("+-", *q) != NULL && (q[-1] | 0x20) == 'e')))
+        q++;
+    return q;
+}
+
+/* A number: copied, with an 'L' behind it when it needs 64 bits.  Returns its end. */
+static const char *number(struct reading *r, const char *p, const char *end)
+{
+    char kind;
+    const char *q = number_end(p, end, &kind);
+    size_t n = (size_t)(q - p);
+    char digits[32];
+    uint64_t value;
+
+    if (kind == 'f') {
+        copy(r, p, n);
+        return q;
     }
-    snprintf(digits, sizeof(digits), "%.*s", (int)(q - p < 31 ? q - p : 31), p);
+    snprintf(digits, sizeof(digits), "%.*s", (int)(n < 31 ? n : 31), p);
     errno = 0;
-    value = strtoull(digits, NULL, hex ? 16 : 10);
-    if (errno != 0 || value > INT64_MAX || q - p >= 31) { /* out of range for every key */
+    value = strtoull(digits, NULL, kind == 'x' ? 16 : 10);
+    if (errno != 0 || value > INT64_MAX || n >= 31) { /* out of range for every key */
         snprintf(digits, sizeof(digits), "%" PRId64 "L", INT64_MAX);
+        copy(r, digits, strlen(digits));
         while (q < end && *q == 'L')
             q++;
-        return copy(r, digits, strlen(digits)) ? q : NULL;
+        return q;
     }
-    if (!copy(r, p, (size_t)(q - p)))
-        return NULL;
-    if (value > INT32_MAX && (q == end || *q != 'L') && !copy(r, "L", 1))
-        return NULL;
+    copy(r, p, n);
+    if (value > INT32_MAX && (q == end || *q != 'L'))
+        copy(r, "L", 1);
     return q;
 }
 
@@ -253,11 +271,29 @@ static bool starts(const char *p, const char *end, const char *word)
     return (size_t)(end - p) >= n && memcmp(p, word, n) == 0;
 }
 
+/* What follows a byte that begins neither string nor comment: copied.  Returns its end.  *fresh:
+ * nothing but blanks on this line so far. */
+static const char *token(struct reading *r, const char *p, const char *end, bool *fresh)
+{
+    const char *q = p + 1;
+
+    if (*fresh && starts(p, end, "@include"))
+        return include_line(r, p, end);
+    *fresh = *p == '\n' || (*fresh && (*p == ' ' || *p == '\t'));
+    if (is_digit(*p))
+        return number(r, p, end);
+    if (is_letter(*p) || *p == '*') { /* a name, whose digits are no number */
+        while (q < end && (is_letter(*q) || is_digit(*q) || strchr("*_-", *q) != NULL))
+            q++;
+    }
+    copy(r, p, (size_t)(q - p));
+    return q;
+}
+
 static void one_text(struct reading *r, const char *p, size_t n)
 {
     const char *end = p + n;
-    bool fresh = true; /* nothing but blanks on this line so far */
-    const char *q;
+    bool fresh = true;
 
     if (memchr(p, '\0', n) != NULL) {
         conf_fault(r->f, (struct conf_place){r->file, 0}, NULL,
@@ -268,32 +304,19 @@ static void one_text(struct reading *r, const char *p, size_t n)
     if (starts(p, end, "\xef\xbb\xbf")) /* a byte order mark of some editors */
         p += 3;
     while (p < end && !r->refused) {
-        q = opaque(p, end);
+        const char *q = opaque(p, end);
+
         if (q == NULL) {
             conf_fault(r->f, here(r), NULL, "a %s begins here and has no end",
                        *p == '"' ? "string" : "comment");
             r->refused = true;
-            return;
-        }
-        if (q > p) {
+        } else if (q > p) {
             copy(r, p, (size_t)(q - p));
             fresh = false;
-        } else if (fresh && starts(p, end, "@include")) {
-            q = include_line(r, p, end);
-        } else if (is_digit(*p)) {
-            q = number(r, p, end);
-            fresh = false;
-        } else if (is_letter(*p) || *p == '*') {
-            for (q = p + 1; q < end && (is_letter(*q) || is_digit(*q) || strchr("*_-", *q)); q++)
-                ;
-            copy(r, p, (size_t)(q - p));
-            fresh = false;
+            p = q;
         } else {
-            q = p + 1;
-            fresh = *p == '\n' || (fresh && (*p == ' ' || *p == '\t'));
-            copy(r, p, 1);
+            p = token(r, p, end, &fresh);
         }
-        p = q;
     }
     if (n > 0 && end[-1] != '\n' && !r->refused)
         copy(r, "\n", 1);

@@ -67,8 +67,10 @@ static const char *part_of(const char *text, const struct conf_row *row, const c
     *strchr(top, '.') = '\0';
     start = str_printf("\n%s%s = ", mark, top);
     at = strstr(text, start);
-    if (at == NULL)
+    if (at == NULL) {
         fail_msg("nothing on %s", top);
+        return "";
+    }
     end = mark[0] == '\0' ? strstr(at, "\n}") : strstr(at + 1, "\n.S");
     if (mark[0] == '\0' && (strstr(at, "\n)") != NULL && (end == NULL || strstr(at, "\n)") < end)))
         end = strstr(at, "\n)");
