@@ -800,10 +800,13 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
         a->told = false;
     list_for_each (it, &s->to_broker.items)
         *replayed += resume_item(s, list_entry(it, struct inflight_item, link), session_present);
-    if (session_present) {
+    if (session_present)
         expect_repetitions(s);
+    /* A 3.1 broker does not say whether it has the session: after an outage it may not. */
+    if (session_present && s->version == MQTT_V31 && s->leg_lost)
+        *restored = resubscribe(s);
+    if (session_present)
         return;
-    }
     *restored = resubscribe(s);
     list_for_each_safe (it, &s->to_device.items) {
         struct inflight_item *item = list_entry(it, struct inflight_item, link);

@@ -87,6 +87,8 @@ void session_refuse(struct session *s, uint8_t reason5, const char *code, const 
     if (s->state == SESSION_OVER)
         return;
     tell_refused(s, code, err->msg);
+    if (s->state != SESSION_CONNECTING) /* its beginning was told, so is its end */
+        s->env->news->down(s->env->news_arg, s, err->msg);
     if (s->down != NULL && mqtt_connack_write(&out, version, &ack) == 0) {
         leg_write(s->down, out.p, out.len);
         leg_flush(s->down);
@@ -464,7 +466,7 @@ static void on_down_end(struct leg *leg, const struct leg_end *end)
     if (s->state == SESSION_CONNECTING) {
         char text[512];
         if (end->at == LEG_TLS && end->fail != NULL) {
-            snprintf(text, sizeof text, "TLS: %s%s%s", end->fail->text,
+            snprintf(text, sizeof text, "TLS: %.239s%s%.199s", end->fail->text,
                      *end->fail->remedy != '\0' ? ": " : "", end->fail->remedy);
             tell_refused(s, end->fail->side == TLS_FAIL_PEER_CERT ? "certificate" : "tls", text);
         } else {

@@ -108,6 +108,7 @@ struct session {
     bool gone;         /* the device ended its connection while its last packets were held */
     bool proven;       /* a candidate waits only for ticket or time */
     bool reading_old;  /* the last packets of a leg that is being replaced */
+    bool leg_lost;     /* the former leg ended by itself, not by a switch */
     bool said_goodbye; /* DISCONNECT was passed on */
     char peer[ENV_PEER_BYTES];
     uint8_t fp[CERT_FP_BYTES]; /* downstream certificate; all zero: none */

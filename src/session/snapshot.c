@@ -3,13 +3,13 @@
 #include <stdlib.h>
 
 static int load_chains(const struct conf_listener *l, struct tls_server_chain *chains,
-                       struct err *err)
+                       struct cred **creds, struct err *err)
 {
     for (size_t i = 0; i < l->chain_count; i++) {
-        chains[i].sni_glob = l->chains[i].sni;
-        chains[i].cred = cred_load(l->chains[i].chain, l->chains[i].key, err);
-        if (chains[i].cred == NULL)
+        creds[i] = cred_load(l->chains[i].chain, l->chains[i].key, err);
+        if (creds[i] == NULL)
             return -err->code;
+        chains[i] = (struct tls_server_chain){.cred = creds[i], .sni_glob = l->chains[i].sni};
     }
     return 0;
 }
@@ -23,12 +23,11 @@ static struct tls_ctx *listener_ctx(const struct conf_listener *l, struct err *e
     };
     struct tls_ctx *ctx = NULL;
     struct tls_server_chain *chains = calloc(l->chain_count + 1, sizeof *chains);
+    struct cred **creds = calloc(l->chain_count + 1, sizeof(struct cred *));
 
-    if (chains == NULL) {
+    if (chains == NULL || creds == NULL)
         err_set(err, ERR_NOMEM, "out of memory");
-        return NULL;
-    }
-    if (load_chains(l, chains, err) == 0)
+    else if (load_chains(l, chains, creds, err) == 0)
         ctx = tls_ctx_new_server(
             &(struct tls_server_args){
                 .name = l->name,
@@ -43,8 +42,9 @@ static struct tls_ctx *listener_ctx(const struct conf_listener *l, struct err *e
                 .anchor_count = l->anchor_count,
             },
             err);
-    for (size_t i = 0; i < l->chain_count; i++)
-        cred_unref(chains[i].cred);
+    for (size_t i = 0; creds != NULL && i < l->chain_count; i++)
+        cred_unref(creds[i]);
+    free(creds);
     free(chains);
     return ctx;
 }

@@ -167,9 +167,19 @@ int upstream_connect_bytes(struct session *s, enum flip_slot slot, bool wipe, st
     return rc;
 }
 
+/* 3.1 has no session present flag: what an earlier life may have left is wiped unseen. */
+static bool must_wipe_blind(const struct session *s)
+{
+    return s->version == MQTT_V31 && s->clean && s->state == SESSION_OPENING &&
+           s->clear == CLEAR_NONE && upstream_profile(s, s->cand->slot, NULL)->keep_session;
+}
+
 static void send_connect(struct session *s)
 {
     struct buf out = {0};
+
+    if (must_wipe_blind(s))
+        s->clear = CLEAR_WIPE;
     int rc = upstream_connect_bytes(s, s->cand->slot, s->clear == CLEAR_WIPE, &out);
 
     if (rc == 0)
@@ -397,6 +407,7 @@ static void adopt(struct session *s)
                   s->dev->name, flip_slot_name(s->have), present, news.replayed, news.restored,
                   news.lost, news.hold_us);
     }
+    s->leg_lost = false;
     leg_read(s->up, true);
     tell_leg(s, &news);
 }
@@ -500,8 +511,10 @@ static void failed(struct session *s, enum rehome_phase was, const struct diag *
 
 static void act(struct session *s, enum rehome_phase was, unsigned todo, const struct diag *why)
 {
-    if ((todo & RH_DO_REPORT_LOST) != 0 && s->accepted)
+    if ((todo & RH_DO_REPORT_LOST) != 0 && s->accepted) {
+        s->leg_lost = true;
         tell_trouble(s, true, s->have, s->up != NULL ? s->up->cred : NULL, why);
+    }
     if ((todo & RH_DO_REPORT_FAILED) != 0)
         failed(s, was, why);
     if ((todo & RH_DO_HOLD) != 0)
@@ -696,7 +709,9 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
         again(s, CLEAR_WIPE);
         return;
     }
-    s->cand->session_present = ack.session_present;
+    /* 3.1 does not say; a session that was asked to last is there, as far as one can know. */
+    s->cand->session_present =
+        s->version == MQTT_V31 ? s->keep && s->state == SESSION_RELAYING : ack.session_present;
     if (s->state == SESSION_OPENING)
         (void)write_connack(s, &ack);
     if (s->probing)
