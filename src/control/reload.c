@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "control/central.h"
 #include "control/hub.h"
+#include "worker/worker.h"
 
 void reload_log(const struct conf *conf)
 {
@@ -84,8 +85,9 @@ int reload_run(const char *path, struct hub *hub, struct central *central, struc
         return refused(&text, faults, err, count);
     buf_fini(&text);
     snapshot = snapshot_new(conf, err);
-    if (snapshot == NULL) {
+    if (snapshot == NULL || worker_check_listeners(hub_conf(hub), conf, err) != 0) {
         buf_printf(&text, "%s\n", err->msg);
+        snapshot_unref(snapshot);
         conf_unref(conf);
         return refused(&text, faults, err, 1);
     }

@@ -133,6 +133,19 @@ static void stop_workers(void *arg)
     }
 }
 
+/* A start that failed half way: what runs already is ended, and nothing is written or told. */
+static void abandon(struct daemon *d)
+{
+    d->stopping = true;
+    local_stop(d->local);
+    d->local = NULL;
+    if (d->running == 0)
+        return;
+    uv_timer_start(&d->bound, on_bound, STOP_MS, 0);
+    stop_workers(d);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+}
+
 /* Begin the end; the loop stops when all workers have. */
 static void stop(struct daemon *d)
 {
@@ -307,7 +320,7 @@ static int start_workers(struct daemon *d, struct err *err)
     return 0;
 }
 
-static int start_control(struct daemon *d, struct err *err)
+static int start_local(struct daemon *d, struct err *err)
 {
     const struct conf *conf = hub_conf(d->hub);
 
@@ -322,8 +335,11 @@ static int start_control(struct daemon *d, struct err *err)
         .arg = d,
     };
     d->local = local_start(&d->loop, &d->dispatch, conf->control_socket, conf->control_group, err);
-    if (d->local == NULL)
-        return -err->code;
+    return d->local == NULL ? -err->code : 0;
+}
+
+static int start_central(struct daemon *d, struct err *err)
+{
     d->central = central_start(&d->loop, hub_snapshot(d->hub)->conf, &d->dispatch, d->hub, err);
     return d->central == NULL ? -err->code : 0;
 }
@@ -363,7 +379,8 @@ static int start(struct daemon *d, struct err *err)
     if (d->hub == NULL)
         return -err->code;
     if ((rc = hub_start(d->hub, err)) != 0 || (rc = start_workers(d, err)) != 0 ||
-        (rc = hub_flush(d->hub, err)) != 0 || (rc = start_control(d, err)) != 0)
+        (rc = start_local(d, err)) != 0 || (rc = hub_flush(d->hub, err)) != 0 ||
+        (rc = start_central(d, err)) != 0)
         return rc;
     start_handles(d);
     return 0;
@@ -400,9 +417,7 @@ static int run(struct daemon *d)
     rc = start(d, &err);
     if (rc != 0) {
         d->status = start_failed(&err);
-        d->hub == NULL ? (void)0 : stop(d);
-        if (d->running != 0)
-            uv_run(&d->loop, UV_RUN_DEFAULT);
+        abandon(d);
     } else {
         log_event(LOG_DAEMON, LOG_NOTICE_, "started", "version=%s pid=%d workers=%u config=%s",
                   PACKAGE_VERSION, (int)getpid(), d->worker_count, d->path);
