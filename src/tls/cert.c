@@ -58,6 +58,17 @@ bool cert_names(const uint8_t *der, size_t n, struct der *issuer, struct der *su
     return true;
 }
 
+bool cert_public_key(const uint8_t *der, size_t n, struct der *key)
+{
+    struct fields f;
+
+    if (!read_fields(der, n, &f) || !der_skip(&f.spki, DER_SEQUENCE) ||
+        !der_take(&f.spki, DER_BIT_STRING, key) || der_left(key) < 1)
+        return false;
+    key->p++; /* the number of unused bits */
+    return true;
+}
+
 /* -- object identifiers ------------------------------------------------------------------------ */
 
 struct oid {
@@ -517,9 +528,20 @@ static int read_eku(struct der v, struct cert_info *ci)
     return 0;
 }
 
+static int read_constraints(struct der v, struct cert_info *ci)
+{
+    struct der seq, flag;
+
+    if (!der_take(&v, DER_SEQUENCE, &seq))
+        return -ERR_SYNTAX;
+    ci->is_ca = der_take(&seq, DER_BOOLEAN, &flag) && der_left(&flag) == 1 && *flag.p != 0;
+    ci->is_no_ca = !ci->is_ca;
+    return 0;
+}
+
 static int read_extensions(struct der exts, struct cert_info *ci)
 {
-    struct der ext, oid, value, seq, flag;
+    struct der ext, oid, value;
     int rc = 0;
 
     while (rc == 0 && der_left(&exts) > 0) {
@@ -532,9 +554,8 @@ static int read_extensions(struct der exts, struct cert_info *ci)
             rc = read_sans(value, ci);
         else if (der_is(oid, "\x55\x1d\x25", 3))
             rc = read_eku(value, ci);
-        else if (der_is(oid, "\x55\x1d\x13", 3) && der_take(&value, DER_SEQUENCE, &seq) &&
-                 der_take(&seq, DER_BOOLEAN, &flag))
-            ci->is_ca = der_left(&flag) == 1 && *flag.p != 0;
+        else if (der_is(oid, "\x55\x1d\x13", 3))
+            rc = read_constraints(value, ci);
     }
     return rc;
 }

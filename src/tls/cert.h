@@ -33,7 +33,8 @@ struct cert_info {
     unsigned key_bits;
     const char *sig_alg; /* "ecdsa-with-SHA256": static */
     bool weak_digest;    /* MD5 or SHA-1 */
-    bool is_ca;
+    bool is_ca;          /* basicConstraints says so */
+    bool is_no_ca;       /* basicConstraints says that; neither: there are none (as in old roots) */
     bool has_eku, eku_client, eku_server;
 };
 

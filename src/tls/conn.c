@@ -10,12 +10,14 @@
 #include "base/str.h"
 #include "tls/wolf.h"
 
-#define MAX_PIECE (1 << 20) /* bytes given to the library in one call */
+#define MAX_PIECE             (1 << 20) /* bytes given to the library in one call */
+#define ALERT_BAD_CERTIFICATE 42
 
 /* Thousands of these are idle: what only the handshake needs is gone when it is over, and what only
  * a failure needs is made when it happens. */
 struct tls_conn {
-    WOLFSSL *ssl;        /* owned */
+    WOLFSSL *ssl;        /* owned; NULL while the hello is awaited that chooses the chain */
+    struct buf *hello;   /* owned; server with several chains, until then */
     struct tls_ctx *ctx; /* referenced */
     struct buf *out;     /* borrowed */
     const uint8_t *in;   /* borrowed from the caller, in_left bytes */
@@ -32,9 +34,12 @@ struct tls_conn {
     bool shut : 1;
     bool ticket : 1;
     bool hello_seen : 1;
+    bool not_tls : 1; /* not even the first byte was */
     bool cert_sent : 1;
     bool issuer_to_blame : 1; /* `peer` is a certificate above the leaf */
-    bool nomem : 1;           /* `fail` could not be made */
+    bool peer_ok : 1;         /* handshake: its certificate was accepted */
+    bool by_ip : 1; /* handshake, client: server_name is an IP address, as inet_ntop writes it */
+    bool nomem : 1; /* `fail` or `ssl` could not be made */
 };
 
 static const struct tls_fail fail_none = {.side = TLS_FAIL_NONE, .alert = -1, .alert_sent = -1};
@@ -52,9 +57,11 @@ static const struct tls_fail fail_nomem = {.side = TLS_FAIL_LOCAL,
 static void watch_hello(struct tls_conn *c, const uint8_t *p, size_t n)
 {
     for (; n > 0 && c->in_seen < 6; n--, p++) {
-        if (c->in_seen == 0 && *p != 22)
+        if (c->in_seen == 0 && *p != 22) {
+            c->not_tls = *p != 21; /* an alert */
             c->in_seen = 6;
-        else if (c->in_seen == 5)
+        }
+        if (c->in_seen == 5)
             c->hello_seen = *p == 2;
         if (c->in_seen < 6)
             c->in_seen++;
@@ -133,6 +140,15 @@ static void ticket_drop(struct tls_conn *c)
  */
 
 #define BIT(fault) (1u << (fault))
+/* Those that a CA can have; purposes are not looked at above the leaf. */
+#define CA_FAULTS                                                                       \
+    (BIT(TLS_FAULT_NOT_YET_VALID) | BIT(TLS_FAULT_EXPIRED) | BIT(TLS_FAULT_SMALL_KEY) | \
+     BIT(TLS_FAULT_WEAK_DIGEST))
+
+static bool small_key(const struct tls_conn *c, const struct cert_info *ci)
+{
+    return strncmp(ci->key_alg, "RSA", 3) == 0 && ci->key_bits < c->ctx->min_rsa_bits;
+}
 
 /* What we do not accept, whatever the library says. */
 static uint32_t faults_of(const struct tls_conn *c, const struct cert_info *ci)
@@ -147,37 +163,60 @@ static uint32_t faults_of(const struct tls_conn *c, const struct cert_info *ci)
         faults |= BIT(TLS_FAULT_EXPIRED);
     if (ci->weak_digest)
         faults |= BIT(TLS_FAULT_WEAK_DIGEST);
-    if (strncmp(ci->key_alg, "RSA", 3) == 0 && ci->key_bits < c->ctx->min_rsa_bits)
+    if (small_key(c, ci))
         faults |= BIT(TLS_FAULT_SMALL_KEY);
     if (ci->has_eku && !(server ? ci->eku_client : ci->eku_server))
         faults |= BIT(TLS_FAULT_PURPOSE);
     return faults;
 }
 
-/* Is there, between the leaf and the root, a certificate that was sent along and is signed weakly?
- * (The signature of a root means nothing.) */
-static bool weak_link(const WOLFSSL_X509_STORE_CTX *store)
+/* The library compares addresses as it writes them itself; here they are compared as addresses are.
+ */
+static bool names_ip(const struct cert_info *ci, const char *ip)
 {
-    struct der issuer, subject, above_issuer;
-
-    if (!cert_names(store->certs[0].buffer, store->certs[0].length, &issuer, &subject))
-        return false;
-    for (int i = 1; i < store->totalCerts; i++) {
-        const WOLFSSL_BUFFER_INFO *b = &store->certs[i];
-        struct cert_info *ci;
-        bool weak;
-
-        if (!cert_names(b->buffer, b->length, &above_issuer, &subject) ||
-            !der_eq(subject, issuer) || der_eq(above_issuer, subject))
-            continue;
-        ci = cert_info_new(b->buffer, b->length, NULL);
-        weak = ci != NULL && ci->weak_digest;
-        cert_info_free(ci);
-        if (weak)
+    for (size_t i = 0; i < ci->san_count; i++)
+        if (ci->sans[i].kind == CERT_SAN_IP && strcmp(ci->sans[i].text, ip) == 0)
             return true;
-        issuer = above_issuer;
-    }
     return false;
+}
+
+static const WOLFSSL_BUFFER_INFO *sent_with_subject(const WOLFSSL_X509_STORE_CTX *store,
+                                                    struct der want, struct der *issuer)
+{
+    struct der subject;
+
+    for (int i = 1; i < store->totalCerts; i++)
+        if (cert_names(store->certs[i].buffer, store->certs[i].length, issuer, &subject) &&
+            der_eq(subject, want))
+            return &store->certs[i];
+    return NULL;
+}
+
+/* What is wrong with the certificates between the leaf and its anchor.  All of them must have been
+ * sent: the library remembers intermediates that other peers sent, and does not ask again how they
+ * are signed or whether they have expired since. */
+static uint32_t faults_above(const struct tls_conn *c, const struct cert_info *leaf,
+                             const WOLFSSL_X509_STORE_CTX *store)
+{
+    struct der issuer, subject;
+    uint32_t faults = 0;
+
+    if (tls_ctx_has_pinned(c->ctx, leaf))
+        return 0;
+    if (!cert_names(store->certs[0].buffer, store->certs[0].length, &issuer, &subject))
+        return BIT(TLS_FAULT_MALFORMED);
+    for (int steps = 0; !tls_ctx_has_ca(c->ctx, issuer); steps++) {
+        const WOLFSSL_BUFFER_INFO *b = sent_with_subject(store, issuer, &issuer);
+        struct cert_info *ci = b == NULL || steps > store->totalCerts
+                                   ? NULL
+                                   : cert_info_new(b->buffer, b->length, NULL);
+
+        if (ci == NULL)
+            return faults | BIT(TLS_FAULT_UNKNOWN_ISSUER);
+        faults |= faults_of(c, ci) & CA_FAULTS;
+        cert_info_free(ci);
+    }
+    return faults;
 }
 
 static void peer_keep(struct tls_conn *c, struct cert_info *ci, uint32_t faults)
@@ -200,10 +239,7 @@ static void issuer_failed(struct tls_conn *c, const WOLFSSL_X509_STORE_CTX *stor
     ci = cert_info_new(b->buffer, b->length, NULL);
     if (ci == NULL)
         return;
-    /* Neither purpose nor anything else of a leaf matters here. */
-    peer_keep(c, ci,
-              faults_of(c, ci) & (BIT(TLS_FAULT_NOT_YET_VALID) | BIT(TLS_FAULT_EXPIRED) |
-                                  BIT(TLS_FAULT_SMALL_KEY)));
+    peer_keep(c, ci, faults_of(c, ci) & CA_FAULTS);
     c->issuer_to_blame = c->faults != 0;
 }
 
@@ -215,8 +251,12 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
     struct cert_info *ci;
     uint32_t faults;
 
-    if (store->totalCerts < 1) /* TLS 1.2: an empty Certificate message */
-        return c->ctx->server && c->ctx->client_cert == TLS_CLIENT_CERT_REQUEST;
+    if (store->totalCerts < 1) { /* TLS 1.2: an empty Certificate message */
+        if (c->ctx->client_cert == TLS_CLIENT_CERT_REQUEST)
+            return ok;
+        c->faults |= BIT(TLS_FAULT_MISSING);
+        return 0;
+    }
     if (store->error_depth > 0) {
         if (!ok)
             issuer_failed(c, store);
@@ -227,16 +267,17 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
         c->faults |= BIT(TLS_FAULT_MALFORMED);
         return 0;
     }
-    faults = faults_of(c, ci);
-    if (weak_link(store))
-        faults |= BIT(TLS_FAULT_WEAK_DIGEST);
+    faults = faults_of(c, ci) | faults_above(c, ci, store);
+    if (c->by_ip && !names_ip(ci, c->server_name))
+        faults |= BIT(TLS_FAULT_NAME);
     if (!ok && c->issuer_to_blame) {
         cert_info_free(ci);
         return 0;
     }
     c->issuer_to_blame = false;
     peer_keep(c, ci, faults);
-    return ok && faults == 0;
+    c->peer_ok = ok && faults == 0;
+    return c->peer_ok;
 }
 
 static enum tls_fault fault_of_code(int code)
@@ -277,8 +318,6 @@ static enum tls_fault fault_of_code(int code)
     case SIG_VERIFY_E:
     case BAD_PADDING_E:
         return TLS_FAULT_NO_POSSESSION;
-    case ASN_PARSE_E:
-        return TLS_FAULT_MALFORMED;
     case NO_PEER_CERT:
         return TLS_FAULT_MISSING;
     default:
@@ -290,15 +329,19 @@ static enum tls_fault fault_of_code(int code)
 static uint32_t faults_with(const struct tls_conn *c, int code)
 {
     enum tls_fault fault = fault_of_code(code);
+    uint32_t all;
 
-    if (fault == TLS_FAULT_UNKNOWN_ISSUER && c->peer != NULL &&
-        strcmp(c->peer->subject, c->peer->issuer) == 0)
-        fault = TLS_FAULT_SELF_SIGNED;
+    if (c->peer_ok) /* then the library means something else, or the proof of possession */
+        return fault == TLS_FAULT_NO_POSSESSION ? BIT(fault) : 0;
     if (fault == TLS_FAULT_NO_POSSESSION || fault == TLS_FAULT_MISSING)
         return BIT(fault);
     if (c->issuer_to_blame)
         return c->faults;
-    return c->faults | (fault == TLS_FAULT_NONE ? 0 : BIT(fault));
+    all = c->faults | (fault == TLS_FAULT_NONE ? 0 : BIT(fault));
+    if ((all & BIT(TLS_FAULT_UNKNOWN_ISSUER)) != 0 && c->peer != NULL &&
+        strcmp(c->peer->subject, c->peer->issuer) == 0)
+        all = (all & ~BIT(TLS_FAULT_UNKNOWN_ISSUER)) | BIT(TLS_FAULT_SELF_SIGNED);
+    return all;
 }
 
 /* -- why it failed
@@ -316,7 +359,7 @@ static struct tls_fail *fail_new(struct tls_conn *c, int code)
     f->alert = -1;
     f->alert_sent = -1;
     f->code = code;
-    if (wolfSSL_get_alert_history(c->ssl, &h) == WOLFSSL_SUCCESS) {
+    if (c->ssl != NULL && wolfSSL_get_alert_history(c->ssl, &h) == WOLFSSL_SUCCESS) {
         if (h.last_rx.code > 0) /* 0: close_notify */
             f->alert = h.last_rx.code;
         if (h.last_tx.code > 0)
@@ -434,8 +477,9 @@ static const struct local_words locals[] = {
 };
 /* clang-format on */
 
-static void fail_local(struct tls_fail *f)
+static void fail_local(const struct tls_conn *c, struct tls_fail *f)
 {
+    int code = c->not_tls ? UNKNOWN_RECORD_TYPE : f->code;
     char lib[80];
 
     f->side = TLS_FAIL_LOCAL;
@@ -443,7 +487,7 @@ static void fail_local(struct tls_fail *f)
     snprintf(f->text, sizeof(f->text), "%s (%d)", lib, f->code);
     snprintf(f->remedy, sizeof(f->remedy), "look at the peer: a fault of it, or an attack");
     for (size_t i = 0; i < sizeof(locals) / sizeof(locals[0]); i++) {
-        if (locals[i].code == f->code) {
+        if (locals[i].code == code) {
             snprintf(f->text, sizeof(f->text), "%s (%s, %d)", locals[i].text, lib, f->code);
             snprintf(f->remedy, sizeof(f->remedy), "%s", locals[i].remedy);
         }
@@ -458,6 +502,7 @@ static void handshake_release(struct tls_conn *c)
     c->cred = NULL;
     free(c->server_name);
     c->server_name = NULL;
+    c->by_ip = false;
     c->faults = 0;
     if (!c->ctx->server) {
         cert_info_free(c->peer);
@@ -472,6 +517,9 @@ static void fail_describe(struct tls_conn *c, int code)
 
     if (f == NULL)
         return;
+    if (faults == 0 && !c->established && !c->peer_ok && f->code == ASN_PARSE_E &&
+        f->alert_sent == ALERT_BAD_CERTIFICATE)
+        faults = BIT(TLS_FAULT_MALFORMED);
     if (faults != 0)
         fail_cert(c, f, faults);
     else if (f->alert >= 0)
@@ -479,7 +527,7 @@ static void fail_describe(struct tls_conn *c, int code)
     else if (c->eof && c->in_left == 0)
         fail_eof(c, f);
     else
-        fail_local(f);
+        fail_local(c, f);
     c->fail = f;
     if (!c->established) {
         handshake_release(c);
@@ -506,14 +554,63 @@ static enum tls_status status_of(struct tls_conn *c, int rc)
     return TLS_CLOSED;
 }
 
+/* -- the server's choice of a chain
+ * ---------------------------------------------------------------- */
+
+/* Make the library's half of the connection. */
+static int ssl_make(struct tls_conn *c, WOLFSSL_CTX *wolf)
+{
+    c->ssl = wolfSSL_new(wolf);
+    if (c->ssl == NULL)
+        return -ERR_NOMEM;
+    wolfSSL_SetIOReadCtx(c->ssl, c);
+    wolfSSL_SetIOWriteCtx(c->ssl, c);
+    wolfSSL_SetCertCbCtx(c->ssl, c);
+    return 0;
+}
+
+/* Put the input aside until the hello is there, then let it choose.  What was put aside is the
+ * input then. */
+static enum tls_status choose_chain(struct tls_conn *c)
+{
+    if (buf_append(c->hello, c->in, c->in_left) != 0) {
+        c->nomem = true;
+        return TLS_FAILED;
+    }
+    c->in_left = 0;
+    if (!c->eof && !tls_ctx_hello_complete(c->hello->p, c->hello->len))
+        return TLS_AGAIN;
+    if (ssl_make(c, tls_ctx_for_hello(c->ctx, c->hello->p, c->hello->len)) != 0) {
+        c->nomem = true;
+        return TLS_FAILED;
+    }
+    c->in = c->hello->p;
+    c->in_left = c->hello->len;
+    return TLS_OK;
+}
+
+static void hello_drop(struct tls_conn *c)
+{
+    if (c->hello != NULL)
+        buf_fini(c->hello);
+    free(c->hello);
+    c->hello = NULL;
+}
+
 /* -- life ----------------------------------------------------------------------------------------
  */
 
-static bool is_ip(const char *name)
+/* An address as inet_ntop writes it, owned; NULL when `name` is none. */
+static char *ip_of(const char *name)
 {
+    static const int families[] = {AF_INET, AF_INET6};
+    char text[INET6_ADDRSTRLEN];
     struct in6_addr addr;
 
-    return inet_pton(AF_INET, name, &addr) == 1 || inet_pton(AF_INET6, name, &addr) == 1;
+    for (size_t i = 0; i < 2; i++)
+        if (inet_pton(families[i], name, &addr) == 1)
+            return strdup(inet_ntop(families[i], &addr, text, sizeof(text)));
+    return NULL;
 }
 
 static int set_alpn(struct tls_conn *c, const struct tls_conn_args *args)
@@ -531,21 +628,32 @@ static int set_alpn(struct tls_conn *c, const struct tls_conn_args *args)
     return rc;
 }
 
-static int client_setup(struct tls_conn *c, const struct tls_conn_args *args, struct err *err)
+/* The name that the server must prove: a host name is for the library to check, an address for us.
+ */
+static int set_name(struct tls_conn *c, const char *name, const char *sni, struct err *err)
 {
-    const char *sni = args->sni;
-    int rc;
-
+    c->server_name = ip_of(name);
+    c->by_ip = c->server_name != NULL;
     if (sni == NULL)
-        sni = is_ip(args->server_name) ? "" : args->server_name;
+        sni = c->by_ip ? "" : name; /* RFC 6066, 3: no literals */
+    if (!c->by_ip && (c->server_name = strdup(name)) != NULL &&
+        wolfSSL_check_domain_name(c->ssl, name) != WOLFSSL_SUCCESS)
+        return err_set(err, ERR_TLS, "the TLS library does not take the server name '%s'", name);
+    if (c->server_name == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
     if (*sni != '\0' &&
         wolfSSL_UseSNI(c->ssl, WOLFSSL_SNI_HOST_NAME, sni, (word16)strlen(sni)) != WOLFSSL_SUCCESS)
         return err_set(err, ERR_TLS, "sni '%s' is not possible: it must be a host name", sni);
-    c->server_name = strdup(args->server_name);
-    if (c->server_name == NULL ||
-        wolfSSL_check_domain_name(c->ssl, args->server_name) != WOLFSSL_SUCCESS ||
-        wolfSSL_set_SessionTicket_cb(c->ssl, ticket_cb, c) != WOLFSSL_SUCCESS)
-        return err_set(err, ERR_NOMEM, "out of memory");
+    return 0;
+}
+
+static int client_setup(struct tls_conn *c, const struct tls_conn_args *args, struct err *err)
+{
+    int rc = set_name(c, args->server_name, args->sni, err);
+
+    if (rc != 0)
+        return rc;
+    wolfSSL_set_SessionTicket_cb(c->ssl, ticket_cb, c);
     if (set_alpn(c, args) != 0)
         return err_set(err, ERR_TLS, "the TLS library does not take the alpn list: shorten it");
     if (args->cred == NULL)
@@ -561,25 +669,23 @@ static int client_setup(struct tls_conn *c, const struct tls_conn_args *args, st
 struct tls_conn *tls_conn_new(const struct tls_conn_args *args, struct err *err)
 {
     struct tls_conn *c = calloc(1, sizeof(*c));
+    bool choose = args->ctx->server && args->ctx->chain_count > 0;
 
     assert(args->out != NULL);
     assert(args->ctx->server || args->server_name != NULL);
-    if (c != NULL) {
-        c->ctx = tls_ctx_ref(args->ctx);
-        c->out = args->out;
-        c->ssl = wolfSSL_new(args->ctx->wolf);
-    }
-    if (c == NULL || c->ssl == NULL) {
-        tls_conn_free(c);
-        err_set(err, ERR_NOMEM, "out of memory");
-        return NULL;
-    }
-    wolfSSL_SetIOReadCtx(c->ssl, c);
-    wolfSSL_SetIOWriteCtx(c->ssl, c);
-    wolfSSL_SetCertCbCtx(c->ssl, c);
+    if (c == NULL)
+        goto nomem;
+    c->ctx = tls_ctx_ref(args->ctx);
+    c->out = args->out;
+    if (choose ? (c->hello = calloc(1, sizeof(*c->hello))) == NULL : ssl_make(c, c->ctx->wolf) != 0)
+        goto nomem;
     if (c->ctx->server || client_setup(c, args, err) == 0)
         return c;
     tls_conn_free(c);
+    return NULL;
+nomem:
+    tls_conn_free(c);
+    err_set(err, ERR_NOMEM, "out of memory");
     return NULL;
 }
 
@@ -591,6 +697,7 @@ void tls_conn_free(struct tls_conn *c)
     tls_ctx_unref(c->ctx);
     cred_unref(c->cred);
     cert_info_free(c->peer);
+    hello_drop(c);
     free(c->server_name);
     free(c->fail);
     free(c);
@@ -614,13 +721,18 @@ size_t tls_conn_input_left(const struct tls_conn *c)
 
 enum tls_status tls_conn_handshake(struct tls_conn *c)
 {
+    enum tls_status status;
     int rc;
 
     if (c->established)
         return TLS_OK;
     if (c->fail != NULL || c->nomem)
         return TLS_FAILED;
+    if (c->ssl == NULL && (status = choose_chain(c)) != TLS_OK)
+        return status;
     rc = c->ctx->server ? wolfSSL_accept(c->ssl) : wolfSSL_connect(c->ssl);
+    if (c->in_left == 0)
+        hello_drop(c);
     if (rc != WOLFSSL_SUCCESS)
         return status_of(c, rc);
     c->established = true;
@@ -670,7 +782,7 @@ enum tls_status tls_conn_write(struct tls_conn *c, const uint8_t *p, size_t n)
 
 void tls_conn_shutdown(struct tls_conn *c)
 {
-    if (c->shut || c->fail != NULL || c->nomem)
+    if (c->shut || c->ssl == NULL || c->fail != NULL || c->nomem)
         return;
     c->shut = true;
     wolfSSL_shutdown(c->ssl);
@@ -699,10 +811,10 @@ bool tls_conn_ticket_seen(const struct tls_conn *c)
 
 const char *tls_conn_version(const struct tls_conn *c)
 {
-    return wolfSSL_get_version(c->ssl);
+    return c->ssl == NULL ? "none" : wolfSSL_get_version(c->ssl);
 }
 
 const char *tls_conn_cipher(const struct tls_conn *c)
 {
-    return wolfSSL_get_cipher_name(c->ssl);
+    return c->ssl == NULL ? "none" : wolfSSL_get_cipher_name(c->ssl);
 }

@@ -17,6 +17,7 @@ struct cred {
     atomic_uint refs;
     struct cert_info *leaf; /* owned */
     struct buf chain;       /* leaf first, concatenated DER */
+    size_t leaf_len;        /* of these, the leaf's */
     struct buf key;         /* DER as it stood in the file: PKCS#1, SEC1 or PKCS#8 */
 };
 
@@ -30,17 +31,22 @@ struct der cred_key_der(const struct cred *c)
     return der_of(c->key.p, c->key.len);
 }
 
+unsigned cred_min_rsa_bits(const struct cred *c, unsigned min_bits)
+{
+    bool rsa = strncmp(c->leaf->key_alg, "RSA", 3) == 0;
+
+    return rsa && c->leaf->key_bits < min_bits ? c->leaf->key_bits : min_bits;
+}
+
 int cred_use(const struct cred *c, WOLFSSL *ssl, unsigned min_rsa_bits)
 {
     int rc;
 
-    /* The bound is for what peers present, not for what they were made to trust. */
-    wolfSSL_SetMinRsaKey_Sz(ssl, MIN_OWN_RSA);
+    wolfSSL_SetMinRsaKey_Sz(ssl, (short)cred_min_rsa_bits(c, min_rsa_bits));
     rc = wolfSSL_use_certificate_chain_buffer_format(ssl, c->chain.p, (long)c->chain.len,
                                                      WOLFSSL_FILETYPE_ASN1);
     if (rc == WOLFSSL_SUCCESS)
         rc = wolfSSL_use_PrivateKey_buffer(ssl, c->key.p, (long)c->key.len, WOLFSSL_FILETYPE_ASN1);
-    wolfSSL_SetMinRsaKey_Sz(ssl, (short)min_rsa_bits);
     return rc == WOLFSSL_SUCCESS ? 0 : rc;
 }
 
@@ -133,6 +139,7 @@ static int chain_sort(struct cred *c, struct pile *pile, struct err *err)
     c->leaf = cert_info_new(l->whole.p, l->n, err);
     if (c->leaf == NULL)
         return -ERR_SYNTAX;
+    c->leaf_len = l->n;
     for (; l != NULL; l = pile_issuer_of(pile, l)) {
         l->used = true;
         buf_append(&c->chain, l->whole.p, l->n);
@@ -252,6 +259,27 @@ static const char *lib_text(int code, char *buf)
     return buf;
 }
 
+/* Does the leaf's point belong to the private key?  True for keys other than EC: the library looks
+ * at those. */
+static bool ec_matches(const struct cred *c)
+{
+    ecc_key key;
+    byte point[MAX_ECC_BYTES * 2 + 1];
+    word32 n = sizeof(point), at = 0;
+    struct der public;
+    bool match;
+
+    if (strncmp(c->leaf->key_alg, "EC", 2) != 0)
+        return true;
+    if (!cert_public_key(c->chain.p, c->leaf_len, &public) || wc_ecc_init(&key) != 0)
+        return false;
+    match = wc_EccPrivateKeyDecode(c->key.p, &at, &key, (word32)c->key.len) == 0 &&
+            wc_ecc_make_pub(&key, NULL) == 0 && wc_ecc_export_x963(&key, point, &n) == 0 &&
+            der_is(public, point, n);
+    wc_ecc_free(&key);
+    return match;
+}
+
 /* Give the pair to the library as a connection would: a pair that passes here works there. */
 static int pair_check(const struct cred *c, const char *chain_path, const char *key_path,
                       struct err *err)
@@ -282,6 +310,8 @@ static int pair_check(const struct cred *c, const char *chain_path, const char *
     }
     if (rc == WOLFSSL_SUCCESS)
         rc = wolfSSL_CTX_check_private_key(wolf);
+    if (rc == WOLFSSL_SUCCESS && WOLF_EC_UNCHECKED && !ec_matches(c))
+        rc = WOLFSSL_FAILURE;
     rc =
         rc == WOLFSSL_SUCCESS
             ? 0

@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/durable.h"
 #include "base/str.h"
 #include "tls/wolf.h"
 
 #define MAX_ANCHOR_FILE_BYTES (4 * 1024 * 1024)
 #define MIN_RSA_BITS          2048
+#define MAX_RSA_BITS          16384
 #define SUITE_BYTES           64
 
 /* An explicit list always: the library's own has suites without authentication or encryption in
@@ -49,8 +51,55 @@ const char *tls_library(void)
     return "wolfSSL " LIBWOLFSSL_VERSION_STRING;
 }
 
+bool tls_has_version(enum tls_version v)
+{
+    return v >= WOLF_OLDEST && v <= TLS_V13;
+}
+
 /* -- trust anchors -------------------------------------------------------------------------------
  */
+
+/* Where the anchors of a file go. */
+struct anchor_sink {
+    WOLFSSL_CTX *wolf;
+    struct tls_anchors *count;
+    struct buf *hashes;
+};
+
+static bool has_hash(const struct tls_ctx *ctx, const uint8_t hash[WC_SHA256_DIGEST_SIZE])
+{
+    for (size_t at = 0; at < ctx->anchor_hashes.len; at += WC_SHA256_DIGEST_SIZE)
+        if (memcmp(ctx->anchor_hashes.p + at, hash, WC_SHA256_DIGEST_SIZE) == 0)
+            return true;
+    return false;
+}
+
+bool tls_ctx_has_ca(const struct tls_ctx *ctx, struct der name)
+{
+    uint8_t hash[WC_SHA256_DIGEST_SIZE];
+
+    return wc_Sha256Hash(name.p, (word32)der_left(&name), hash) == 0 && has_hash(ctx, hash);
+}
+
+bool tls_ctx_has_pinned(const struct tls_ctx *ctx, const struct cert_info *ci)
+{
+    return has_hash(ctx, ci->fp);
+}
+
+/* To the library every anchor is a CA.  One that says that it is none may vouch for itself alone,
+ * or the holder of its key could issue certificates for everybody. */
+static int anchor_keep(struct buf *hashes, const struct cert_info *ci, const uint8_t *der, size_t n)
+{
+    struct der issuer, subject;
+    uint8_t hash[WC_SHA256_DIGEST_SIZE];
+
+    if (ci->is_no_ca)
+        return buf_append(hashes, ci->fp, sizeof(ci->fp));
+    if (!cert_names(der, n, &issuer, &subject) ||
+        wc_Sha256Hash(subject.p, (word32)der_left(&subject), hash) != 0)
+        return -ERR_NOMEM;
+    return buf_append(hashes, hash, sizeof(hash));
+}
 
 static int anchor_refused(const struct cert_info *ci, int rc, struct err *err)
 {
@@ -65,20 +114,32 @@ static int anchor_refused(const struct cert_info *ci, int rc, struct err *err)
 
 static int anchor_add(void *arg, const uint8_t *der, size_t n, struct err *err)
 {
-    struct tls_ctx *ctx = arg;
+    const struct anchor_sink *sink = arg;
     struct cert_info *ci = cert_info_new(der, n, err);
     int rc;
 
     if (ci == NULL)
         return -ERR_SYNTAX;
-    rc = wolfSSL_CTX_load_verify_buffer(ctx->wolf, der, (long)n, WOLFSSL_FILETYPE_ASN1);
-    if (rc == WOLFSSL_SUCCESS) {
-        ctx->anchors.loaded++;
-        rc = 0;
-    } else if (rc == ASN_AFTER_DATE_E) {
+    if (ci->not_after_s < clock_wall_s()) {
         /* Its time has come while the others still serve: no reason to close the whole listener. */
-        ctx->anchors.expired++;
-        rc = 0;
+        sink->count->expired++;
+        cert_info_free(ci);
+        return 0;
+    }
+    if (!ci->is_ca && strcmp(ci->subject, ci->issuer) != 0) {
+        rc = err_set(err, ERR_INVALID,
+                     "%s is no CA: put the certificate of %s there, which issued it", ci->subject,
+                     ci->issuer);
+        cert_info_free(ci);
+        return rc;
+    }
+    /* One that is not yet valid is taken: this clock may be wrong so soon after the start, and it
+     * will be asked again for every certificate that the anchor vouches for. */
+    rc = wolfSSL_CTX_load_verify_buffer_ex(sink->wolf, der, (long)n, WOLFSSL_FILETYPE_ASN1, 0,
+                                           WOLFSSL_LOAD_FLAG_DATE_ERR_OKAY);
+    if (rc == WOLFSSL_SUCCESS) {
+        sink->count->loaded++;
+        rc = anchor_keep(sink->hashes, ci, der, n);
     } else {
         rc = anchor_refused(ci, rc, err);
     }
@@ -86,14 +147,14 @@ static int anchor_add(void *arg, const uint8_t *der, size_t n, struct err *err)
     return rc;
 }
 
-static int anchor_file(struct tls_ctx *ctx, const char *path, struct err *err)
+static int anchor_file(struct anchor_sink *sink, const char *path, struct err *err)
 {
     struct buf text = {0};
     int rc = durable_read(path, MAX_ANCHOR_FILE_BYTES, &text, err);
 
     if (rc != 0)
         return rc;
-    rc = text.len == 0 ? 0 : cert_pem_each((const char *)text.p, text.len, anchor_add, ctx, err);
+    rc = text.len == 0 ? 0 : cert_pem_each((const char *)text.p, text.len, anchor_add, sink, err);
     if (rc == 0)
         rc = err_set(err, ERR_SYNTAX,
                      "holds no certificate: put the CA's certificate there, as PEM");
@@ -101,21 +162,28 @@ static int anchor_file(struct tls_ctx *ctx, const char *path, struct err *err)
     return rc > 0 ? 0 : err_wrap(err, rc, "%s", path);
 }
 
-static int anchors_load(struct tls_ctx *ctx, const char *const *paths, size_t count,
-                        struct err *err)
+static int anchors_load(struct tls_ctx *ctx, WOLFSSL_CTX *wolf, const char *const *paths,
+                        size_t count, struct err *err)
 {
-    for (size_t i = 0; i < count; i++) {
-        int rc = anchor_file(ctx, paths[i], err);
+    struct tls_anchors anchors = {0};
+    struct buf hashes = {0};
+    struct anchor_sink sink = {wolf, &anchors, &hashes};
+    int rc = 0;
 
-        if (rc != 0)
-            return rc;
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = anchor_file(&sink, paths[i], err);
+    if (rc == 0 && anchors.loaded == 0)
+        rc = err_set(err, ERR_INVALID,
+                     "every trust anchor has expired (%s): add the CA's new certificate, and check "
+                     "the clock",
+                     paths[0]);
+    if (rc != 0) {
+        buf_fini(&hashes);
+        return rc;
     }
-    if (count > 0 && ctx->anchors.loaded == 0)
-        return err_set(
-            err, ERR_INVALID,
-            "every trust anchor has expired (%s): add the CA's new certificate, and check the "
-            "clock",
-            paths[0]);
+    ctx->anchors = anchors;
+    buf_fini(&ctx->anchor_hashes);
+    ctx->anchor_hashes = hashes;
     return 0;
 }
 
@@ -175,7 +243,7 @@ static int versions_check(enum tls_version min, enum tls_version max, struct err
         return err_set(err, ERR_INVALID,
                        "the oldest TLS version (%s) is newer than the newest (%s): swap them",
                        version_text(min), version_text(max));
-    if (min < WOLF_OLDEST)
+    if (!tls_has_version(min))
         return err_set(err, ERR_INVALID,
                        "this build's TLS library has no %s: raise the oldest version to %s",
                        version_text(min), version_text(WOLF_OLDEST));
@@ -245,7 +313,7 @@ nomem:
     return NULL;
 }
 
-static int suites_set(struct tls_ctx *ctx, const char *ciphers, enum tls_version min,
+static int suites_set(WOLFSSL_CTX *wolf, const char *ciphers, enum tls_version min,
                       enum tls_version max, struct err *err)
 {
     bool names_13 = false;
@@ -263,72 +331,80 @@ static int suites_set(struct tls_ctx *ctx, const char *ciphers, enum tls_version
     }
     if (list == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
-    if (wolfSSL_CTX_set_cipher_list(ctx->wolf, list) != WOLFSSL_SUCCESS)
+    if (wolfSSL_CTX_set_cipher_list(wolf, list) != WOLFSSL_SUCCESS)
         rc = err_set(err, ERR_INVALID, "ciphers: the TLS library has none of '%s'", list);
     free(list);
     return rc;
 }
 
-static int versions_set(struct tls_ctx *ctx, enum tls_version min, enum tls_version max,
+static int versions_set(WOLFSSL_CTX *wolf, enum tls_version min, enum tls_version max,
                         struct err *err)
 {
     if (min < TLS_V13 && max >= TLS_V12 &&
-        wolfSSL_CTX_SetMinVersion(ctx->wolf, wolf_version(min)) != WOLFSSL_SUCCESS)
+        wolfSSL_CTX_SetMinVersion(wolf, wolf_version(min)) != WOLFSSL_SUCCESS)
         return err_set(err, ERR_TLS, "the TLS library does not take %s as its oldest version",
                        version_text(min));
     if (max == TLS_V12)
-        wolfSSL_CTX_set_options(ctx->wolf, WOLFSSL_OP_NO_TLSv1_3);
+        wolfSSL_CTX_set_options(wolf, WOLFSSL_OP_NO_TLSv1_3);
     return 0;
 }
 
 /* -- both sides ----------------------------------------------------------------------------------
  */
 
-static struct tls_ctx *ctx_new(bool server, enum tls_version min, enum tls_version max,
-                               const char *ciphers, struct err *err)
+/* A context of the library with what both sides need.  Returns owned or NULL. */
+static WOLFSSL_CTX *wolf_new(bool server, enum tls_version min, enum tls_version max,
+                             const char *ciphers, struct err *err)
 {
-    struct tls_ctx *ctx = NULL;
     WOLFSSL_METHOD *method;
+    WOLFSSL_CTX *wolf;
 
     if (versions_check(min, max, err) != 0)
         return NULL;
-    ctx = calloc(1, sizeof(*ctx));
-    method = ctx == NULL ? NULL : method_for(server, min, max);
-    if (method != NULL) {
-        atomic_init(&ctx->refs, 1);
-        ctx->server = server;
-        ctx->wolf = wolfSSL_CTX_new(method); /* takes the method */
-    }
-    if (ctx == NULL || ctx->wolf == NULL) {
+    method = method_for(server, min, max);
+    wolf = method == NULL ? NULL : wolfSSL_CTX_new(method); /* takes the method */
+    if (wolf == NULL) {
         err_set(err, ERR_NOMEM, "out of memory");
-        free(ctx);
         return NULL;
     }
     /* A resumed session would carry the identity of an earlier connection, and skip every check. */
-    wolfSSL_CTX_set_session_cache_mode(ctx->wolf, WOLFSSL_SESS_CACHE_OFF);
-    wolfSSL_CTX_SetIORecv(ctx->wolf, tls_conn_recv_cb);
-    wolfSSL_CTX_SetIOSend(ctx->wolf, tls_conn_send_cb);
-    if (versions_set(ctx, min, max, err) == 0 && suites_set(ctx, ciphers, min, max, err) == 0)
-        return ctx;
-    tls_ctx_unref(ctx);
+    wolfSSL_CTX_set_session_cache_mode(wolf, WOLFSSL_SESS_CACHE_OFF);
+    wolfSSL_CTX_SetIORecv(wolf, tls_conn_recv_cb);
+    wolfSSL_CTX_SetIOSend(wolf, tls_conn_send_cb);
+    if (versions_set(wolf, min, max, err) == 0 && suites_set(wolf, ciphers, min, max, err) == 0)
+        return wolf;
+    wolfSSL_CTX_free(wolf);
     return NULL;
 }
 
-static int min_rsa_set(struct tls_ctx *ctx, unsigned bits, struct err *err)
+static struct tls_ctx *ctx_new(bool server, unsigned min_rsa_bits, struct err *err)
 {
-    ctx->min_rsa_bits = bits == 0 ? MIN_RSA_BITS : bits;
-    if (ctx->min_rsa_bits > 16384 ||
-        wolfSSL_CTX_SetMinRsaKey_Sz(ctx->wolf, (short)ctx->min_rsa_bits) != WOLFSSL_SUCCESS)
+    struct tls_ctx *ctx = calloc(1, sizeof(*ctx));
+
+    if (ctx == NULL) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    atomic_init(&ctx->refs, 1);
+    ctx->server = server;
+    ctx->min_rsa_bits = min_rsa_bits == 0 ? MIN_RSA_BITS : min_rsa_bits;
+    return ctx;
+}
+
+static int min_rsa_set(WOLFSSL_CTX *wolf, unsigned bits, struct err *err)
+{
+    if (bits > MAX_RSA_BITS || wolfSSL_CTX_SetMinRsaKey_Sz(wolf, (short)bits) != WOLFSSL_SUCCESS)
         return err_set(err, ERR_INVALID,
-                       "min_rsa_bits: %u is not possible: 1024 to 16384, a multiple of 8", bits);
+                       "min_rsa_bits: %u is not possible: up to %d, and a multiple of 8", bits,
+                       MAX_RSA_BITS);
     return 0;
 }
 
 /* The library makes some parts of a context with its first connection, without a lock: have that
  * done. */
-static int prime(struct tls_ctx *ctx, struct err *err)
+static int prime(WOLFSSL_CTX *wolf, struct err *err)
 {
-    WOLFSSL *first = wolfSSL_new(ctx->wolf);
+    WOLFSSL *first = wolfSSL_new(wolf);
 
     if (first == NULL)
         return err_set(err, ERR_TLS,
@@ -340,118 +416,142 @@ static int prime(struct tls_ctx *ctx, struct err *err)
 /* -- server --------------------------------------------------------------------------------------
  */
 
-static int sni_cb(WOLFSSL *ssl, int *alert, void *arg)
+bool tls_ctx_hello_complete(const uint8_t *hello, size_t n)
 {
-    const struct tls_ctx *ctx = arg;
-    void *asked = NULL;
-    word16 n = wolfSSL_SNI_GetRequest(ssl, WOLFSSL_SNI_HOST_NAME, &asked);
-    char name[256];
-
-    (void)alert;
-    if (n == 0 || asked == NULL || n >= sizeof(name) || memchr(asked, 0, n) != NULL)
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        name[i] = (char)tolower(((unsigned char *)asked)[i]);
-    name[n] = '\0';
-    for (size_t i = 0; i < ctx->chain_count; i++) {
-        if (str_glob(ctx->chains[i].glob, name))
-            return cred_use(ctx->chains[i].cred, ssl, ctx->min_rsa_bits) == 0 ? 0 : fatal_return;
-    }
-    return 0;
+    if (n == 0)
+        return false;
+    if (hello[0] != 22) /* no handshake: the library will say so */
+        return true;
+    return n >= 5 && n >= 5 + ((size_t)hello[3] << 8 | hello[4]);
 }
 
-static int default_chain(struct tls_ctx *ctx, struct cred *cred, struct err *err)
+WOLFSSL_CTX *tls_ctx_for_hello(const struct tls_ctx *ctx, const uint8_t *hello, size_t n)
+{
+    char name[256];
+    word32 len = sizeof(name) - 1;
+
+    if (wolfSSL_SNI_GetFromBuffer(hello, (word32)n, WOLFSSL_SNI_HOST_NAME, (byte *)name, &len) !=
+            WOLFSSL_SUCCESS ||
+        memchr(name, 0, len) != NULL)
+        return ctx->wolf;
+    name[len] = '\0';
+    for (char *p = name; *p != '\0'; p++)
+        *p = (char)tolower((unsigned char)*p);
+    for (size_t i = 0; i < ctx->chain_count; i++)
+        if (str_glob(ctx->chains[i].glob, name))
+            return ctx->chains[i].wolf;
+    return ctx->wolf;
+}
+
+static int own_chain_set(WOLFSSL_CTX *wolf, const struct cred *cred, struct err *err)
 {
     struct der chain = cred_chain_der(cred), key = cred_key_der(cred);
 
-    if (wolfSSL_CTX_use_certificate_chain_buffer_format(ctx->wolf, chain.p, (long)der_left(&chain),
+    if (wolfSSL_CTX_use_certificate_chain_buffer_format(wolf, chain.p, (long)der_left(&chain),
                                                         WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS ||
-        wolfSSL_CTX_use_PrivateKey_buffer(ctx->wolf, key.p, (long)der_left(&key),
+        wolfSSL_CTX_use_PrivateKey_buffer(wolf, key.p, (long)der_left(&key),
                                           WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS)
         return err_set(err, ERR_TLS, "the TLS library does not take the chain of %s",
                        cred_leaf(cred)->subject);
     return 0;
 }
 
-static int sni_chain(struct tls_ctx *ctx, const struct tls_server_chain *from, struct err *err)
+static int verify_mode(enum tls_client_cert policy)
+{
+    switch (policy) {
+    case TLS_CLIENT_CERT_NONE:
+        return WOLFSSL_VERIFY_NONE;
+    case TLS_CLIENT_CERT_REQUEST:
+        return WOLFSSL_VERIFY_PEER;
+    case TLS_CLIENT_CERT_REQUIRE:
+        break;
+    }
+    return WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+}
+
+/* The library's context for one chain of the listener.  Returns owned or NULL. */
+static WOLFSSL_CTX *wolf_new_server(struct tls_ctx *ctx, const struct tls_server_args *args,
+                                    const struct cred *cred, struct err *err)
+{
+    WOLFSSL_CTX *wolf = wolf_new(true, args->min, args->max, args->ciphers, err);
+    int mode = verify_mode(args->client_cert);
+
+    if (wolf == NULL)
+        return NULL;
+    wolfSSL_CTX_no_ticket_TLSv13(wolf);
+    wolfSSL_CTX_NoTicketTLSv12(wolf);
+    if (own_chain_set(wolf, cred, err) != 0 || min_rsa_set(wolf, ctx->min_rsa_bits, err) != 0)
+        goto refused;
+    if (mode != WOLFSSL_VERIFY_NONE) {
+        if (anchors_load(ctx, wolf, args->anchor_paths, args->anchor_count, err) != 0)
+            goto refused;
+        wolfSSL_CTX_set_verify(wolf, mode, tls_conn_verify_cb);
+    } else {
+        wolfSSL_CTX_set_verify(wolf, mode, NULL);
+    }
+    if (min_rsa_set(wolf, cred_min_rsa_bits(cred, ctx->min_rsa_bits), err) == 0 &&
+        prime(wolf, err) == 0)
+        return wolf;
+refused:
+    wolfSSL_CTX_free(wolf);
+    return NULL;
+}
+
+static int sni_chain_add(struct tls_ctx *ctx, const struct tls_server_args *args,
+                         const struct tls_server_chain *from, struct err *err)
 {
     struct tls_sni_chain *to = &ctx->chains[ctx->chain_count];
 
     to->glob = strdup(from->sni_glob);
     if (to->glob == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
+    ctx->chain_count++;
     for (char *p = to->glob; *p != '\0'; p++)
         *p = (char)tolower((unsigned char)*p);
-    to->cred = cred_ref(from->cred);
-    ctx->chain_count++;
-    return 0;
+    to->wolf = wolf_new_server(ctx, args, from->cred, err);
+    return to->wolf == NULL ? -ERR_TLS : 0;
 }
 
-static int chains_set(struct tls_ctx *ctx, const struct tls_server_args *args, struct err *err)
+static int server_fill(struct tls_ctx *ctx, const struct tls_server_args *args, struct err *err)
 {
-    bool have_default = false;
     int rc = 0;
 
+    if (args->client_cert != TLS_CLIENT_CERT_NONE && args->anchor_count == 0)
+        return err_set(err, ERR_INVALID,
+                       "client certificates are asked for, but there is no trust anchor: add the "
+                       "CA's file");
+    ctx->client_cert = args->client_cert;
     ctx->chains = calloc(args->chain_count + 1, sizeof(*ctx->chains));
     if (ctx->chains == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
     for (size_t i = 0; rc == 0 && i < args->chain_count; i++) {
         if (args->chains[i].sni_glob != NULL) {
-            rc = sni_chain(ctx, &args->chains[i], err);
-        } else if (!have_default) {
-            have_default = true;
-            rc = default_chain(ctx, args->chains[i].cred, err);
+            rc = sni_chain_add(ctx, args, &args->chains[i], err);
+        } else if (ctx->wolf == NULL) {
+            ctx->wolf = wolf_new_server(ctx, args, args->chains[i].cred, err);
+            rc = ctx->wolf == NULL ? -ERR_TLS : 0;
+        } else {
+            rc = err_set(
+                err, ERR_INVALID,
+                "two certificate chains without an sni pattern: give one of them a pattern");
         }
     }
-    if (rc == 0 && !have_default)
+    if (rc == 0 && ctx->wolf == NULL)
         rc = err_set(err, ERR_INVALID,
-                     "no certificate chain without an sni pattern: add one for clients "
-                     "that ask for no name");
-    if (rc == 0 && ctx->chain_count > 0) {
-        wolfSSL_CTX_set_servername_callback(ctx->wolf, sni_cb);
-        wolfSSL_CTX_set_servername_arg(ctx->wolf, ctx);
-    }
+                     "no certificate chain without an sni pattern: add one for clients that ask "
+                     "for no name");
     return rc;
-}
-
-static int server_fill(struct tls_ctx *ctx, const struct tls_server_args *args, struct err *err)
-{
-    int mode = WOLFSSL_VERIFY_NONE;
-    int rc;
-
-    wolfSSL_CTX_no_ticket_TLSv13(ctx->wolf);
-    wolfSSL_CTX_NoTicketTLSv12(ctx->wolf);
-    if ((rc = chains_set(ctx, args, err)) != 0 ||
-        (rc = min_rsa_set(ctx, args->min_rsa_bits, err)) != 0)
-        return rc;
-    ctx->client_cert = args->client_cert;
-    if (args->client_cert != TLS_CLIENT_CERT_NONE) {
-        if (args->anchor_count == 0)
-            return err_set(
-                err, ERR_INVALID,
-                "client certificates are asked for, but there is no trust anchor: add the CA's file");
-        mode = WOLFSSL_VERIFY_PEER;
-        if (args->client_cert == TLS_CLIENT_CERT_REQUIRE)
-            mode |= WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-        if ((rc = anchors_load(ctx, args->anchor_paths, args->anchor_count, err)) != 0)
-            return rc;
-    }
-    wolfSSL_CTX_set_verify(ctx->wolf, mode,
-                           mode == WOLFSSL_VERIFY_NONE ? NULL : tls_conn_verify_cb);
-    return prime(ctx, err);
 }
 
 struct tls_ctx *tls_ctx_new_server(const struct tls_server_args *args, struct err *err)
 {
-    struct tls_ctx *ctx = ctx_new(true, args->min, args->max, args->ciphers, err);
+    struct tls_ctx *ctx = ctx_new(true, args->min_rsa_bits, err);
 
-    if (ctx != NULL && server_fill(ctx, args, err) != 0) {
-        tls_ctx_unref(ctx);
-        ctx = NULL;
-    }
-    if (ctx == NULL)
-        err_wrap(err, 0, "listener %s", args->name);
-    return ctx;
+    if (ctx != NULL && server_fill(ctx, args, err) == 0)
+        return ctx;
+    tls_ctx_unref(ctx);
+    err_wrap(err, 0, "listener %s", args->name);
+    return NULL;
 }
 
 /* -- client --------------------------------------------------------------------------------------
@@ -464,24 +564,27 @@ static int client_fill(struct tls_ctx *ctx, const struct tls_client_args *args, 
     if (args->anchor_count == 0)
         return err_set(err, ERR_INVALID,
                        "there is no trust anchor: add the file with the CA of its servers");
-    if ((rc = min_rsa_set(ctx, 0, err)) != 0 ||
-        (rc = anchors_load(ctx, args->anchor_paths, args->anchor_count, err)) != 0)
+    ctx->wolf = wolf_new(false, args->min, args->max, args->ciphers, err);
+    if (ctx->wolf == NULL)
+        return -ERR_TLS;
+    rc = min_rsa_set(ctx->wolf, ctx->min_rsa_bits, err);
+    if (rc == 0)
+        rc = anchors_load(ctx, ctx->wolf, args->anchor_paths, args->anchor_count, err);
+    if (rc != 0)
         return rc;
     wolfSSL_CTX_set_verify(ctx->wolf, WOLFSSL_VERIFY_PEER, tls_conn_verify_cb);
-    return prime(ctx, err);
+    return prime(ctx->wolf, err);
 }
 
 struct tls_ctx *tls_ctx_new_client(const struct tls_client_args *args, struct err *err)
 {
-    struct tls_ctx *ctx = ctx_new(false, args->min, args->max, args->ciphers, err);
+    struct tls_ctx *ctx = ctx_new(false, 0, err);
 
-    if (ctx != NULL && client_fill(ctx, args, err) != 0) {
-        tls_ctx_unref(ctx);
-        ctx = NULL;
-    }
-    if (ctx == NULL)
-        err_wrap(err, 0, "upstream %s", args->name);
-    return ctx;
+    if (ctx != NULL && client_fill(ctx, args, err) == 0)
+        return ctx;
+    tls_ctx_unref(ctx);
+    err_wrap(err, 0, "upstream %s", args->name);
+    return NULL;
 }
 
 /* -- sharing -------------------------------------------------------------------------------------
@@ -500,10 +603,11 @@ void tls_ctx_unref(struct tls_ctx *ctx)
         return;
     wolfSSL_CTX_free(ctx->wolf);
     for (size_t i = 0; i < ctx->chain_count; i++) {
-        cred_unref(ctx->chains[i].cred);
+        wolfSSL_CTX_free(ctx->chains[i].wolf);
         free(ctx->chains[i].glob);
     }
     free(ctx->chains);
+    buf_fini(&ctx->anchor_hashes);
     free(ctx);
 }
 

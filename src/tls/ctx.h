@@ -22,8 +22,9 @@ enum tls_client_cert {
 };
 
 struct tls_server_chain {
-    struct cred *cred;    /* borrowed; the context takes a reference */
-    const char *sni_glob; /* borrowed; NULL: the default chain */
+    const struct cred *cred; /* borrowed; the context keeps what it needs of it */
+    const char
+        *sni_glob; /* borrowed, in any case; NULL: the default chain.  The first match counts */
 };
 
 struct tls_server_args {
@@ -34,7 +35,7 @@ struct tls_server_args {
                      TLS 1.3 suites are our own unless the list names some (as in OpenSSL) */
     unsigned min_rsa_bits; /* of client certificates and their CAs; 0: 2048 */
     enum tls_client_cert client_cert;
-    const struct tls_server_chain *chains; /* at least one without sni_glob */
+    const struct tls_server_chain *chains; /* exactly one without sni_glob */
     size_t chain_count;
     const char *const *anchor_paths; /* PEM files, any number of certificates each */
     size_t anchor_count;             /* none only with TLS_CLIENT_CERT_NONE */
@@ -59,7 +60,8 @@ struct tls_anchors {
 /* Once per process, before anything else of this folder; returns 0 or -ERR_TLS. */
 int tls_init(struct err *err);
 void tls_fini(void);
-const char *tls_library(void); /* "wolfSSL 5.7.2" */
+const char *tls_library(void);            /* "wolfSSL 5.7.2" */
+bool tls_has_version(enum tls_version v); /* distributions leave TLS 1.0 out */
 
 struct tls_ctx *tls_ctx_new_server(const struct tls_server_args *args,
                                    struct err *err); /* owned or NULL */

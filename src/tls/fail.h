@@ -24,7 +24,7 @@ struct tls_fail {
     bool established; /* the handshake had completed on our side (TLS 1.3: the peer may still refuse
                          us) */
     char
-        text[240]; /* a sentence: names the subject and fingerprint of a refused peer certificate */
+        text[320]; /* a sentence: names the subject and fingerprint of a refused peer certificate */
     char remedy[200]; /* what to do */
 };
 

@@ -12,12 +12,16 @@
 
 #include <wolfssl/error-ssl.h>
 #include <wolfssl/ssl.h>
+#include <wolfssl/version.h>
+#include <wolfssl/wolfcrypt/asn_public.h>
 #include <wolfssl/wolfcrypt/coding.h>
+#include <wolfssl/wolfcrypt/ecc.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 #include <wolfssl/wolfcrypt/sha256.h>
 
 #include <stdatomic.h>
 
+#include "base/buf.h"
 #include "tls/cred.h"
 #include "tls/ctx.h"
 #include "tls/der.h"
@@ -29,9 +33,18 @@
 #    define WOLF_OLDEST TLS_V11
 #endif
 
-/* A chain beside the default one, taken when the client asks for a name. */
+/* 5.5 takes any EC key for any EC certificate. */
+#if LIBWOLFSSL_VERSION_HEX < 0x05007002
+#    define WOLF_EC_UNCHECKED 1
+#else
+#    define WOLF_EC_UNCHECKED 0
+#endif
+
+/* A chain beside the default one, taken when the client asks for a name.  It has a context of the
+ * library of its own: what a context offers follows from the kind of key that it was first given,
+ * and that stays. */
 struct tls_sni_chain {
-    struct cred *cred; /* referenced */
+    WOLFSSL_CTX *wolf; /* owned */
     char *glob;        /* owned, lower case */
 };
 
@@ -44,14 +57,32 @@ struct tls_ctx {
     struct tls_sni_chain *chains; /* owned; server, those with a glob */
     size_t chain_count;
     struct tls_anchors anchors;
+    struct buf anchor_hashes; /* SHA-256: of a CA's subject as encoded; of a pinned certificate as a
+                                 whole */
 };
 
 /* cred.c: what the library is given; both borrowed from `c`. */
 struct der cred_chain_der(const struct cred *c); /* leaf first, concatenated */
 struct der cred_key_der(const struct cred *c);
 
+/* The library's bound on RSA keys holds for our own key as well; what peers present is checked by
+ * conn.c besides.  So this is the bound to give to the library: `min_bits`, or less when our own
+ * key has less. */
+unsigned cred_min_rsa_bits(const struct cred *c, unsigned min_bits);
+
 /* cred.c: present the credential on this connection.  Returns 0 or the library's code. */
 int cred_use(const struct cred *c, WOLFSSL *ssl, unsigned min_rsa_bits);
+
+/* ctx.c: which of the context's chains the hello asks for; `hello` holds it whole, or something
+ * else. */
+WOLFSSL_CTX *tls_ctx_for_hello(const struct tls_ctx *ctx, const uint8_t *hello, size_t n);
+/* False while more of the hello is needed. */
+bool tls_ctx_hello_complete(const uint8_t *hello, size_t n);
+
+/* ctx.c: is one of the anchors a CA of this name? */
+bool tls_ctx_has_ca(const struct tls_ctx *ctx, struct der name);
+/* ctx.c: is this very certificate, self-signed and no CA, one of the anchors? */
+bool tls_ctx_has_pinned(const struct tls_ctx *ctx, const struct cert_info *ci);
 
 /* conn.c: what every connection of a context calls back. */
 int tls_conn_recv_cb(WOLFSSL *ssl, char *buf, int n, void *conn);
@@ -61,5 +92,8 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store);
 /* cert.c: subject and issuer as encoded; borrowed from the DER.  False when it is no certificate.
  */
 bool cert_names(const uint8_t *der, size_t n, struct der *issuer, struct der *subject);
+
+/* cert.c: the public key as it stands in the BIT STRING; borrowed.  An EC key: a point of X9.62. */
+bool cert_public_key(const uint8_t *der, size_t n, struct der *key);
 
 #endif

@@ -1,1 +1,38 @@
-# tests/unit/tls.mk - nothing here yet.
+# tests/unit/tls.mk - the certificates are made by openssl when a test starts.
+tls_test_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit \
+	-DTLS_PKI_SH='"$(abs_top_srcdir)/tests/unit/tls_pki.sh"'
+tls_test_pki = tests/unit/test_tls_pki.c tests/unit/test_tls_pki.h
+tls_test_ldadd = libtls.a libbase.a $(WOLFSSL_LIBS) $(CMOCKA_LIBS)
+
+EXTRA_DIST += tests/unit/tls_pki.sh
+
+check_PROGRAMS += \
+	tests/unit/test_tls_cert \
+	tests/unit/test_tls_conn \
+	tests/unit/test_tls_cred \
+	tests/unit/test_tls_ctx \
+	tests/unit/test_tls_fail \
+	tests/unit/test_tls_openssl
+
+tests_unit_test_tls_cert_SOURCES = tests/unit/test_tls_cert.c $(tls_test_pki)
+tests_unit_test_tls_cert_CPPFLAGS = $(tls_test_cppflags)
+tests_unit_test_tls_cert_LDADD = $(tls_test_ldadd)
+
+tests_unit_test_tls_conn_SOURCES = tests/unit/test_tls_conn.c $(tls_test_pki)
+tests_unit_test_tls_conn_CPPFLAGS = $(tls_test_cppflags)
+tests_unit_test_tls_conn_LDADD = $(tls_test_ldadd)
+
+tests_unit_test_tls_cred_SOURCES = tests/unit/test_tls_cred.c $(tls_test_pki)
+tests_unit_test_tls_cred_CPPFLAGS = $(tls_test_cppflags)
+tests_unit_test_tls_cred_LDADD = $(tls_test_ldadd)
+
+tests_unit_test_tls_ctx_SOURCES = tests/unit/test_tls_ctx.c $(tls_test_pki)
+tests_unit_test_tls_ctx_CPPFLAGS = $(tls_test_cppflags)
+tests_unit_test_tls_ctx_LDADD = $(tls_test_ldadd) -lpthread
+
+tests_unit_test_tls_fail_SOURCES = tests/unit/test_tls_fail.c
+tests_unit_test_tls_fail_LDADD = libtls.a $(CMOCKA_LIBS)
+
+tests_unit_test_tls_openssl_SOURCES = tests/unit/test_tls_openssl.c $(tls_test_pki)
+tests_unit_test_tls_openssl_CPPFLAGS = $(tls_test_cppflags)
+tests_unit_test_tls_openssl_LDADD = $(tls_test_ldadd)

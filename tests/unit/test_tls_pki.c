@@ -1,0 +1,115 @@
+#include "test_tls_pki.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/durable.h"
+#include "tls/ctx.h"
+
+static char dir[64];
+
+static int run(const char *const argv[])
+{
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+int pki_setup(void **state)
+{
+    struct err err = {0};
+
+    (void)state;
+    snprintf(dir, sizeof(dir), "/tmp/test-tls-XXXXXX");
+    if (mkdtemp(dir) == NULL || run((const char *const[]){TLS_PKI_SH, dir, NULL}) != 0)
+        return -1;
+    return tls_init(&err);
+}
+
+int pki_teardown(void **state)
+{
+    (void)state;
+    tls_fini();
+    return run((const char *const[]){"rm", "-rf", dir, NULL});
+}
+
+const char *pki(const char *file)
+{
+    static char paths[8][128];
+    static unsigned next;
+    char *path = paths[next++ % 8];
+
+    snprintf(path, sizeof(paths[0]), "%s/%s", dir, file);
+    return path;
+}
+
+void pki_read(const char *file, struct buf *out)
+{
+    struct err err = {0};
+
+    if (durable_read(pki(file), 1 << 20, out, &err) != 0)
+        fail_msg("%s", err.msg);
+}
+
+void pki_write(const char *file, const void *data, size_t n, unsigned mode)
+{
+    struct err err = {0};
+
+    if (durable_write(pki(file), data, n, mode, &err) != 0)
+        fail_msg("%s", err.msg);
+    assert_int_equal(chmod(pki(file), mode), 0);
+}
+
+static int first_info(void *arg, const uint8_t *der, size_t n, struct err *err)
+{
+    struct cert_info **ci = arg;
+
+    if (*ci == NULL)
+        *ci = cert_info_new(der, n, err);
+    return *ci == NULL ? -ERR_SYNTAX : 0;
+}
+
+struct cert_info *pki_info(const char *file)
+{
+    struct cert_info *ci = NULL;
+    struct buf pem = {0};
+    struct err err = {0};
+
+    pki_read(file, &pem);
+    if (cert_pem_each((const char *)pem.p, pem.len, first_info, &ci, &err) < 1)
+        fail_msg("%s: %s", file, err.msg);
+    buf_fini(&pem);
+    return ci;
+}
+
+struct cred *pki_cred(const char *name)
+{
+    char chain[64], key[64];
+    struct err err = {0};
+    struct cred *c;
+
+    snprintf(chain, sizeof(chain), "%s-chain.pem", name);
+    snprintf(key, sizeof(key), "%s.key", name);
+    if (access(pki(chain), R_OK) != 0)
+        snprintf(chain, sizeof(chain), "%s.pem", name);
+    c = cred_load(pki(chain), pki(key), &err);
+    if (c == NULL)
+        fail_msg("%s", err.msg);
+    return c;
+}
