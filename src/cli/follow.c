@@ -18,6 +18,7 @@
 struct member {
     char *name; /* owned */
     char text[200];
+    char waiting[32]; /* the word for what it waits for */
     enum follow_state state;
     unsigned seen; /* the look that saw it last */
     bool told;     /* its end was shown */
@@ -154,6 +155,7 @@ static void redraw(struct crowd *c)
             c->member[i]->told = true;
             tell_line(c, c->member[i]);
         }
+    fputs("\033[?7l", to); /* what is too long is cut by the terminal: a line stays one line */
     for (size_t i = 0; i < c->count && c->drawn < room; i++)
         if (c->member[i]->state == FOLLOW_GOING) {
             tell_line(c, c->member[i]);
@@ -163,6 +165,7 @@ static void redraw(struct crowd *c)
         tell_sum(c);
         c->drawn++;
     }
+    fputs("\033[?7h", to);
     fflush(to);
 }
 
@@ -186,12 +189,16 @@ static struct member *add_member(struct crowd *c, const char *name)
     return m;
 }
 
+/* What is news: a phase, or waiting for something else; not that a time came out a second later. */
 static void take_text(const struct crowd *c, struct member *m, enum follow_state state,
-                      const char *said)
+                      const char *waiting, const char *said)
 {
-    bool news = strcmp(said, m->text) != 0 || state != m->state;
+    size_t phase = strcspn(said, ",:");
+    bool news = strncmp(said, m->text, phase + 1) != 0 || strcmp(waiting, m->waiting) != 0 ||
+                state != m->state;
 
     m->state = state;
+    snprintf(m->waiting, sizeof(m->waiting), "%s", waiting);
     snprintf(m->text, sizeof(m->text), "%s", said);
     if (news && !c->f->live && !c->f->quiet)
         tell_line(c, m);
@@ -212,7 +219,7 @@ static int take_device(struct crowd *c, const json_t *device, const struct map *
     m->seen = c->look;
     state = follow_judge(device, c->f->rollback);
     describe(device, state, said, sizeof(said));
-    take_text(c, m, state, said);
+    take_text(c, m, state, text(device, "waiting"), said);
     return 0;
 }
 
@@ -224,9 +231,11 @@ static int look(struct crowd *c, const json_t *devices, const struct map *refuse
             return -1;
     for (size_t i = 0; i < c->count; i++)
         if (c->member[i]->seen != c->look)
-            take_text(c, c->member[i], FOLLOW_FAILED, "no longer there");
+            take_text(c, c->member[i], FOLLOW_FAILED, "", "no longer there");
     if (c->f->live && !c->f->quiet)
         redraw(c);
+    else
+        fflush(c->f->show->to); /* a file or a pipe is read while we wait */
     return 0;
 }
 

@@ -306,6 +306,18 @@ void show_status(const struct show *s, const json_t *status)
     print_and_free(&t, s);
 }
 
+/* Why a slot cannot be used, without the device and the slot, which are known where it is shown. */
+static const char *fault_of(const json_t *device, const char *slot_name)
+{
+    const char *fault = text(slot_of(device, slot_name), "fault");
+    char known[200];
+    size_t n;
+
+    snprintf(known, sizeof(known), "device %s: %s identity: ", text(device, "device"), slot_name);
+    n = strlen(known);
+    return strncmp(fault, known, n) == 0 ? fault + n : fault;
+}
+
 /* -- devices ---------------------------------------------------------------------------------- */
 
 /* What is worth knowing of a device beyond the columns: the most urgent thing only. */
@@ -321,7 +333,9 @@ static enum table_style note(const json_t *device, char *out, size_t n)
     if (out[0] != '\0')
         return TABLE_WARN;
     if (active == NULL || !is_true(active, "usable")) {
-        snprintf(out, n, "%s", active == NULL ? "no identity in this slot" : text(active, "fault"));
+        snprintf(out, n, "%s",
+                 active == NULL ? "no identity in this slot"
+                                : fault_of(device, text(device, "active")));
         return TABLE_BAD;
     }
     if (strcmp(phase, "rolled-back") == 0 && text(device, "reason")[0] != '\0') {
@@ -333,7 +347,7 @@ static enum table_style note(const json_t *device, char *out, size_t n)
         return TABLE_BAD;
     }
     if (fresh != NULL && !is_true(fresh, "usable"))
-        snprintf(out, n, "new: %s", text(fresh, "fault"));
+        snprintf(out, n, "new: %s", fault_of(device, "new"));
     return TABLE_WARN;
 }
 
@@ -381,7 +395,7 @@ static void device_slot(const struct show *s, struct table *t, const json_t *dev
         return;
     }
     if (!is_true(slot, "usable")) {
-        snprintf(out, sizeof(out), "unusable: %s", text(slot, "fault"));
+        snprintf(out, sizeof(out), "unusable: %s", fault_of(device, name));
         line(t, name, TABLE_BAD, out);
         return;
     }

@@ -442,17 +442,20 @@ static void all_refused_lists_each(void **state)
 #define DEVICE(name, phase, waiting) \
     "{\"device\":\"" name "\",\"phase\":\"" phase "\",\"waiting\":" waiting ",\"active\":\"new\"}"
 
+#define PROBATION(due) \
+    "{\"device\":\"a\",\"phase\":\"trial\",\"waiting\":\"probation\",\"due\":\"" due "\"}"
+
 static void wait_follows_to_the_commit(void **state)
 {
     fake_answers(*state, ANSWERS({WHOLE, OUTCOME(ROW_OK("a"))},
                                  {WHOLE, LIST(DEVICE("a", "trial", "\"upstream\""))},
-                                 {WHOLE, LIST(DEVICE("a", "trial", "\"probation\""))},
-                                 {WHOLE, LIST(DEVICE("a", "trial", "\"probation\""))},
+                                 {WHOLE, LIST(PROBATION("2031-05-02T12:05:00Z"))},
+                                 {WHOLE, LIST(PROBATION("2031-05-02T12:05:01Z"))},
                                  {WHOLE, LIST(DEVICE("a", "committed", "null"))}));
     ran_was(run(*state, WORDS("flip", "a", "--wait")), CLI_DONE,
             "a  trial\n"
             "a: trial, connects upstream\n"
-            "a: trial, in probation\n"
+            "a: trial, in probation until 2031-05-02T12:05:00Z\n"
             "a: committed\n",
             "");
 }

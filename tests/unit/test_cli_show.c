@@ -73,7 +73,7 @@ static const char rolled_back[] =
     "   \"issuer\": \"CN=Plant\", \"not_before\": \"2021-05-01T00:00:00Z\","
     "   \"not_after\": \"2031-05-01T00:00:00Z\", \"fault\": null},"
     "  \"new\": {\"usable\": false,"
-    "   \"fault\": \"/etc/certflip/x/new/key.pem: does not match: put the right key there\"}},"
+    "   \"fault\": \"device drückbank-7: new identity: /etc/certflip/x/new/key.pem: does not match: put the right key there\"}},"
     " \"upstream\": null, \"reason\": \"tls.unknown_ca: the broker does not trust the issuer\","
     " \"last_error\": {\"time\": \"2031-05-02T11:00:00Z\", \"slot\": \"new\", \"class\": \"identity\","
     "  \"name\": \"tls.unknown_ca\", \"message\": \"the broker does not trust the issuer\","
