@@ -61,13 +61,21 @@ static json_t *lines_json(const struct buf *text)
 
 static int refused(struct buf *faults, struct json_t **out, struct err *err, unsigned count)
 {
+    const char *first = "";
+    size_t at = 0;
+    ssize_t n = next_line(faults, &at, &first);
+
     reload_log_lines(LOG_ERROR_, "config-fault", faults);
     log_event(LOG_CONFIG, LOG_ERROR_, "reload-refused", "faults=%u msg=%s", count,
               LOG_Q("nothing was changed"));
     *out = lines_json(faults);
+    if (count <= 1)
+        err_set(err, ERR_INVALID, "%.*s", n < 0 ? 0 : (int)n, first);
+    else
+        err_set(err, ERR_INVALID, "the configuration has %u faults, the first: %.*s", count,
+                n < 0 ? 0 : (int)n, first);
     buf_fini(faults);
-    return err_set(err, ERR_INVALID, "the configuration has %u fault%s", count,
-                   count == 1 ? "" : "s");
+    return -ERR_INVALID;
 }
 
 int reload_run(const char *path, struct hub *hub, struct central *central, struct json_t **result,
