@@ -60,7 +60,8 @@ def test_flip_and_rollback_under_traffic(site, version):
     observer.ping()
     assert not observer.messages, "a Will was published: %s" % observer.messages
     for device in devices:
-        assert len(site.broker.seen(device)) == 3, site.broker.seen(device)
+        # 3.1 cannot tell whether an earlier session is left: one connection more wipes it first.
+        assert len(site.broker.seen(device)) == 3 + (version == 3), site.broker.seen(device)
 
 
 @pytest.mark.parametrize("mode", ["takeover", "disconnect"])
