@@ -50,8 +50,9 @@ struct fake {
     int fd;
     pthread_t thread;
     bool running;
-    const struct answer *answers; /* ended by a NULL text */
-    char asked[4096];             /* "method params" lines */
+    struct answer
+        answers[ANSWERS_MAX]; /* a copy: the test may be over first; ended by a NULL text */
+    char asked[4096];         /* "method params" lines */
     unsigned count;
 };
 
@@ -110,7 +111,7 @@ static bool answer_one(struct fake *f, int fd, const json_t *request)
     char *reply = NULL, *page = NULL;
     int n;
 
-    if (f->count + 1 < ANSWERS_MAX && f->answers[f->count + 1].text != NULL)
+    if (f->answers[f->count + 1].text != NULL)
         f->count++; /* the last answer is for all that follow */
     if (a->how == CLOSE)
         return false;
@@ -200,7 +201,10 @@ static int fake_remove(void **state)
 
 static void fake_answers(struct fake *f, const struct answer *answers)
 {
-    f->answers = answers;
+    for (size_t i = 0; answers[i].text != NULL; i++) {
+        assert_true(i + 1 < ANSWERS_MAX);
+        f->answers[i] = answers[i];
+    }
     assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
     f->running = true;
 }
