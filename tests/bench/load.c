@@ -37,6 +37,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -718,12 +719,14 @@ static void handle(struct conn *c, uint32_t events)
         receive(c);
 }
 
-/* One round of events; true when a command is waiting. */
-static bool serve(int timeout_ms)
+/* One round of events, waiting for them at most so long (-1: for ever); true when a command waits.
+ */
+static bool serve_ns(int64_t timeout_ns)
 {
+    struct timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     struct epoll_event ev[256];
     bool command = false;
-    int n = epoll_wait(w.epoll, ev, 256, timeout_ms);
+    int n = epoll_pwait2(w.epoll, ev, 256, timeout_ns < 0 ? NULL : &ts, NULL);
 
     for (int i = 0; i < n; i++) {
         if (ev[i].data.ptr == &the_commands)
@@ -735,6 +738,11 @@ static bool serve(int timeout_ms)
     }
     bury();
     return command;
+}
+
+static bool serve(int timeout_ms)
+{
+    return serve_ns(timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000000);
 }
 
 static void until(const char *what, bool (*done)(unsigned long), unsigned long arg)
@@ -848,7 +856,8 @@ static double percentile_us(double p)
     return (double)w.latency[i < w.latencies ? i : w.latencies - 1] / 1000;
 }
 
-/* Returns how late the generator itself was at worst, in microseconds. */
+/* Spins only while a message is under way, so that the sink sees it at once, and sleeps otherwise.
+ * Returns how late the generator itself was at worst, in microseconds. */
 static double pace(struct conn **who, unsigned n, unsigned rate, unsigned total, unsigned qos)
 {
     int64_t t0 = now_ns() + 1000000, worst = 0, end;
@@ -857,7 +866,7 @@ static double pace(struct conn **who, unsigned n, unsigned rate, unsigned total,
         int64_t due = t0 + (int64_t)i * 1000000000 / rate, now;
 
         while ((now = now_ns()) < due)
-            serve(0);
+            serve_ns(w.got < i ? 0 : due - now);
         if (now - due > worst)
             worst = now - due;
         put_publish(who[i % n], qos);
@@ -1037,6 +1046,7 @@ static int run(void)
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
     if (!w.plain) {
         load_devices();
         w.device_tls = context(false);
