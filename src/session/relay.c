@@ -38,8 +38,10 @@ static void run_pass(struct run *run, struct leg *to, const struct mqtt_packet *
     *run = (struct run){to, pkt->raw, pkt->raw_bytes};
 }
 
-static void end_malformed(struct session *s, uint8_t reason, const struct err *err)
+/* What came before the fault was in order, and goes on. */
+static void end_malformed(struct session *s, struct run *run, uint8_t reason, const struct err *err)
 {
+    run_send(run);
     log_event(LOG_MQTT, LOG_WARN_, "bad-packet", "device=%s peer=%s reason=%s msg=%s", s->dev->name,
               s->peer, mqtt_reason_name(reason), LOG_Q(err->msg));
     s->env->stats.downstream_closed_by_us++;
@@ -137,7 +139,7 @@ static enum verdict publish_alias(struct session *s, struct run *run, const stru
         if (a == NULL) {
             err_set(&err, ERR_PROTOCOL, "topic alias %u was never set [MQTT-3.3.4-1]",
                     p->topic_alias);
-            end_malformed(s, 0x82, &err);
+            end_malformed(s, run, 0x82, &err);
             return OVER;
         }
         topic = (struct slice){a->topic, a->topic_bytes};
@@ -166,7 +168,7 @@ static enum verdict device_publish(struct session *s, struct run *run,
     uint8_t reason;
 
     if (mqtt_publish_read(pkt, s->version, MQTT_TO_SERVER, &p, &reason, &err) != 0) {
-        end_malformed(s, reason, &err);
+        end_malformed(s, run, reason, &err);
         return OVER;
     }
     s->env->stats.publishes_up++;
@@ -220,7 +222,8 @@ static enum verdict device_ack(struct session *s, const struct mqtt_packet *pkt)
     return redo ? TAKE : PASS;
 }
 
-static enum verdict device_subscribe(struct session *s, const struct mqtt_packet *pkt)
+static enum verdict device_subscribe(struct session *s, struct run *run,
+                                     const struct mqtt_packet *pkt)
 {
     struct mqtt_subscribe sub;
     struct err err;
@@ -232,7 +235,7 @@ static enum verdict device_subscribe(struct session *s, const struct mqtt_packet
         s->subs.count + sub.count > s->snap->conf->limits.subscriptions) {
         err_set(&err, ERR_TOO_BIG, "more than limits.subscriptions = %u subscriptions",
                 s->snap->conf->limits.subscriptions);
-        end_malformed(s, 0x97, &err);
+        end_malformed(s, run, 0x97, &err);
         return OVER;
     }
     if (inflight_add(&s->to_broker, sub.packet_id,
@@ -347,11 +350,11 @@ static enum verdict from_device(struct session *s, struct run *run, const struct
         return device_publish(s, run, pkt);
     if (pkt->type == MQTT_CONNECT) {
         err_set(&err, ERR_PROTOCOL, "a second CONNECT [MQTT-3.1.0-2]");
-        end_malformed(s, 0x82, &err);
+        end_malformed(s, run, 0x82, &err);
         return OVER;
     }
     if (mqtt_check(pkt, MQTT_TO_SERVER, s->version, &reason, &err) != 0) {
-        end_malformed(s, reason, &err);
+        end_malformed(s, run, reason, &err);
         return OVER;
     }
     if (s->state == SESSION_OPENING)
@@ -371,7 +374,7 @@ static enum verdict from_device(struct session *s, struct run *run, const struct
         return device_ack(s, pkt);
     case MQTT_SUBSCRIBE:
     case MQTT_UNSUBSCRIBE:
-        return device_subscribe(s, pkt);
+        return device_subscribe(s, run, pkt);
     case MQTT_PINGREQ:
         return device_ping(s);
     case MQTT_DISCONNECT:
@@ -435,7 +438,7 @@ void relay_from_device(struct session *s, const uint8_t *p, size_t n)
     s->last_tx_up_ms = s->last_rx_ms;
     if (rc < 0) {
         err_set(&err, ERR_MALFORMED, "%s", framing_fault(rc, &reason));
-        end_malformed(s, reason, &err);
+        end_malformed(s, &run, reason, &err);
     } else if (s->phase != RH_IDLE) {
         upstream_drained(s);
         session_arm(s);
@@ -579,7 +582,8 @@ static enum verdict broker_pong(struct session *s, bool *barrier)
 }
 
 /* A server that says goodbye and will be back: the device need not know when it is held. */
-static enum verdict broker_disconnect(struct session *s, const struct mqtt_packet *pkt)
+static enum verdict broker_disconnect(struct session *s, struct run *run,
+                                      const struct mqtt_packet *pkt)
 {
     struct mqtt_disconnect d;
     uint8_t reason;
@@ -591,15 +595,15 @@ static enum verdict broker_disconnect(struct session *s, const struct mqtt_packe
     bool back = d.reason == 0x89 || d.reason == 0x8B;
     if (back && upstream_profile(s, s->have, NULL)->uplink_lost == CONF_UPLINK_HOLD)
         return TAKE;
-    if (s->down != NULL)
-        leg_write(s->down, pkt->raw, pkt->raw_bytes);
+    run_pass(run, s->down, pkt);
+    run_send(run);
     s->said_goodbye = true; /* the broker closes: nothing is to be said to it [MQTT-3.14.4-2] */
     session_end(s, 0, true, "the broker sent DISCONNECT");
     return OVER;
 }
 
-static enum verdict from_broker(struct session *s, struct leg *leg, const struct mqtt_packet *pkt,
-                                bool *barrier, struct err *err)
+static enum verdict from_broker(struct session *s, struct leg *leg, struct run *run,
+                                const struct mqtt_packet *pkt, bool *barrier, struct err *err)
 {
     uint8_t reason;
 
@@ -623,7 +627,7 @@ static enum verdict from_broker(struct session *s, struct leg *leg, const struct
     case MQTT_PINGRESP:
         return broker_pong(s, barrier);
     case MQTT_DISCONNECT:
-        return broker_disconnect(s, pkt);
+        return broker_disconnect(s, run, pkt);
     case MQTT_AUTH:
     case MQTT_CONNECT:
     case MQTT_CONNACK:
@@ -658,7 +662,7 @@ void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, siz
 
     while (s->state != SESSION_OVER && leg->state == LEG_OPEN &&
            (rc = mqtt_in_next(&leg->in, &p, &n, s->snap->conf->limits.packet_bytes, &pkt)) == 1) {
-        enum verdict v = from_broker(s, leg, &pkt, &barrier, &err);
+        enum verdict v = from_broker(s, leg, &run, &pkt, &barrier, &err);
         if (v == PASS) {
             s->env->stats.packets_out++;
             s->env->stats.bytes_out += pkt.raw_bytes;

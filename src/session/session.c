@@ -130,19 +130,27 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* A device that says nothing for one and a half times its keepalive is gone [MQTT-3.1.2-24]. */
+bool session_hears(const struct session *s)
+{
+    return s->down != NULL && s->down->st.reading;
+}
+
+/* A device that says nothing for one and a half times its keepalive is gone [MQTT-3.1.2-24]; not
+ * one that is not listened to, or that has said goodbye. */
 static uint64_t silence_ends(const struct session *s)
 {
-    if (s->state != SESSION_RELAYING || s->keepalive_s == 0 || s->gone)
+    if (s->state != SESSION_RELAYING || s->keepalive_s == 0 || s->leave_ms != 0 ||
+        !session_hears(s))
         return 0;
     return s->last_rx_ms + s->keepalive_s * UINT64_C(1500);
 }
 
-/* When the broker was promised more signs of life than the device gives, we give them. */
+/* When the broker was promised more signs of life than the device gives, or than are read from it,
+ * we give them. */
 static uint64_t ping_due(const struct session *s)
 {
     if (s->up == NULL || !s->accepted || s->up_keepalive_s == 0 ||
-        (s->keepalive_s != 0 && s->keepalive_s <= s->up_keepalive_s))
+        (s->keepalive_s != 0 && s->keepalive_s <= s->up_keepalive_s && session_hears(s)))
         return 0;
     return s->last_tx_up_ms + s->up_keepalive_s * UINT64_C(750);
 }
@@ -204,18 +212,48 @@ void session_arm(struct session *s)
 
 /* ---- flow control ---- */
 
+/* The broker waits for the device's PUBREL. */
+static bool release_is_due(const struct session *s)
+{
+    list_for_each (it, &s->to_broker.items)
+        if (list_entry(it, struct inflight_item, link)->state == INFLIGHT_RECEIVED)
+            return true;
+    return false;
+}
+
+static bool must_wait(const struct session *s)
+{
+    const struct conf_limits *lim = &s->snap->conf->limits;
+    const struct inflight *f = &s->to_broker;
+
+    if (s->held.len > lim->queue_bytes || (s->state == SESSION_OPENING && s->held.len > 0) ||
+        (s->up != NULL && leg_queued(s->up) > lim->queue_bytes))
+        return true;
+    if (f->count < lim->inflight && f->bytes <= UINT64_C(4) * lim->queue_bytes)
+        return false;
+    /* What would make room may be behind what it has sent already: it is heard, within reason. */
+    return f->count >= UINT16_MAX ||
+           f->bytes > lim->packet_bytes + UINT64_C(16) * lim->queue_bytes || !release_is_due(s);
+}
+
+static void hear(struct session *s, bool on)
+{
+    if (on == session_hears(s))
+        return;
+    if (on)
+        s->last_rx_ms = env_now_ms(s->env);
+    leg_read(s->down, on);
+    session_arm(s);
+}
+
 void session_reading(struct session *s)
 {
     const struct conf_limits *lim = &s->snap->conf->limits;
 
     if (s->state == SESSION_OVER)
         return;
-    if (s->down != NULL && s->down->state == LEG_OPEN) {
-        bool full = s->held.len > lim->queue_bytes || s->to_broker.count >= lim->inflight ||
-                    (s->up != NULL && leg_queued(s->up) > lim->queue_bytes);
-        bool early = s->state == SESSION_OPENING && s->held.len > 0;
-        leg_read(s->down, !full && !early);
-    }
+    if (s->down != NULL && s->down->state == LEG_OPEN)
+        hear(s, !must_wait(s));
     if (s->up != NULL && s->accepted)
         leg_read(s->up, s->down == NULL || leg_queued(s->down) <= lim->queue_bytes);
 }

@@ -133,6 +133,7 @@ void session_arm(struct session *s); /* (re)arm the timer for what is due next *
 void session_reading(
     struct session *s); /* read, or stop reading, each leg by what waits for the other */
 void session_flush(struct session *s);
+bool session_hears(const struct session *s); /* the device's connection is being read */
 
 /* upstream.c */
 void upstream_begin(struct session *s);                        /* CONNECT was judged: dial */

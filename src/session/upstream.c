@@ -835,7 +835,8 @@ void upstream_lost(struct session *s, const struct diag *why)
 
     /* The broker ended it because the device is silent: its Will is due, and a new leg would revive
      * a dead device. */
-    if (s->keepalive_s != 0 && silent_ms > s->keepalive_s * UINT64_C(1200) && s->phase == RH_IDLE) {
+    if (s->keepalive_s != 0 && silent_ms > s->keepalive_s * UINT64_C(1200) && s->phase == RH_IDLE &&
+        session_hears(s)) {
         s->env->stats.downstream_closed_by_us++;
         session_end(s, 0x8D, false, "the broker gave up on a silent device");
         return;
