@@ -17,3 +17,10 @@ tests_unit_test_session_rehome_LDADD = libsession.a libbase.a $(CMOCKA_LIBS)
 tests_unit_test_session_subs_SOURCES = tests/unit/test_session_subs.c
 tests_unit_test_session_subs_LDADD = libsession.a libmqtt.a libbase.a $(CMOCKA_LIBS)
 tests_unit_test_session_subs_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc
+
+session_world = tests/unit/session_world.c tests/unit/session_world.h
+
+check_PROGRAMS += tests/unit/test_session_relay
+
+tests_unit_test_session_relay_SOURCES = tests/unit/test_session_relay.c $(session_world)
+tests_unit_test_session_relay_LDADD = $(session_test_ldadd)
