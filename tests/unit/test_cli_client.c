@@ -52,6 +52,7 @@ struct fake {
     bool running;
     struct answer
         answers[ANSWERS_MAX]; /* a copy: the test may be over first; ended by a NULL text */
+    pthread_mutex_t lock;     /* of what was asked */
     char asked[4096];         /* "method params" lines */
     unsigned count;
 };
@@ -96,11 +97,25 @@ static char *crowd_page(const json_t *params)
 static void note_request(struct fake *f, const json_t *request)
 {
     char *params = json_dumps(json_object_get(request, "params"), JSON_COMPACT);
-    size_t n = strlen(f->asked);
+    size_t n;
 
+    pthread_mutex_lock(&f->lock);
+    n = strlen(f->asked);
     snprintf(f->asked + n, sizeof(f->asked) - n, "%s %s\n",
              json_string_value(json_object_get(request, "method")), params == NULL ? "" : params);
+    pthread_mutex_unlock(&f->lock);
     free(params);
+}
+
+static void asked_was(struct fake *f, const char *expected)
+{
+    char asked[sizeof(f->asked)];
+
+    pthread_mutex_lock(&f->lock);
+    memcpy(asked, f->asked, sizeof(asked));
+    f->asked[0] = '\0';
+    pthread_mutex_unlock(&f->lock);
+    assert_string_equal(asked, expected);
 }
 
 /* Answer one request.  Returns false when the connection is to be ended. */
@@ -174,6 +189,7 @@ static int fake_make(void **state)
     struct sockaddr_un at = {.sun_family = AF_UNIX};
 
     assert_non_null(f);
+    pthread_mutex_init(&f->lock, NULL);
     strcpy(f->dir, "/tmp/certflip-cli-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     snprintf(f->path, sizeof(f->path), "%s/control.sock", f->dir);
@@ -336,10 +352,9 @@ static void requests_are_as_the_vocabulary_has_them(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct ran r;
 
-        f->asked[0] = '\0';
         r = run(f, rows[i].words);
         assert_int_equal(r.status, CLI_DONE);
-        assert_string_equal(f->asked, rows[i].request);
+        asked_was(f, rows[i].request);
         free(r.out);
         free(r.err);
     }
@@ -734,7 +749,7 @@ static void program_completes_device_names(void **state)
         f, ANSWERS({WHOLE, "\"result\":{\"devices\":[{\"device\":\"press-1\"}]}"}, {CLOSE, ""}));
     assert_int_equal(run_program(f, "complete flip pre", out, sizeof(out)), 0);
     assert_string_equal(out, "press-1\n");
-    assert_string_equal(f->asked, "device.list {\"target\":\"pre*\"}\n");
+    asked_was(f, "device.list {\"target\":\"pre*\"}\n");
     assert_int_equal(run_program(f, "complete flip x", out, sizeof(out)), 0);
     assert_string_equal(out, "");
     assert_int_equal(run_program(f, "complete qu", out, sizeof(out)), 0);
