@@ -35,7 +35,7 @@ static void take_over(struct hub *h, struct hub_device *d, const struct hub_sess
         m = hub_device_msg(MSG_KICK, d->name);
         if (m == NULL)
             return;
-        m->session_id = newest->id;
+        m->session_id = s->id;
         snprintf(m->u.kick.text, sizeof(m->u.kick.text), "taken over by a connection from %s",
                  newest->peer);
         h->sink.post(h->sink.arg, s->worker, m);

@@ -24,7 +24,7 @@ enum msg_kind {
     MSG_DEVICE,      /* a device's identities and active slot; also makes live sessions move (see
                         `flip_seq`) */
     MSG_DEVICE_GONE, /* forget it; its live session is closed */
-    MSG_KICK, /* close the sessions of a device except `session_id` (taken over, or by command) */
+    MSG_KICK, /* close session `session_id` of a device, 0: all of it (taken over, or by command) */
     MSG_POLL, /* answer with MSG_STATS */
     MSG_STOP, /* close listeners, end sessions gracefully, then MSG_STOPPED */
     /* worker -> main */

@@ -362,7 +362,7 @@ static void kick(struct worker *w, const struct msg *m)
         return;
     list_for_each_safe (it, &dev->sessions) {
         struct session *s = list_entry(it, struct session, of_device);
-        if (s->id == m->session_id)
+        if (m->session_id != 0 && s->id != m->session_id)
             continue;
         w->env.stats.downstream_closed_by_us++;
         session_end(s, 0x8E, false, m->u.kick.text);

@@ -370,8 +370,8 @@ static void the_newest_connection_of_a_device_wins(void **state)
     world_up(w, 0, "press"); /* the worker sees to it */
     world_expect(w, "");
     world_up(w, 1, "press");
-    world_expect(w, "press: worker 0 closes all but 3\n"
-                    "press: worker 0 closes all but 3\n");
+    world_expect(w, "press: worker 0 closes session 1\n"
+                    "press: worker 0 closes session 2\n");
 }
 
 /* -- the store fails -- */

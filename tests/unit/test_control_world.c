@@ -153,7 +153,7 @@ static void sink_post(void *arg, unsigned worker, struct msg *m)
                        m->u.dev.identities_changed ? ", changed" : "", stored_phase(w, m->device));
         break;
     case MSG_KICK:
-        buf_printf(&w->trace, "%s: worker %u closes all but %d\n", m->device, worker,
+        buf_printf(&w->trace, "%s: worker %u closes session %d\n", m->device, worker,
                    (int)m->session_id);
         break;
     case MSG_DEVICE_GONE:
