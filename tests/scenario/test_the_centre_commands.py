@@ -46,20 +46,26 @@ class Centre:
 
 
 @pytest.fixture
-def site(plant, request):
-    version = getattr(request, "param", 5)
-    made = plant(["p-1", "p-2", "p-3", GATEWAY], start=False)
-    socket = "/tmp/certflip-%d-mqtt.sock" % os.getpid()
-    made.gateway.conf["management"] = {"enabled": True, "device": GATEWAY, "socket": socket, "version": version}
-    made.__enter__()
-    yield made
-    made.gateway.stop()
-    assert not os.path.exists(socket)
+def managed(plant):
+    """managed(version): a plant with the command channel, which speaks that version of MQTT."""
+    def make(version):
+        made = plant(["p-1", "p-2", "p-3", GATEWAY], start=False)
+        made.socket = made.gateway.control + ".mqtt"
+        made.gateway.conf["management"] = {"enabled": True, "device": GATEWAY, "socket": made.socket,
+                                           "version": version}
+        return made.__enter__()
+    return make
+
+
+@pytest.fixture
+def site(managed):
+    return managed(5)
 
 
 @pytest.mark.threads
-@pytest.mark.parametrize("site", [4, 5], indirect=True, ids=["v311", "v5"])
-def test_flip_by_command_through_the_broker(site):
+@pytest.mark.parametrize("version", [4, 5], ids=["v311", "v5"])
+def test_flip_by_command_through_the_broker(managed, version):
+    site = managed(version)
     centre = Centre(site)
     until("the state is announced", lambda: (centre.latest("state") or {}).get("online"))
     streams = site.streams(["p-1", "p-2", "p-3"])
@@ -161,6 +167,13 @@ def test_state_is_offline_when_the_gateway_is(site):
     until("offline, said goodbye", lambda: centre.latest("state").get("online") is False)
     late = Centre(site)
     assert until("it is retained", lambda: late.latest("state")).get("online") is False
+
+
+def test_the_channels_socket_is_gone_afterwards(site):
+    until("it is connected", lambda: site.gateway.rpc("status")["central"]["connected"])
+    assert os.path.exists(site.socket)
+    site.gateway.stop()
+    assert not os.path.exists(site.socket)
 
 
 def test_retained_device_topics_are_true_after_restart(site):

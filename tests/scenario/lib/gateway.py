@@ -85,7 +85,7 @@ class Certflipd:
 
     _number = itertools.count(1)
 
-    def __init__(self, folder, pki, broker, listener=None, upstream=None, devices=None, **changes):
+    def __init__(self, folder, pki, broker, listener=None, upstream=None, rules=None, **changes):
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
         os.chmod(self.folder, 0o755)
@@ -129,7 +129,7 @@ class Certflipd:
                     "server_name": "localhost", "anchors": [pki.server_ca.cert],
                 }, upstream or {}),
             ],
-            "devices": devices or [
+            "devices": rules or [
                 # Over TLS the certificate names the device, on the plaintext listener its client id does.
                 {"name": "{cn}", "match": {"listener": "tls"}},
                 {"name": "{client_id}", "match": {"listener": "plain"}},
