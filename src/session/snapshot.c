@@ -30,7 +30,6 @@ static struct tls_ctx *listener_ctx(const struct conf_listener *l, struct err *e
     else if (load_chains(l, chains, creds, err) == 0)
         ctx = tls_ctx_new_server(
             &(struct tls_server_args){
-                .name = l->name,
                 .min = (enum tls_version)l->tls_min,
                 .max = (enum tls_version)l->tls_max,
                 .ciphers = l->ciphers,
@@ -53,7 +52,6 @@ static struct tls_ctx *upstream_ctx(const struct conf_upstream *u, struct err *e
 {
     return tls_ctx_new_client(
         &(struct tls_client_args){
-            .name = u->name,
             .min = (enum tls_version)u->tls_min,
             .max = (enum tls_version)u->tls_max,
             .ciphers = u->ciphers,

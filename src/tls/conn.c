@@ -544,8 +544,10 @@ static enum tls_status status_of(struct tls_conn *c, int rc)
         return TLS_AGAIN;
     if (code != WOLFSSL_ERROR_ZERO_RETURN) {
         fail_describe(c, code);
+        c->in_left = 0; /* nobody will read it any more */
         return TLS_FAILED;
     }
+    c->in_left = 0;
     if (!c->established && c->fail == NULL) {
         c->fail = fail_new(c, 0);
         if (c->fail != NULL)
@@ -705,7 +707,6 @@ void tls_conn_free(struct tls_conn *c)
 
 void tls_conn_input(struct tls_conn *c, const uint8_t *p, size_t n, bool eof)
 {
-    assert(c->in_left == 0 || n == 0);
     if (n > 0) {
         c->in = p;
         c->in_left = n;
@@ -782,7 +783,7 @@ enum tls_status tls_conn_write(struct tls_conn *c, const uint8_t *p, size_t n)
 
 void tls_conn_shutdown(struct tls_conn *c)
 {
-    if (c->shut || c->ssl == NULL || c->fail != NULL || c->nomem)
+    if (c->shut || !c->established || c->fail != NULL || c->nomem)
         return;
     c->shut = true;
     wolfSSL_shutdown(c->ssl);

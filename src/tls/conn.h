@@ -39,8 +39,8 @@ struct tls_conn_args {
 struct tls_conn *tls_conn_new(const struct tls_conn_args *args, struct err *err);
 void tls_conn_free(struct tls_conn *c); /* NULL is fine */
 
-/* Hand in ciphertext, borrowed until the next TLS_AGAIN.  n = 0 with eof says that the peer closed
- * the socket. */
+/* Hand in ciphertext, borrowed until the next status other than TLS_OK; it takes the place of what
+ * was left.  n = 0 with eof says that the peer closed the socket. */
 void tls_conn_input(struct tls_conn *c, const uint8_t *p, size_t n, bool eof);
 size_t tls_conn_input_left(const struct tls_conn *c); /* what the library has not taken yet */
 
@@ -52,7 +52,8 @@ bool tls_conn_established(const struct tls_conn *c);
 enum tls_status tls_conn_read(struct tls_conn *c, uint8_t *buf, size_t cap, size_t *n);
 /* Encrypt all of it to `out`.  TLS_OK or TLS_FAILED. */
 enum tls_status tls_conn_write(struct tls_conn *c, const uint8_t *p, size_t n);
-void tls_conn_shutdown(struct tls_conn *c); /* append close_notify; once */
+void tls_conn_shutdown(
+    struct tls_conn *c); /* append close_notify; once, and only when established */
 
 /* Why it failed: valid after TLS_FAILED, and after TLS_CLOSED/EOF before the handshake. */
 const struct tls_fail *tls_conn_fail(const struct tls_conn *c);

@@ -10,7 +10,7 @@
 #include "tls/wolf.h"
 
 #define MAX_CHAIN      9 /* what the library takes */
-#define MAX_FILE_BYTES (256 * 1024)
+#define MAX_FILE_BYTES ((size_t)256 * 1024)
 #define MIN_OWN_RSA    1024 /* own certificates: what the library can sign with */
 
 struct cred {

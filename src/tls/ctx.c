@@ -10,7 +10,7 @@
 #include "base/str.h"
 #include "tls/wolf.h"
 
-#define MAX_ANCHOR_FILE_BYTES (4 * 1024 * 1024)
+#define MAX_ANCHOR_FILE_BYTES ((size_t)4 * 1024 * 1024)
 #define MIN_RSA_BITS          2048
 #define MAX_RSA_BITS          16384
 #define SUITE_BYTES           64
@@ -550,7 +550,6 @@ struct tls_ctx *tls_ctx_new_server(const struct tls_server_args *args, struct er
     if (ctx != NULL && server_fill(ctx, args, err) == 0)
         return ctx;
     tls_ctx_unref(ctx);
-    err_wrap(err, 0, "listener %s", args->name);
     return NULL;
 }
 
@@ -583,7 +582,6 @@ struct tls_ctx *tls_ctx_new_client(const struct tls_client_args *args, struct er
     if (ctx != NULL && client_fill(ctx, args, err) == 0)
         return ctx;
     tls_ctx_unref(ctx);
-    err_wrap(err, 0, "upstream %s", args->name);
     return NULL;
 }
 

@@ -28,7 +28,6 @@ struct tls_server_chain {
 };
 
 struct tls_server_args {
-    const char *name; /* listener, for messages */
     enum tls_version min, max;
     const char
         *ciphers; /* "ECDHE-RSA-AES128-GCM-SHA256:..."; NULL: our default for the version range.
@@ -42,7 +41,6 @@ struct tls_server_args {
 };
 
 struct tls_client_args {
-    const char *name;          /* upstream profile, for messages */
     enum tls_version min, max; /* 1.2 or 1.3 */
     const char *ciphers;
     const char *const *anchor_paths;

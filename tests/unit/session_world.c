@@ -89,8 +89,7 @@ static struct tls_ctx *server_ctx(const char *anchors)
     struct cred *cred = load_cred("broker");
     struct err err = {0};
     struct tls_ctx *ctx = tls_ctx_new_server(
-        &(struct tls_server_args){.name = "broker",
-                                  .min = TLS_V12,
+        &(struct tls_server_args){.min = TLS_V12,
                                   .max = TLS_V13,
                                   .client_cert = TLS_CLIENT_CERT_REQUIRE,
                                   .chains = &(struct tls_server_chain){.cred = cred},

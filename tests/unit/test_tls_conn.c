@@ -68,7 +68,6 @@ static struct tls_ctx *server_ctx(const struct setup *s)
     struct tls_server_chain chains[] = {{other, s->sni_glob}, {cred, NULL}};
     const char *anchors[4];
     struct tls_server_args args = {
-        .name = "test",
         .min = s->server_min != 0 ? s->server_min : TLS_V12,
         .max = s->server_max != 0 ? s->server_max : TLS_V13,
         .ciphers = s->server_ciphers,
@@ -93,7 +92,6 @@ static struct tls_ctx *client_ctx(const struct setup *s)
 {
     const char *anchors[4];
     struct tls_client_args args = {
-        .name = "test",
         .min = s->client_min != 0 ? s->client_min : TLS_V12,
         .max = s->client_max != 0 ? s->client_max : TLS_V13,
         .ciphers = s->client_ciphers,
@@ -949,6 +947,32 @@ static void close_notify_in_the_handshake_is_an_end(void **state)
     pair_fini(&p);
 }
 
+/* What follows close_notify is nobody's, and feeding a connection that has ended does no harm. */
+static void bytes_behind_the_end_are_dropped(void **state)
+{
+    struct setup s = {.client_cred = "press-07"};
+    struct pair p;
+    uint8_t byte;
+    size_t n;
+
+    (void)state;
+    pair_init(&p, &s);
+    tls_conn_shutdown(p.client.conn); /* too early: nothing to end yet */
+    pump(&p, ALL);
+    both_established(&p);
+    tls_conn_shutdown(p.client.conn);
+    buf_append(&p.client.out, "garbage behind the end", 22);
+    pump(&p, ALL);
+    assert_int_equal(p.server.status, TLS_CLOSED);
+    assert_int_equal(tls_conn_input_left(p.server.conn), 0);
+    for (int i = 0; i < 2; i++) {
+        tls_conn_input(p.server.conn, (const uint8_t *)"more", 4, i == 1);
+        assert_int_not_equal(tls_conn_read(p.server.conn, &byte, 1, &n), TLS_OK);
+        assert_int_equal(tls_conn_input_left(p.server.conn), 0);
+    }
+    pair_fini(&p);
+}
+
 /* -- hostile or broken input
  * -------------------------------------------------------------------------- */
 
@@ -1018,6 +1042,44 @@ static void every_damaged_byte_of_a_hello_is_survived(void **state)
     pump(&p, ALL);
     both_established(&p);
     pair_fini(&p);
+}
+
+/* Each side gets its own words back, and the other's at the wrong time. */
+static void messages_out_of_order_are_refused(void **state)
+{
+    (void)state;
+    for (size_t v = 0; v < 2; v++) {
+        struct setup s = {
+            .client_cred = "press-07", .client_min = versions[v], .client_max = versions[v]};
+        struct pair p;
+        struct buf hello = {0}, flight = {0};
+
+        pair_init(&p, &s);
+        buf_append(&hello, p.client.out.p, p.client.out.len);
+        pump(&p, ALL);
+        both_established(&p);
+        buf_append(&flight, p.server.out.p, p.server.out.len);
+        pair_fini(&p);
+
+        pair_init(&p, &s);
+        tls_conn_input(p.client.conn, hello.p, hello.len, false);
+        assert_int_equal(tls_conn_handshake(p.client.conn), TLS_FAILED);
+        assert_int_equal(tls_conn_fail(p.client.conn)->side, TLS_FAIL_LOCAL);
+        tls_conn_input(p.server.conn, flight.p, flight.len, false);
+        assert_int_equal(tls_conn_handshake(p.server.conn), TLS_FAILED);
+        pair_fini(&p);
+
+        pair_init(&p, &s); /* a flight of another handshake */
+        tls_conn_input(p.client.conn, flight.p, flight.len, false);
+        assert_int_equal(tls_conn_handshake(p.client.conn), TLS_FAILED);
+        assert_false(tls_conn_established(p.client.conn));
+        carry(&p.client, &p.server, ALL);
+        tls_conn_input(p.server.conn, hello.p, hello.len, false); /* a second hello */
+        assert_int_not_equal(tls_conn_handshake(p.server.conn), TLS_OK);
+        pair_fini(&p);
+        buf_fini(&hello);
+        buf_fini(&flight);
+    }
 }
 
 static void a_damaged_record_ends_the_connection(void **state)
@@ -1154,6 +1216,8 @@ int main(void)
         cmocka_unit_test(close_notify_and_a_bare_eof_are_told_apart),
         cmocka_unit_test(an_eof_in_the_handshake_says_how_far_it_came),
         cmocka_unit_test(close_notify_in_the_handshake_is_an_end),
+        cmocka_unit_test(bytes_behind_the_end_are_dropped),
+        cmocka_unit_test(messages_out_of_order_are_refused),
         cmocka_unit_test(what_is_not_tls_is_told_as_such),
         cmocka_unit_test(every_damaged_byte_of_a_hello_is_survived),
         cmocka_unit_test(a_damaged_record_ends_the_connection),

@@ -185,7 +185,7 @@ static struct tls_ctx *upstream(enum tls_version only)
 {
     const char *anchor = pki("ca-old.pem");
     struct tls_client_args args = {
-        .name = "broker", .min = only, .max = only, .anchor_paths = &anchor, .anchor_count = 1};
+        .min = only, .max = only, .anchor_paths = &anchor, .anchor_count = 1};
     struct err err = {0};
     struct tls_ctx *ctx = tls_ctx_new_client(&args, &err);
 
@@ -325,8 +325,7 @@ static struct tls_ctx *listener(const char *ciphers, enum tls_version min)
     const char *anchor = pki("ca-old.pem");
     struct cred *ec = pki_cred("server-ec"), *rsa = pki_cred("server-rsa");
     struct tls_server_chain chains[] = {{rsa, "*.legacy.example"}, {ec, NULL}};
-    struct tls_server_args args = {.name = "sensors",
-                                   .min = min,
+    struct tls_server_args args = {.min = min,
                                    .max = TLS_V13,
                                    .ciphers = ciphers,
                                    .chains = chains,
