@@ -126,24 +126,25 @@ int stream_read(struct stream *s, bool on)
 
 void stream_read_now(struct stream *s)
 {
-    struct net_loop *nl = loop_of(s);
+    uint8_t *mine = malloc(NET_READ_BYTES); /* the shared one may hold what another read brought */
     uv_os_fd_t fd;
 
-    while (!s->closing && !s->ended && uv_fileno(&s->u.handle, &fd) == 0) {
-        ssize_t n = read(fd, nl->read_buf, NET_READ_BYTES);
+    while (mine != NULL && !s->closing && !s->ended && uv_fileno(&s->u.handle, &fd) == 0) {
+        ssize_t n = read(fd, mine, NET_READ_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
-            return;
+            break;
         if (n <= 0) {
             int status = n == 0 ? 0 : -errno;
             s->ended = true;
             stream_read(s, false);
             s->ops->on_read(s, NULL, 0, status);
-            return;
+            break;
         }
-        s->ops->on_read(s, nl->read_buf, (size_t)n, 0);
+        s->ops->on_read(s, mine, (size_t)n, 0);
     }
+    free(mine);
 }
 
 void stream_prepare(struct stream *s)

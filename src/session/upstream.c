@@ -23,7 +23,8 @@
 
 #define REASON_NORMAL             0x00
 #define REASON_WITH_WILL          0x04
-#define REASON_SERVER_UNAVAILABLE 0x88
+#define REASON_SERVER_UNAVAILABLE 0x88 /* in CONNACK only */
+#define REASON_SERVER_BUSY        0x89
 
 static const struct leg_ops up_ops;
 
@@ -468,7 +469,7 @@ static void no_leg(struct session *s, const struct diag *why)
     }
     if (upstream_profile(s, s->have, NULL)->uplink_lost == CONF_UPLINK_DROP) {
         s->env->stats.downstream_closed_by_us++;
-        session_end(s, REASON_SERVER_UNAVAILABLE, false,
+        session_end(s, REASON_SERVER_BUSY, false,
                     "the uplink is lost, and its profile says uplink_lost = \"drop\"");
         return;
     }
