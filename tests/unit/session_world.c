@@ -732,14 +732,14 @@ static struct wk_snapshot *load_snapshot(const struct world *w, const struct wor
             "listeners = ({ name = \"plain\"; type = \"plaintext\"; address = \"127.0.0.1\";"
             " port = 1883; allow = [ \"%s\" ]; });\n"
             "upstreams = ({ name = \"main\"; address = \"127.0.0.1\"; port = %u;"
-            " anchors = [ \"%s\" ]; accept_wait_ms = 0; %s });\n"
+            " anchors = [ \"%s\" ]; accept_wait_ms = %u; %s });\n"
             "devices = (\n"
             "  { name = \"d9\"; match = { username = \"d9\"; }; %s },\n"
             "  { name = \"{client_id}\"; match = { client_id = \"?*\"; }; %s });\n"
             "limits = { %s }; flip = { %s };\n",
             dir, dir, a->listener != NULL ? a->listener : "127.0.0.0/8", w->broker_port,
-            path("ca-old.pem"), or_empty(a->upstream), or_empty(a->rule), or_empty(a->rule),
-            or_empty(a->limits), or_empty(a->flip));
+            path("ca-old.pem"), a->accept_wait_ms, or_empty(a->upstream), or_empty(a->rule),
+            or_empty(a->rule), or_empty(a->limits), or_empty(a->flip));
     assert_int_equal(fclose(f), 0);
     struct conf *conf = conf_load(path("certflip.conf"), &faults, &count);
     if (conf == NULL)

@@ -25,6 +25,7 @@ int world_teardown(void **state);
 /* Lines of configuration in addition to the defaults; NULL: none. */
 struct world_args {
     const char *upstream, *limits, *rule, *flip, *listener;
+    unsigned accept_wait_ms; /* for ticket or alert */
 };
 
 struct end;
