@@ -18,18 +18,16 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/list.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/rand.h"
 #include "base/str.h"
+#include "control/outbox.h"
 #include "control/show.h"
 #include "identity/match.h"
 #include "tls/ctx.h"
 
 #define UNACKED_MAX 16
-#define QUEUE_MAX   10000 /* replies and events that wait */
-#define SETTLE_MS   100   /* changes within it are published once */
+#define SETTLE_MS   100 /* changes within it are published once */
 #define MISC_MS     1000
 #define CONNACK_MS                                                                \
     60000 /* the way to the broker has deadlines of its own; this one is the last \
@@ -41,20 +39,6 @@
 #define SESSION_EXPIRY \
     (7 * 24 * 3600) /* seconds; commands wait so long for a gateway that is away */
 #define QOS 1
-
-/* A message that waits to be published. */
-struct outgoing {
-    struct list link;
-    char *topic, *payload;          /* owned */
-    mosquitto_property *properties; /* owned, or NULL */
-    bool event;
-};
-
-/* A device whose retained topic is out of date. */
-struct stale {
-    struct list link;
-    char name[129];
-};
 
 /* Our duplicate of libmosquitto's socket; lives until its handle is closed. */
 struct watch {
@@ -80,20 +64,16 @@ struct central {
     uv_timer_t misc, retry, settle;
     unsigned handles; /* open timers */
     enum phase phase;
-    bool tried;    /* connect once, reconnect from then on */
-    bool renew;    /* the configuration wants another client */
+    bool tried;        /* connect once, reconnect from then on */
+    bool renew;        /* the configuration wants another client */
     uint64_t leg_seen; /* number of the latest news of the way to the broker */
-    bool told_all; /* every device was published, by this process */
+    bool told_all;     /* every device was published, by this process */
     uint32_t backoff_ms;
     int64_t since_ms; /* of this phase */
     int64_t since_s;  /* of the connection; 0: none */
     char last_error[256];
     char *cmd, *reply, *state, *event, *device; /* topics, owned; `device` without the name */
-    struct list queue;                          /* struct outgoing */
-    size_t queue_count;
-    uint64_t dropped;         /* events that did not fit */
-    struct map *stale_names;  /* struct stale, whichever list it is in */
-    struct list stale, ready; /* changed just now; may be published */
+    struct outbox outbox;
     bool state_stale, state_ready;
     unsigned unacked;
     int goodbye; /* mid of the last words */
@@ -289,7 +269,8 @@ static void attempt(struct central *c)
     rc = connect_now(c, l->address);
     if (rc != MOSQ_ERR_SUCCESS) {
         snprintf(why, sizeof(why), "%s: %s", l->address,
-                 rc == MOSQ_ERR_ERRNO ? strerror(errno) : mosquitto_strerror(rc));
+                 rc == MOSQ_ERR_ERRNO ? uv_strerror(uv_translate_sys_error(errno))
+                                      : mosquitto_strerror(rc));
         fail(c, why);
         return;
     }
@@ -300,66 +281,18 @@ static void attempt(struct central *c)
 
 /* -- what is published -- */
 
-static void outgoing_free(struct outgoing *o)
+/* Takes the payload and the correlation. */
+static void put(struct central *c, const char *topic, char *payload, void *correlation, size_t len)
 {
-    if (o == NULL)
-        return;
-    list_del(&o->link);
-    mosquitto_property_free_all(&o->properties);
-    free(o->topic);
-    free(o->payload);
-    free(o);
-}
+    uint64_t dropped = c->outbox.dropped;
 
-/* Takes the payload and the properties. */
-static void queue_put(struct central *c, const char *topic, char *payload,
-                      mosquitto_property *properties, bool event)
-{
-    struct outgoing *o = calloc(1, sizeof(*o));
-
-    if (o == NULL || payload == NULL || (o->topic = strdup(topic)) == NULL) {
-        free(payload);
-        free(o);
-        mosquitto_property_free_all(&properties);
-        return;
-    }
-    o->payload = payload;
-    o->properties = properties;
-    o->event = event;
-    list_init(&o->link);
-    list_add(&c->queue, &o->link);
-    if (c->queue_count < QUEUE_MAX) {
-        c->queue_count++;
-    } else {
-        outgoing_free(list_entry(c->queue.next, struct outgoing, link));
-        if (c->dropped++ == 0)
-            log_event(LOG_CENTRAL, LOG_WARN_, "central-queue-full", "most=%d msg=%s", QUEUE_MAX,
-                      LOG_Q("the oldest events are dropped until the broker is back"));
-    }
+    if (outbox_put(&c->outbox, topic, payload, correlation, len) != 0)
+        log_event(LOG_CENTRAL, LOG_WARN_, "central-not-told", "topic=%s cause=no-memory",
+                  LOG_Q(topic));
+    else if (dropped == 0 && c->outbox.dropped != 0)
+        log_event(LOG_CENTRAL, LOG_WARN_, "central-queue-full", "most=%d msg=%s", OUTBOX_MAX,
+                  LOG_Q("the oldest messages are dropped until the broker is back"));
     pump(c);
-}
-
-static struct stale *stale_find(struct central *c, const char *name)
-{
-    struct stale *s = map_get(c->stale_names, name);
-
-    if (s != NULL || (s = calloc(1, sizeof(*s))) == NULL)
-        return s;
-    snprintf(s->name, sizeof(s->name), "%s", name);
-    list_init(&s->link);
-    if (map_put(c->stale_names, name, s) != 0) {
-        free(s);
-        return NULL;
-    }
-    list_add(&c->stale, &s->link);
-    return s;
-}
-
-static void stale_free(struct central *c, struct stale *s)
-{
-    map_del(c->stale_names, s->name);
-    list_del(&s->link);
-    free(s);
 }
 
 static int publish(struct central *c, const char *topic, const char *payload, bool retain,
@@ -386,7 +319,7 @@ static char *state_text(const struct central *c, bool online)
         json_object_set_new(state, "time", rpc_time(clock_wall_s()));
         json_object_set_new(state, "started", rpc_time(c->dispatch->started_s));
         json_object_set_new(state, "devices", show_counts(c->hub));
-        json_object_set_new(state, "events_dropped", json_integer((json_int_t)c->dropped));
+        json_object_set_new(state, "events_dropped", json_integer((json_int_t)c->outbox.dropped));
     }
     text = json_dumps(state, JSON_COMPACT);
     json_decref(state);
@@ -419,35 +352,42 @@ static int publish_device(struct central *c, const char *name)
     return rc;
 }
 
+static int publish_message(struct central *c, const struct outgoing *o)
+{
+    mosquitto_property *properties = NULL;
+    int rc;
+
+    if (o->correlation != NULL)
+        mosquitto_property_add_binary(&properties, MQTT_PROP_CORRELATION_DATA, o->correlation,
+                                      (uint16_t)o->correlation_len);
+    rc = publish(c, o->topic, o->payload, false, properties, NULL);
+    mosquitto_property_free_all(&properties);
+    return rc;
+}
+
 /* Publish the next thing that waits.  Returns whether there was one that could be published. */
 static bool pump_one(struct central *c)
 {
-    if (!list_empty(&c->queue)) {
-        struct outgoing *o = list_entry(c->queue.next, struct outgoing, link);
-        int rc = publish(c, o->topic, o->payload, false, o->properties, NULL);
+    const struct outgoing *first = outbox_first(&c->outbox);
+    const char *name;
+
+    if (first != NULL) {
+        int rc = publish_message(c, first);
 
         if (rc == MOSQ_ERR_NO_CONN || rc == MOSQ_ERR_CONN_LOST)
             return false;
-        c->queue_count--; /* what cannot be sent at all would only be in the way */
-        outgoing_free(o);
+        outbox_pop(&c->outbox); /* what cannot be sent at all would only be in the way */
         return true;
     }
     if (c->state_ready) {
-        c->state_ready = false;
-        if (publish_state(c) == MOSQ_ERR_SUCCESS)
-            return true;
-        c->state_ready = true;
+        c->state_ready = publish_state(c) != MOSQ_ERR_SUCCESS;
+        return !c->state_ready;
+    }
+    name = outbox_ready(&c->outbox);
+    if (name == NULL || publish_device(c, name) != MOSQ_ERR_SUCCESS)
         return false;
-    }
-    if (!list_empty(&c->ready)) {
-        struct stale *s = list_entry(c->ready.next, struct stale, link);
-
-        if (publish_device(c, s->name) != MOSQ_ERR_SUCCESS)
-            return false;
-        stale_free(c, s);
-        return true;
-    }
-    return false;
+    outbox_told(&c->outbox);
+    return true;
 }
 
 static void pump(struct central *c)
@@ -468,12 +408,7 @@ static void on_settled(uv_timer_t *timer)
 {
     struct central *c = timer->data;
 
-    while (!list_empty(&c->stale)) {
-        struct list *first = c->stale.next;
-
-        list_del(first);
-        list_add(&c->ready, first);
-    }
+    outbox_settle(&c->outbox);
     c->state_ready = c->state_ready || c->state_stale;
     c->state_stale = false;
     pump(c);
@@ -485,7 +420,7 @@ static void tell_all(struct central *c)
     struct hub_device *const *all = hub_devices(c->hub, &n);
 
     for (size_t i = 0; i < n; i++)
-        stale_find(c, all[i]->name);
+        outbox_touch(&c->outbox, all[i]->name);
     settle_later(c);
 }
 
@@ -511,7 +446,7 @@ void central_device(struct central *c, const char *device)
         return;
     look_at_leg(c, device);
     c->state_stale = true;
-    if (stale_find(c, device) == NULL)
+    if (outbox_touch(&c->outbox, device) != 0)
         log_event(LOG_CENTRAL, LOG_WARN_, "central-not-told", "device=%s cause=no-memory", device);
     settle_later(c);
     if (c->phase == CENTRAL_WAITING && strcmp(device, c->conf->management.device) == 0 &&
@@ -534,7 +469,7 @@ void central_event(struct central *c, const struct hub_event *ev)
     if (c == NULL || c->mosq == NULL || c->phase >= CENTRAL_LEAVING)
         return;
     shown = show_event(ev);
-    queue_put(c, c->event, json_dumps(shown, JSON_COMPACT), NULL, true);
+    put(c, c->event, json_dumps(shown, JSON_COMPACT), NULL, 0);
     json_decref(shown);
 }
 
@@ -612,20 +547,16 @@ static void on_subscribe(struct mosquitto *mosq, void *arg, int mid, int n, cons
 /* Where the reply goes: what the request says (MQTT 5), else the gateway's own topic. */
 static void reply_to(struct central *c, const mosquitto_property *asked, char *text)
 {
-    mosquitto_property *properties = NULL;
     char *topic = NULL;
     void *correlation = NULL;
     uint16_t n = 0;
 
     if (c->conf->management.version == 5) {
         mosquitto_property_read_string(asked, MQTT_PROP_RESPONSE_TOPIC, &topic, false);
-        if (mosquitto_property_read_binary(asked, MQTT_PROP_CORRELATION_DATA, &correlation, &n,
-                                           false) != NULL)
-            mosquitto_property_add_binary(&properties, MQTT_PROP_CORRELATION_DATA, correlation, n);
+        mosquitto_property_read_binary(asked, MQTT_PROP_CORRELATION_DATA, &correlation, &n, false);
     }
-    queue_put(c, topic == NULL ? c->reply : topic, text, properties, false);
+    put(c, topic == NULL ? c->reply : topic, text, correlation, n);
     free(topic);
-    free(correlation);
 }
 
 /* A reply that does not fit through would end the connection.  Takes text, returns owned. */
@@ -838,13 +769,7 @@ static void on_handle_closed(uv_handle_t *handle)
 
     if (--c->handles > 0)
         return;
-    while (!list_empty(&c->queue))
-        outgoing_free(list_entry(c->queue.next, struct outgoing, link));
-    while (!list_empty(&c->stale))
-        stale_free(c, list_entry(c->stale.next, struct stale, link));
-    while (!list_empty(&c->ready))
-        stale_free(c, list_entry(c->ready.next, struct stale, link));
-    map_free(c->stale_names);
+    outbox_fini(&c->outbox);
     conf_unref(c->conf);
     mosquitto_lib_cleanup();
     if (c->done != NULL)
@@ -870,7 +795,7 @@ struct central *central_start(uv_loop_t *loop, struct conf *conf, struct dispatc
 {
     struct central *c = calloc(1, sizeof(*c));
 
-    if (c == NULL || (c->stale_names = map_new()) == NULL) {
+    if (c == NULL || outbox_init(&c->outbox) != 0) {
         free(c);
         err_set(err, ERR_NOMEM, "management client: out of memory");
         return NULL;
@@ -880,9 +805,6 @@ struct central *central_start(uv_loop_t *loop, struct conf *conf, struct dispatc
     c->dispatch = d;
     c->hub = hub;
     c->conf = conf_ref(conf);
-    list_init(&c->queue);
-    list_init(&c->stale);
-    list_init(&c->ready);
     uv_timer_init(loop, &c->misc);
     uv_timer_init(loop, &c->retry);
     uv_timer_init(loop, &c->settle);
@@ -943,5 +865,5 @@ struct json_t *central_status(const struct central *c)
     return json_pack("{s:b, s:s, s:b, s:o, s:o, s:I}", "enabled", 1, "device",
                      c->conf->management.device, "connected", is_connected(c), "since",
                      rpc_time(c->since_s), "last_error", rpc_text_or_null(c->last_error),
-                     "events_dropped", (json_int_t)c->dropped);
+                     "events_dropped", (json_int_t)c->outbox.dropped);
 }

@@ -22,7 +22,7 @@
 #include "tls/ctx.h"
 
 #define LIMIT_DEFAULT 100
-#define SECONDS_MAX   (366 * 24 * 3600)
+#define SECONDS_MAX   (INT64_C(366) * 24 * 3600)
 #define TARGETS_MAX   10000
 
 /* One request on its way. */

@@ -62,6 +62,7 @@ struct hub_session {
     uint64_t id;
     unsigned worker;
     int64_t since_s;
+    uint64_t connected_us; /* CLOCK_MONOTONIC */
     int leg; /* slot of the upstream leg that was accepted and stands; -1: none */
     int version;
     char listener[65], peer[72], tls[24], fp[65];

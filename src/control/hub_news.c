@@ -19,26 +19,34 @@ static bool several_allowed(const struct conf *conf)
     return false;
 }
 
-/* The newest connection wins: the others of this device (with several allowed: of its client id)
- * are closed.  The worker that has the new one looks after its own. */
-static void take_over(struct hub *h, struct hub_device *d, const struct hub_session *newest)
+static void take_over(struct hub *h, const struct hub_device *d, const struct hub_session *loser,
+                      const struct hub_session *winner)
+{
+    struct msg *m = hub_device_msg(MSG_KICK, d->name);
+
+    if (m == NULL)
+        return;
+    m->session_id = loser->id;
+    snprintf(m->u.kick.text, sizeof(m->u.kick.text), "taken over by a connection from %s",
+             winner->peer);
+    h->sink.post(h->sink.arg, loser->worker, m);
+}
+
+/* The newest connection wins, though its news may come first: the others of this device (with
+ * several allowed: of its client id) are closed.  A worker looks after its own. */
+static void newest_wins(struct hub *h, struct hub_device *d, const struct hub_session *news)
 {
     bool several = several_allowed(h->snapshot->conf);
 
     list_for_each (it, &d->sessions) {
         const struct hub_session *s = list_entry(it, struct hub_session, link);
-        struct msg *m;
 
-        if (s->worker == newest->worker ||
-            (several && strcmp(s->client_id, newest->client_id) != 0))
+        if (s->worker == news->worker || (several && strcmp(s->client_id, news->client_id) != 0))
             continue;
-        m = hub_device_msg(MSG_KICK, d->name);
-        if (m == NULL)
-            return;
-        m->session_id = s->id;
-        snprintf(m->u.kick.text, sizeof(m->u.kick.text), "taken over by a connection from %s",
-                 newest->peer);
-        h->sink.post(h->sink.arg, s->worker, m);
+        if (s->connected_us <= news->connected_us)
+            take_over(h, d, s, news);
+        else
+            take_over(h, d, news, s);
     }
 }
 
@@ -56,13 +64,14 @@ static void on_up(struct hub *h, struct hub_device *d, const struct msg *m)
     s->since_s = clock_wall_s();
     s->leg = -1;
     s->version = m->u.up.version;
+    s->connected_us = m->u.up.connected_us;
     memcpy(s->listener, m->u.up.listener, sizeof(s->listener));
     memcpy(s->peer, m->u.up.peer, sizeof(s->peer));
     memcpy(s->client_id, m->u.up.client_id, sizeof(s->client_id));
     memcpy(s->tls, m->u.up.tls, sizeof(s->tls));
     memcpy(s->fp, m->u.up.fp, sizeof(s->fp));
     list_init(&s->link);
-    take_over(h, d, s);
+    newest_wins(h, d, s);
     list_add(&d->sessions, &s->link);
     d->session_count++;
     hub_touch(h, d);

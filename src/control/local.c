@@ -25,8 +25,8 @@
 #include "control/jsonrpc.h"
 
 #define CLIENTS_MAX 128
-#define OUT_HIGH    (1024 * 1024)
-#define READ_CHUNK  (64 * 1024)
+#define OUT_HIGH    ((size_t)1024 * 1024)
+#define READ_CHUNK  65536
 #define SOCKET_MODE 0660
 #define GROUPS_MAX  256
 

@@ -17,6 +17,8 @@ libcontrol_a_SOURCES = \
 	src/control/jsonrpc.h \
 	src/control/local.c \
 	src/control/local.h \
+	src/control/outbox.c \
+	src/control/outbox.h \
 	src/control/reload.c \
 	src/control/reload.h \
 	src/control/rpc.c \

@@ -57,7 +57,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RPC_LINE_MAX  (1024 * 1024) /* bytes of one request or batch */
+#define RPC_LINE_MAX  1048576 /* bytes of one request or batch */
 #define RPC_BATCH_MAX 100
 #define RPC_ROWS_MAX  1000
 #define RPC_ID_MAX    128 /* bytes of an id, as JSON text */

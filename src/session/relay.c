@@ -294,6 +294,8 @@ static void answer_ping(struct session *s)
 
 static void ping_asked(struct session *s, bool ours)
 {
+    if (s->pings == 0)
+        s->ping_since_ms = env_now_ms(s->env);
     if (ours)
         s->pings_ours |= (uint16_t)(1u << s->pings);
     s->pings++;
@@ -575,6 +577,8 @@ static enum verdict broker_pong(struct session *s, bool *barrier)
     bool ours = (s->pings_ours & 1u) != 0;
     s->pings--;
     s->pings_ours >>= 1;
+    if (s->pings == 0)
+        s->ping_since_ms = 0;
     if (!ours)
         return PASS;
     *barrier = s->phase == RH_BARRIER && s->pings_ours == 0;
@@ -659,6 +663,9 @@ void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, siz
     bool barrier = false;
     uint8_t reason;
     int rc = 0;
+
+    if (s->ping_since_ms != 0)
+        s->ping_since_ms = env_now_ms(s->env); /* any packet is a sign of life */
 
     while (s->state != SESSION_OVER && leg->state == LEG_OPEN &&
            (rc = mqtt_in_next(&leg->in, &p, &n, s->snap->conf->limits.packet_bytes, &pkt)) == 1) {

@@ -7,11 +7,22 @@
  */
 #include "session/session.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+
+/* Beyond the sessions that limits.connections allows, so many more may be on their way to be
+ * refused with a CONNACK; what comes then is closed at once. */
+#define CONNECTIONS_SPARE 256u
+
+/* Of the whole process: a bound that each worker kept for itself would depend on how the kernel
+ * spreads connections. */
+static atomic_uint connections; /* sockets */
+static atomic_uint admitted;    /* those whose CONNECT was accepted */
 
 static const struct leg_ops down_ops;
 
@@ -44,6 +55,7 @@ static void session_free(uv_handle_t *handle)
     free(s->san);
     snapshot_unref(s->snap);
     s->env->stats.sessions--;
+    atomic_fetch_sub_explicit(&connections, 1, memory_order_relaxed);
     free(s);
 }
 
@@ -56,6 +68,8 @@ static void handshake_over(struct session *s)
 
 static void over(struct session *s)
 {
+    if (s->state == SESSION_OPENING || s->state == SESSION_RELAYING)
+        atomic_fetch_sub_explicit(&admitted, 1, memory_order_relaxed);
     s->state = SESSION_OVER;
     handshake_over(s);
     s->timer_ms = 0;
@@ -119,6 +133,13 @@ void session_end(struct session *s, uint8_t reason, bool polite, const char *why
     upstream_goodbye(s, polite);
     leg_close_gentle(&s->down);
     over(s);
+}
+
+void session_taken_over(struct session *s, const char *why)
+{
+    s->taken_over = true;
+    s->env->stats.downstream_closed_by_us++;
+    session_end(s, 0x8E, false, why);
 }
 
 /* ---- deadlines ---- */
@@ -190,6 +211,8 @@ static void on_timer(uv_timer_t *timer)
     }
     if ((due = ping_due(s)) != 0 && now >= due)
         relay_ping(s);
+    if ((due = upstream_silent_due(s)) != 0 && now >= due)
+        upstream_silent(s);
     upstream_due(s, now);
     if (s->state == SESSION_OVER)
         return;
@@ -202,7 +225,7 @@ void session_arm(struct session *s)
     if (s->state == SESSION_OVER)
         return;
     uint64_t due = sooner(sooner(s->due_ms, s->retry_ms), sooner(silence_ends(s), ping_due(s)));
-    due = sooner(due, s->leave_ms);
+    due = sooner(due, sooner(s->leave_ms, upstream_silent_due(s)));
     if (due == 0 || (s->timer_ms != 0 && s->timer_ms <= due))
         return; /* it rings early enough, and looks again then */
     uint64_t now = env_now_ms(s->env);
@@ -356,8 +379,8 @@ static void make_room(struct session *s, const struct conf_rule *rule)
         if (count < most)
             return;
         count--;
-        s->env->stats.downstream_closed_by_us++;
-        session_end(old, 0x8E, false, "a new connection of the device has taken over");
+        s->took_over = true;
+        session_taken_over(old, "a new connection of the device has taken over");
     }
 }
 
@@ -391,6 +414,19 @@ static int remember(struct session *s, const struct mqtt_packet *pkt, const stru
                         mqtt_props_find(c->will_props, MQTT_PROP_WILL_DELAY, &v) && v.num > 0;
     }
     return 0;
+}
+
+static const char *admit_text(const char *code)
+{
+    if (strcmp(code, "network") == 0)
+        return "the source address is not in the listener's allow list";
+    if (strcmp(code, "limit-connections") == 0)
+        return "as many connections as limits.connections allows";
+    if (strcmp(code, "limit-source") == 0)
+        return "as many connections from this address as limits.connections_per_source allows";
+    if (strcmp(code, "limit-handshakes") == 0)
+        return "as many handshakes at once as limits.handshakes allows";
+    return "the daemon is stopping";
 }
 
 static void take_connect(struct session *s, const struct mqtt_packet *pkt)
@@ -433,12 +469,20 @@ static void take_connect(struct session *s, const struct mqtt_packet *pkt)
         return;
     }
     make_room(s, match.rule);
+    if (atomic_fetch_add_explicit(&admitted, 1, memory_order_relaxed) >=
+        s->snap->conf->limits.connections) {
+        atomic_fetch_sub_explicit(&admitted, 1, memory_order_relaxed);
+        err_set(&err, ERR_BUSY, "%s", admit_text("limit-connections"));
+        session_refuse(s, 0x97, "limit-connections", &err);
+        return;
+    }
     cleaner_cancel(dev);
     list_add(&dev->sessions, &s->of_device);
     cert_info_free(s->opening->cert);
     free(s->opening);
     s->opening = NULL;
     s->state = SESSION_OPENING;
+    s->connected_us = (uint64_t)clock_mono_us();
     s->due_ms = 0;
     s->env->stats.accepted++;
     s->env->news->up(s->env->news_arg, s);
@@ -571,26 +615,14 @@ static const char *admit(const struct env *env, const struct conf_listener *l,
     if (l->type != CONF_LISTEN_UNIX && l->allow_count > 0 &&
         !conf_network_has(l->allow, l->allow_count, (const struct sockaddr *)ss))
         return "network";
-    if (env->stats.sessions > lim->connections)
+    if (atomic_load_explicit(&connections, memory_order_relaxed) >
+        lim->connections + CONNECTIONS_SPARE)
         return "limit-connections";
     if (lim->connections_per_source > 0 && count_source(env, peer) > lim->connections_per_source)
         return "limit-source";
     if (l->type == CONF_LISTEN_TLS && env->handshakes >= lim->handshakes)
         return "limit-handshakes";
     return NULL;
-}
-
-static const char *admit_text(const char *code)
-{
-    if (strcmp(code, "network") == 0)
-        return "the source address is not in the listener's allow list";
-    if (strcmp(code, "limit-connections") == 0)
-        return "as many connections as limits.connections allows";
-    if (strcmp(code, "limit-source") == 0)
-        return "as many connections from this address as limits.connections_per_source allows";
-    if (strcmp(code, "limit-handshakes") == 0)
-        return "as many handshakes at once as limits.handshakes allows";
-    return "the daemon is stopping";
 }
 
 static struct session *session_new(struct env *env, const struct conf_listener *l)
@@ -618,6 +650,7 @@ static struct session *session_new(struct env *env, const struct conf_listener *
     uv_timer_init(env->nl.loop, &s->timer);
     s->timer.data = s;
     env->stats.sessions++;
+    atomic_fetch_add_explicit(&connections, 1, memory_order_relaxed);
     return s;
 }
 

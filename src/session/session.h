@@ -67,7 +67,9 @@ struct session {
     uint64_t due_ms;        /* of the present step; 0: none */
     uint64_t retry_ms;      /* next attempt; 0: none */
     uint64_t hold_since_us;
-    uint64_t leave_ms; /* the device said DISCONNECT while held: give up then; 0: it did not */
+    uint64_t ping_since_ms; /* the broker owes us a sign of life since then; 0: it does not */
+    uint64_t connected_us; /* CLOCK_MONOTONIC of CONNECT: which session of a device is the newest */
+    uint64_t leave_ms;     /* the device said DISCONNECT while held: give up then; 0: it did not */
     uv_timer_t timer;
     uint64_t timer_ms; /* when it is armed for; 0: not */
 
@@ -109,6 +111,8 @@ struct session {
     bool proven;       /* a candidate waits only for ticket or time */
     bool reading_old;  /* the last packets of a leg that is being replaced */
     bool leg_lost;     /* the former leg ended by itself, not by a switch */
+    bool took_over;    /* another session of the device was ended for it */
+    bool taken_over;   /* ended for another one: what is left at the broker is its affair */
     bool said_goodbye; /* DISCONNECT was passed on */
     char peer[ENV_PEER_BYTES];
     uint8_t fp[CERT_FP_BYTES]; /* downstream certificate; all zero: none */
@@ -122,6 +126,9 @@ void session_accept(struct env *env, uv_stream_t *listening, size_t listener_ind
  * device (0: say nothing), `why` goes to the log and to main.  `polite`: tell the broker that the
  * device left (no Will). */
 void session_end(struct session *s, uint8_t reason, bool polite, const char *why);
+
+/* End it because a newer connection of the device is there. */
+void session_taken_over(struct session *s, const char *why);
 
 /* Main has decided anew about s->dev (identities or active slot). */
 void session_device_changed(struct session *s);
@@ -138,6 +145,8 @@ bool session_hears(const struct session *s); /* the device's connection is being
 /* upstream.c */
 void upstream_begin(struct session *s);                        /* CONNECT was judged: dial */
 void upstream_due(struct session *s, uint64_t now_ms);         /* deadlines */
+void upstream_silent(struct session *s);                       /* no PINGRESP came in time */
+uint64_t upstream_silent_due(const struct session *s);         /* 0: never */
 void upstream_lost(struct session *s, const struct diag *why); /* the accepted leg ended */
 void upstream_barrier_passed(struct session *s);               /* our PINGRESP came */
 void upstream_drained(struct session *s); /* an exchange finished: is that all? */

@@ -168,11 +168,13 @@ int upstream_connect_bytes(struct session *s, enum flip_slot slot, bool wipe, st
     return rc;
 }
 
-/* 3.1 has no session present flag: what an earlier life may have left is wiped unseen. */
+/* 3.1 has no session present flag, and of a session that was taken over there is one: what an
+ * earlier life may have left is wiped unseen. */
 static bool must_wipe_blind(const struct session *s)
 {
-    return s->version == MQTT_V31 && s->clean && s->state == SESSION_OPENING &&
-           s->clear == CLEAR_NONE && upstream_profile(s, s->cand->slot, NULL)->keep_session;
+    return (s->version == MQTT_V31 || (s->took_over && s->version != MQTT_V5)) && s->clean &&
+           s->state == SESSION_OPENING && s->clear == CLEAR_NONE &&
+           upstream_profile(s, s->cand->slot, NULL)->keep_session;
 }
 
 static void send_connect(struct session *s)
@@ -385,6 +387,7 @@ static void adopt(struct session *s)
     s->accepted = true;
     s->env->stats.legs_up++;
     s->pings = s->pings_ours = 0;
+    s->ping_since_ms = 0;
     s->due_ms = 0;
     s->suspects = 0;
     (void)backoff_next_ms(&s->backoff, &backoff_default, DIAG_OK, 0);
@@ -845,6 +848,24 @@ void upstream_lost(struct session *s, const struct diag *why)
     step(s, RH_EV_OLD_LOST, why);
 }
 
+uint64_t upstream_silent_due(const struct session *s)
+{
+    if (s->ping_since_ms == 0 || s->up == NULL || !s->accepted || s->phase == RH_BARRIER)
+        return 0;
+    return s->ping_since_ms + upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
+}
+
+void upstream_silent(struct session *s)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    in.stage = DIAG_AT_ESTABLISHED;
+    in.mqtt_version = s->version;
+    in.timed_out = true;
+    struct diag d = diagnose(&in);
+    upstream_lost(s, &d);
+}
+
 void upstream_barrier_passed(struct session *s)
 {
     step(s, must_leave(s) ? RH_EV_CLEAR_LEAVE : RH_EV_CLEAR, NULL);
@@ -916,6 +937,8 @@ void session_device_changed(struct session *s)
         step(s, RH_EV_WANT, NULL);
     } else if (s->cand != NULL && s->cand->slot != s->dev->active) {
         step(s, s->up != NULL && s->have == s->dev->active ? RH_EV_CANCEL : RH_EV_WANT, NULL);
+        if (s->state != SESSION_OVER && s->phase == RH_IDLE && s->up != NULL && at_home(s))
+            tell_home(s);
     }
     if (s->state == SESSION_OVER)
         return;
@@ -937,8 +960,8 @@ static void part(struct session *s, struct leg *leg, bool polite)
 
 void upstream_goodbye(struct session *s, bool polite)
 {
-    bool wipe = s->keep && s->clean && s->version != MQTT_V5 && s->state == SESSION_RELAYING &&
-                !s->env->stopping;
+    bool wipe = !s->taken_over && s->keep && s->clean && s->version != MQTT_V5 &&
+                s->state == SESSION_RELAYING && !s->env->stopping;
     bool any = s->up != NULL || (s->cand != NULL && connect_sent(s));
 
     if (s->cand != NULL && connect_sent(s) && s->cand->state == LEG_OPEN)

@@ -63,11 +63,12 @@ struct msg {
         } kick;
         struct {
             char listener[65];
-            char peer[72];       /* "192.0.2.7:51234", "unix" */
-            char client_id[129]; /* cut */
-            int version;         /* MQTT level */
-            char tls[24];        /* "TLSv1.3"; "" for plaintext */
-            char fp[65];         /* downstream certificate; "" without */
+            char peer[72];         /* "192.0.2.7:51234", "unix" */
+            char client_id[129];   /* cut */
+            int version;           /* MQTT level */
+            uint64_t connected_us; /* CLOCK_MONOTONIC of its CONNECT */
+            char tls[24];          /* "TLSv1.3"; "" for plaintext */
+            char fp[65];           /* downstream certificate; "" without */
         } up;
         struct {
             char text[200]; /* who ended it and why */

@@ -91,6 +91,7 @@ static void on_up(void *arg, const struct session *s)
     snprintf(m->u.up.peer, sizeof m->u.up.peer, "%s", s->peer);
     snprintf(m->u.up.tls, sizeof m->u.up.tls, "%s", s->tls);
     m->u.up.version = s->version;
+    m->u.up.connected_us = s->connected_us;
     if (memcmp(s->fp, none, sizeof none) != 0)
         str_hex(m->u.up.fp, s->fp, sizeof s->fp);
     if (mqtt_packet_peek(s->connect, s->connect_bytes, MQTT_LARGEST_PACKET, &pkt, &need) == 1 &&
@@ -172,6 +173,8 @@ static void listener_free(uv_handle_t *handle)
 
 static void listener_close(struct wk_listener *l)
 {
+    if (l->type == CONF_LISTEN_UNIX)
+        (void)unlink(l->address);
     list_del(&l->link);
     uv_close(&l->u.handle, listener_free);
 }
@@ -360,12 +363,12 @@ static void kick(struct worker *w, const struct msg *m)
 
     if (dev == NULL)
         return;
+    cleaner_cancel(dev); /* the device is back, elsewhere */
     list_for_each_safe (it, &dev->sessions) {
         struct session *s = list_entry(it, struct session, of_device);
         if (m->session_id != 0 && s->id != m->session_id)
             continue;
-        w->env.stats.downstream_closed_by_us++;
-        session_end(s, 0x8E, false, m->u.kick.text);
+        session_taken_over(s, m->u.kick.text);
     }
 }
 
