@@ -243,20 +243,21 @@ static void on_check(uv_check_t *check)
 
 /* -- the process -- */
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#    define SANITIZED true
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#        define SANITIZED true
+#    endif
+#endif
+#ifndef SANITIZED
+#    define SANITIZED false
+#endif
+
 /* Sanitizers, and those who debug, need to look into the process. */
 static bool may_be_dumped(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#elif defined(__has_feature)
-#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-    return true;
-#    else
-    return getenv("CERTFLIP_DUMPABLE") != NULL;
-#    endif
-#else
-    return getenv("CERTFLIP_DUMPABLE") != NULL;
-#endif
+    return SANITIZED || secure_getenv("CERTFLIP_DUMPABLE") != NULL;
 }
 
 static void prepare_process(const struct conf *conf)
@@ -270,6 +271,7 @@ static void prepare_process(const struct conf *conf)
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet */
     mallopt(M_ARENA_MAX, (int)conf->workers + 1);
 }
 
@@ -479,6 +481,7 @@ int main(int argc, char **argv)
     bool check = false;
     int opt, status;
 
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet */
     while ((opt = getopt_long(argc, argv, "c:fVh", options, NULL)) != -1)
         switch (opt) {
         case 'c':
