@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from lib.gateway import binary  # noqa: E402
 from lib.mqtt import Reactor  # noqa: E402
 from lib.pki import Pki  # noqa: E402
 from lib.plant import DIRECT, Plant  # noqa: E402
@@ -25,6 +26,11 @@ def pytest_configure(config):
         os.environ[DIRECT] = "1"
     if config.getoption("--builddir"):
         os.environ["CERTFLIP_BUILD"] = config.getoption("--builddir")
+    if not config.getoption("--collect-only"):
+        try:
+            binary("certflipd")
+        except RuntimeError as e:
+            raise pytest.UsageError(str(e)) from None
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +49,10 @@ def reactor():
 def site(request, tmp_path_factory, pki, reactor):
     """One plant for a whole module; site.fresh() gives each test devices of its own.
 
-    A module may say SITE = {...} (arguments of Plant); it has 60 devices unless it says otherwise.
+    A module may say SITE = {...} (arguments of Plant); it has 80 devices unless it says otherwise.
     """
     options = dict(getattr(request.module, "SITE", {}))
-    options.setdefault("devices", ["dev-%02d" % i for i in range(1, 61)])
+    options.setdefault("devices", ["dev-%02d" % i for i in range(1, 81)])
     with Plant(tmp_path_factory.mktemp("site"), pki, reactor, **options) as p:
         yield p
 

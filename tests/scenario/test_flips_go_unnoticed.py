@@ -6,7 +6,7 @@ import pytest
 from lib import packets as p
 from lib.gateway import Refused
 from lib.streams import NumberedStreams
-from lib.wait import until
+from lib.wait import FACTOR, until
 
 VERSION_IDS = {3: "v31", 4: "v311", 5: "v5"}.get
 VERSIONS = pytest.mark.parametrize("version", [3, 4, 5], ids=VERSION_IDS)
@@ -62,6 +62,8 @@ def test_flip_and_rollback_under_traffic(site, version):
     for device in devices:
         # 3.1 cannot tell whether an earlier session is left: one connection more wipes it first.
         assert len(site.broker.seen(device)) == 3 + (version == 3), site.broker.seen(device)
+    hold_ms = [int(m[1]) // 1000 for m in site.gateway.log.find(r"rehomed .*hold_us=(\d+)")]
+    assert len(hold_ms) >= 2 * len(devices) and max(hold_ms) < 2000 * FACTOR, hold_ms
 
 
 @pytest.mark.parametrize("mode", ["takeover", "disconnect"])
