@@ -269,6 +269,17 @@ static void hear(struct session *s, bool on)
     session_arm(s);
 }
 
+/* What is not read may hold the sign of life that is waited for. */
+static void hear_broker(struct session *s, bool on)
+{
+    if (on == s->up->st.reading)
+        return;
+    if (on && s->ping_since_ms != 0)
+        s->ping_since_ms = env_now_ms(s->env);
+    leg_read(s->up, on);
+    session_arm(s);
+}
+
 void session_reading(struct session *s)
 {
     const struct conf_limits *lim = &s->snap->conf->limits;
@@ -278,7 +289,7 @@ void session_reading(struct session *s)
     if (s->down != NULL && s->down->state == LEG_OPEN)
         hear(s, !must_wait(s));
     if (s->up != NULL && s->accepted)
-        leg_read(s->up, s->down == NULL || leg_queued(s->down) <= lim->queue_bytes);
+        hear_broker(s, s->down == NULL || leg_queued(s->down) <= lim->queue_bytes);
 }
 
 void session_flush(struct session *s)

@@ -813,6 +813,9 @@ static void on_up_drain(struct leg *leg)
 {
     struct session *s = leg->owner;
 
+    if (leg == s->up && s->ping_since_ms != 0)
+        s->ping_since_ms = env_now_ms(s->env); /* the question has only now gone out */
+    session_arm(s);
     session_reading(s);
 }
 
@@ -850,7 +853,8 @@ void upstream_lost(struct session *s, const struct diag *why)
 
 uint64_t upstream_silent_due(const struct session *s)
 {
-    if (s->ping_since_ms == 0 || s->up == NULL || !s->accepted || s->phase == RH_BARRIER)
+    if (s->ping_since_ms == 0 || s->up == NULL || !s->accepted || s->phase == RH_BARRIER ||
+        !s->up->st.reading || leg_queued(s->up) > 0)
         return 0;
     return s->ping_since_ms + upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
 }

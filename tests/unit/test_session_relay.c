@@ -776,6 +776,57 @@ static void device_that_is_held_back_is_not_silent(void **unused)
     quiet(&p);
 }
 
+static void broker_that_answers_no_ping_is_gone(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+    struct session *s = world_session(w, "d1");
+
+    (void)unused;
+    say_ping(p.dev, MQTT_PINGREQ);
+    sees(p.brk, "PINGREQ");
+    say_publish(p.brk, 0, 0, "c", "a sign of life");
+    sees(p.dev, "PUBLISH q0 c a sign of life");
+    s->ping_since_ms -= 4000;
+    world_due(s);
+    world_turn(w);
+    assert_int_equal(s->phase, RH_IDLE);
+    s->ping_since_ms -= 1001;
+    world_due(s);
+    tells(w, "lost old: network");
+}
+
+/* Its answer may be behind what the device does not take. */
+static void broker_behind_a_slow_reader_is_not_silent(void **unused)
+{
+    struct world *w = world_new(&(struct world_args){.limits = "queue_bytes = 65536;"});
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+    struct session *s = world_session(w, "d1");
+    static char payload[10001];
+
+    (void)unused;
+    memset(payload, 'x', sizeof payload - 1);
+    stream_read(&p.dev->st, false);
+    glue(p.brk);
+    for (unsigned i = 0; i < 2000; i++)
+        say_publish(p.brk, 0, 0, "c", payload);
+    unglue(p.brk);
+    world_until(w, leg_queued(s->down) > 65536 && !s->up->st.reading);
+    say_ping(p.dev, MQTT_PINGREQ);
+    sees(p.brk, "PINGREQ");
+    say_ping(p.brk, MQTT_PINGRESP);
+    s->ping_since_ms -= 5001;
+    world_due(s);
+    for (int i = 0; i < 5; i++)
+        world_turn(w);
+    assert_int_equal(s->phase, RH_IDLE);
+    stream_read(&p.dev->st, true);
+    for (unsigned i = 0; i < 2000; i++)
+        sees(p.dev, "PUBLISH q0 c <10000 bytes>");
+    sees(p.dev, "PINGRESP");
+    quiet(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -814,6 +865,8 @@ int main(void)
         play(broker_that_stops_reading_slows_the_device_down),
         play(full_list_of_exchanges_does_not_lock_up),
         play(device_that_is_held_back_is_not_silent),
+        play(broker_that_answers_no_ping_is_gone),
+        play(broker_behind_a_slow_reader_is_not_silent),
     };
 
     return cmocka_run_group_tests(tests, world_setup, world_teardown);
