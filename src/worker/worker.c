@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "net/listen.h"
 #include "session/session.h"
@@ -20,6 +23,9 @@
  * system. */
 #define TRIM_SESSIONS    200u
 #define TRIM_QUIET_TICKS 4u
+/* So many wake-ups may come at once before they are spaced. */
+#define PACE_BURST    32
+#define PACE_SLACK_NS 10000ul
 
 struct wk_listener {
     union {
@@ -36,8 +42,16 @@ struct wk_listener {
     enum conf_listener_type type;
 };
 
+/* A bucket of wake-ups: full, a worker is woken for each packet; empty, it sleeps for one more. */
+struct pace {
+    uv_prepare_t prepare;
+    int64_t since_us;  /* CLOCK_MONOTONIC when `credit_us` was right */
+    int64_t credit_us; /* a wake-up costs 1,000,000 / wakeups_per_s of it */
+};
+
 struct worker {
     struct env env;
+    struct pace pace;
     uv_loop_t loop;
     pthread_t thread;
     struct inbox box;
@@ -432,6 +446,31 @@ static void on_mail(struct inbox *box, struct list *item, void *arg)
     msg_free(m);
 }
 
+/* ---- pace ---- */
+
+/* Waking up costs several times what a packet costs.  When packets come evenly spaced and fast,
+ * each wake-up is for one of them; so after a burst of PACE_BURST, wake-ups are spaced, and each
+ * one finds several. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct worker *w = prepare->data;
+    struct pace *p = &w->pace;
+    uint32_t rate = w->env.snap->conf->limits.wakeups_per_s;
+
+    if (rate == 0 || w->stop_by_ms != 0)
+        return;
+    int64_t cost_us = 1000000 / rate;
+    int64_t now_us = clock_mono_us();
+    int64_t credit_us = p->credit_us + now_us - p->since_us;
+    if (credit_us > PACE_BURST * cost_us)
+        credit_us = PACE_BURST * cost_us;
+    p->since_us = now_us;
+    p->credit_us = credit_us - cost_us;
+    if (p->credit_us >= 0)
+        return;
+    (void)nanosleep(&(struct timespec){.tv_nsec = -p->credit_us * 1000}, NULL);
+}
+
 /* ---- tick ---- */
 
 /* glibc keeps what was freed between what is still in use; after many sessions have gone, give it
@@ -457,6 +496,7 @@ static void finish(struct worker *w)
     if (m != NULL)
         tell(w, m);
     uv_close((uv_handle_t *)&w->tick, NULL);
+    uv_close((uv_handle_t *)&w->pace.prepare, NULL);
     inbox_close(&w->box, NULL);
 }
 
@@ -492,6 +532,7 @@ static void *run(void *arg)
 
     sigfillset(&all); /* signals are the main thread's */
     pthread_sigmask(SIG_BLOCK, &all, NULL);
+    (void)prctl(PR_SET_TIMERSLACK, PACE_SLACK_NS, 0, 0, 0);
     uv_run(&w->loop, UV_RUN_DEFAULT);
     return NULL;
 }
@@ -560,6 +601,9 @@ struct worker *worker_start(unsigned index, struct wk_snapshot *snapshot, struct
     uv_timer_init(&w->loop, &w->tick);
     w->tick.data = w;
     uv_timer_start(&w->tick, on_tick, TICK_MS, TICK_MS);
+    uv_prepare_init(&w->loop, &w->pace.prepare);
+    w->pace.prepare.data = w;
+    uv_prepare_start(&w->pace.prepare, on_prepare);
     rc = open_listeners(w, err);
     if (rc == 0 && pthread_create(&w->thread, NULL, run, w) != 0)
         rc = err_set(err, ERR_IO, "worker %u: no thread", index);
@@ -567,6 +611,7 @@ struct worker *worker_start(unsigned index, struct wk_snapshot *snapshot, struct
         list_for_each_safe (it, &w->listeners)
             listener_close(list_entry(it, struct wk_listener, link));
         uv_close((uv_handle_t *)&w->tick, NULL);
+        uv_close((uv_handle_t *)&w->pace.prepare, NULL);
         inbox_close(&w->box, NULL);
         map_free(w->env.devices);
         worker_free(w);
