@@ -29,3 +29,8 @@ check_PROGRAMS += tests/unit/test_session_flip
 
 tests_unit_test_session_flip_SOURCES = tests/unit/test_session_flip.c $(session_world)
 tests_unit_test_session_flip_LDADD = $(session_test_ldadd)
+
+check_PROGRAMS += tests/unit/test_session_ends
+
+tests_unit_test_session_ends_SOURCES = tests/unit/test_session_ends.c $(session_world)
+tests_unit_test_session_ends_LDADD = $(session_test_ldadd)
