@@ -60,8 +60,11 @@ def family(pid):
     found = [pid]
     for p in found:
         for task in os.listdir("/proc/%d/task" % p):
-            with open("/proc/%d/task/%s/children" % (p, task), encoding="ascii") as f:
-                found += [int(c) for c in f.read().split()]
+            try:
+                with open("/proc/%d/task/%s/children" % (p, task), encoding="ascii") as f:
+                    found += [int(c) for c in f.read().split()]
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # that thread has just ended
     return found
 
 
@@ -108,6 +111,7 @@ class Load:
         self.process = subprocess.Popen(["taskset", "-c", cpu, bench.load, "run", *flags, bench.pki(kind, count), str(count)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
                                         preexec_fn=prepare_child)
+        self.own_certificates = not {"-p"} & set(flags)
         self.port = self._read()["port"]
 
     def _read(self):
@@ -119,6 +123,8 @@ class Load:
     def __call__(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         answer = self._read()
+        if answer.get("foreign") and self.own_certificates:
+            raise RuntimeError("%d connections came with another device's certificate" % answer["foreign"])
         if answer["lost"]:
             raise RuntimeError("%s: %d connections were lost" % (" ".join(map(str, words)), answer["lost"]))
         return answer
@@ -199,11 +205,11 @@ class Certflip(Proxy):
     name = "certflip"
     binary = "certflipd"
     version_flag = "--version"
-    build = None
+    build = None  # path of the program
 
     @classmethod
     def path(cls):
-        return os.path.join(cls.build, "certflipd")
+        return cls.build
 
     def configure(self):
         state = os.path.join(self.folder, "state")
@@ -346,6 +352,7 @@ class Direct:
     """No proxy: devices at the sink."""
     name = "direct"
     plain = False
+    shared_certificate = False
 
     def __init__(self, bench, kind, count, sink):
         self.port = sink
@@ -362,6 +369,7 @@ class Setup:
         self.proxy = None
         try:
             self.proxy = what(bench, kind, count, self.load.port, **how)
+            self.load.own_certificates &= not what.shared_certificate
             self.load("target", self.proxy.port)
         except BaseException:
             self.__exit__()
@@ -414,6 +422,7 @@ class Bench:
         self.notes = {}
         self.apart = {}  # row -> proxy -> (CPU seconds, messages per wall second), the generator on the other CPU
         self.late = {"paced": [], "latency": []}  # how late the generator was at worst, a run
+        self.paced_latency = {}  # proxy -> (p50, p99) in microseconds, a run
         self.suites = {}
         self._pki = {}
         flags = subprocess.run(["pkg-config", "--cflags", "--libs", "libssl", "libcrypto"], stdout=subprocess.PIPE,
@@ -526,6 +535,7 @@ class Bench:
                 if answer["got"] != total:
                     raise RuntimeError("%s: %d of %d messages arrived" % (what.name, answer["got"], total))
                 self.add("paced", what, cost * 100000 / total)
+                self.paced_latency.setdefault(what.name, []).append((answer["p50_us"], answer["p99_us"]))
                 self.late["paced"].append(answer["late_us"])
         participants = [Certflip] + self.peers + ([Relay] if Haproxy in self.peers else [])
         self.rounds("paced", participants, once)
@@ -686,6 +696,9 @@ class Bench:
             for name, values in self.apart.get(row, {}).items():
                 out.append("- %s: %s with the generator on the other CPU, not always saturated: %.3f CPU s / 100,000, %d "
                            "messages per wall second" % (row, name, *(statistics.median(v) for v in zip(*values))))
+            for name, values in self.paced_latency.items() if row == "paced" else ():
+                out.append("- paced: %s: device to broker p50 %.0f us, p99 %.0f us" % (
+                    name, *(statistics.median(v) for v in zip(*values))))
             for (kind, name), suite in self.suites.items():
                 if kind == row:
                     out.append("- %s: %s: %s" % (row, name, suite))
@@ -705,8 +718,8 @@ class Bench:
             v = self.verdict(row)
             if v:
                 verdicts[row] = {"value": v[0], "bound": ROWS[row].bound, "met": v[1], "peer": v[2]}
-        return {"quick": self.args.quick, "machine": machine(), "versions": self.versions(), "verdicts": verdicts,
-                "results": {r: v for r, v in self.results.items() if v}, "generator_apart": self.apart, "notes": self.notes}
+        return {"quick": self.args.quick, "machine": machine(), "verdicts": verdicts,
+                "results": {r: v for r, v in self.results.items() if v}, "generator_apart": self.apart, "paced_latency_us": self.paced_latency, "notes": self.notes}
 
     def versions(self):
         return {p.name: p.version() for p in [Certflip] + self.peers}
@@ -737,23 +750,29 @@ def main():
     if args.peers is None:
         args.peers = ["haproxy", "nginx"] + ([] if args.quick else ["stunnel"])
     args.runs = args.runs or (2 if args.quick else 5)
-    Certflip.build = os.path.abspath(args.build)
-    if not os.access(Certflip.path(), os.X_OK):
+    built = os.path.join(os.path.abspath(args.build), "certflipd")
+    if not os.access(built, os.X_OK):
         parser.error("no certflipd in %s" % args.build)
     if os.cpu_count() < 2:
         parser.error("two CPUs are needed: one for the proxy, one for the load")
     folder = tempfile.mkdtemp(prefix="certflip-bench-", dir="/tmp")
     try:
+        # A copy, so that a build meanwhile does not mix two programs into one figure.
+        Certflip.build = shutil.copy2(built, folder)
         bench = Bench(args, folder)
-        bench.run()
+        versions = bench.versions()
+        try:
+            bench.run()
+        except KeyboardInterrupt:
+            print("interrupted; this is what there is:", file=sys.stderr)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print("%s; %s" % (machine(), "; ".join("%s: %s" % (n, v) for n, v in bench.versions().items())))
+    print("%s; %s" % (machine(), "; ".join("%s: %s" % (n, v) for n, v in versions.items())))
     print()
-    print(bench.table())
+    print(bench.table(), flush=True)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as f:
-            json.dump(bench.as_json(), f, indent=1)
+            json.dump({"versions": versions, **bench.as_json()}, f, indent=1)
             f.write("\n")
 
 

@@ -240,7 +240,7 @@ static struct {
     int epoll, listener, target_port;
     /* counts */
     unsigned ready, lost, subacks;
-    unsigned long accepted, connects, sink_open, got, acked;
+    unsigned long accepted, connects, foreign, sink_open, got, acked;
     const char *suite_device, *suite_sink, *group_device, *group_sink;
     /* a measurement under way */
     unsigned qos, quota, window; /* of publish: messages still to be handed out */
@@ -486,6 +486,20 @@ static void pump(struct conn *c)
         want_out(c, w.publishing && w.qos == 0 && w.quota > 0);
 }
 
+/* Does the connection carry the certificate of the device that its CONNECT names? */
+static void compare_names(struct conn *c, const uint8_t *p, size_t len)
+{
+    X509 *cert = c->ssl != NULL ? SSL_get0_peer_certificate(c->ssl) : NULL;
+    char cn[64] = "";
+
+    if (cert != NULL)
+        X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, cn, sizeof(cn));
+    /* Header of CONNECT, without a Will: 10 bytes, then the client identifier. */
+    if (len < 12 + strlen(cn) || ((size_t)p[10] << 8 | p[11]) != strlen(cn) ||
+        memcmp(p + 12, cn, strlen(cn)) != 0)
+        w.foreign++;
+}
+
 static void broker_takes(struct conn *c, uint8_t head, const uint8_t *p, size_t len)
 {
     static const uint8_t connack[] = {0x20, 2, 0, 0}, pingresp[] = {0xd0, 0};
@@ -494,6 +508,7 @@ static void broker_takes(struct conn *c, uint8_t head, const uint8_t *p, size_t 
     switch (head >> 4) {
     case 1:
         w.connects++;
+        compare_names(c, p, len);
         put(c, connack, sizeof(connack));
         break;
     case 3:
@@ -975,14 +990,15 @@ static void obey(const char *line)
                "\"max_us\": %.2f",
                w.got, late, percentile_us(0.5), percentile_us(0.99), percentile_us(1));
     else
-        report(wall, cpu,
-               ", \"got\": %lu, \"acked\": %lu, \"left\": %zu, \"ready\": %u, \"accepted\": %lu, "
-               "\"connects\": %lu, \"extra_connects\": %lu, \"device_suite\": \"%s %s\", "
-               "\"sink_suite\": \"%s %s\"",
-               w.got, w.acked, left, w.ready, w.accepted, w.connects,
-               leaving ? w.connects - before : 0, w.suite_device ? w.suite_device : "-",
-               w.group_device ? w.group_device : "-", w.suite_sink ? w.suite_sink : "-",
-               w.group_sink ? w.group_sink : "-");
+        report(
+            wall, cpu,
+            ", \"got\": %lu, \"acked\": %lu, \"left\": %zu, \"ready\": %u, \"accepted\": %lu, "
+            "\"connects\": %lu, \"extra_connects\": %lu, \"foreign\": %lu, \"device_suite\": \"%s %s\", "
+            "\"sink_suite\": \"%s %s\"",
+            w.got, w.acked, left, w.ready, w.accepted, w.connects,
+            leaving ? w.connects - before : 0, w.foreign, w.suite_device ? w.suite_device : "-",
+            w.group_device ? w.group_device : "-", w.suite_sink ? w.suite_sink : "-",
+            w.group_sink ? w.group_sink : "-");
     free(w.latency);
     w.latency = NULL;
     w.latency_cap = 0;
