@@ -40,6 +40,7 @@ void hub_device_free(struct hub_device *d)
         cred_unref(d->cred[slot]);
         free(d->fault[slot]);
     }
+    presence_unref(d->presence);
     free(d->name);
     free(d->reason);
     free(d->saved_reason);

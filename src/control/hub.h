@@ -63,7 +63,7 @@ struct hub_session {
     unsigned worker;
     int64_t since_s;
     uint64_t connected_us; /* CLOCK_MONOTONIC */
-    int leg; /* slot of the upstream leg that was accepted and stands; -1: none */
+    int leg;               /* slot of the upstream leg that was accepted and stands; -1: none */
     int version;
     char listener[65], peer[72], tls[24], fp[65];
     char client_id[129];
@@ -97,8 +97,9 @@ struct hub_device {
     int64_t changed_s;             /* wall clock; 0: never */
     struct list sessions;          /* struct hub_session, the newest last */
     unsigned session_count;
-    struct hub_leg *leg;     /* owned; NULL: no news yet */
-    struct hub_error *error; /* owned; NULL: none */
+    struct presence *presence; /* owned reference; the workers count in it */
+    struct hub_leg *leg;       /* owned; NULL: no news yet */
+    struct hub_error *error;   /* owned; NULL: none */
 
     uint64_t seq;                    /* number of the latest decision */
     uint64_t told_seq;               /* of the one that the workers have */

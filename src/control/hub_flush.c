@@ -26,11 +26,12 @@ void hub_post_all(struct hub *h, struct msg *m)
         if (copy != m) {
             *copy = *m;
             list_init(&copy->link);
-            if (m->kind == MSG_DEVICE)
+            if (m->kind == MSG_DEVICE) {
+                presence_ref(m->u.dev.presence);
                 for (int slot = 0; slot < FLIP_SLOTS; slot++)
                     copy->u.dev.cred[slot] =
                         m->u.dev.cred[slot] == NULL ? NULL : cred_ref(m->u.dev.cred[slot]);
-            else if (m->kind == MSG_CONF)
+            } else if (m->kind == MSG_CONF)
                 copy->u.conf = snapshot_ref(m->u.conf);
         }
         h->sink.post(h->sink.arg, w, copy);
@@ -56,6 +57,7 @@ void hub_post_device(struct hub *h, struct hub_device *d, bool identities_change
         return;
     for (int slot = 0; slot < FLIP_SLOTS; slot++)
         m->u.dev.cred[slot] = d->cred[slot] == NULL ? NULL : cred_ref(d->cred[slot]);
+    m->u.dev.presence = presence_ref(d->presence);
     m->u.dev.active = d->told_slot;
     m->u.dev.flip_seq = d->told_seq;
     m->u.dev.identities_changed = identities_changed;

@@ -32,6 +32,7 @@ static struct hub_device *device_new(struct hub *h, const char *name)
     flip_init(&d->flip);
     d->saved = d->flip;
     d->seq = 1;
+    d->presence = presence_new();
     d->name = strdup(name);
     if (h->count == h->capacity) {
         size_t capacity = h->capacity == 0 ? 64 : 2 * h->capacity;

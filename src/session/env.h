@@ -10,6 +10,7 @@
 #include "flip/diagnose.h"
 #include "flip/engine.h"
 #include "net/stream.h"
+#include "session/presence.h"
 #include "session/snapshot.h"
 #include "session/stats.h"
 #include "tls/cred.h"
@@ -23,9 +24,10 @@ struct device {
     char *name;           /* owned */
     struct cred *cred[2]; /* owned references, by enum flip_slot; NULL: none */
     enum flip_slot active;
-    uint64_t flip_seq;       /* number of main's latest decision about it */
-    struct list sessions;    /* struct session.of_device, the newest last */
-    struct cleaner *cleaner; /* owned while it runs; NULL else */
+    struct presence *presence; /* owned reference; NULL: not known */
+    uint64_t flip_seq;         /* number of main's latest decision about it */
+    struct list sessions;      /* struct session.of_device, the newest last */
+    struct cleaner *cleaner;   /* owned while it runs; NULL else */
 };
 
 struct session;

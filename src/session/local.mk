@@ -5,6 +5,7 @@ libsession_a_SOURCES = \
 	src/session/inflight.c src/session/inflight.h \
 	src/session/leg.c src/session/leg.h \
 	src/session/rehome.c src/session/rehome.h \
+	src/session/presence.c src/session/presence.h \
 	src/session/relay.c \
 	src/session/session.c src/session/session.h \
 	src/session/snapshot.c src/session/snapshot.h \

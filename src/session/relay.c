@@ -721,6 +721,15 @@ void relay_ping(struct session *s)
     leg_flush(s->up);
 }
 
+void relay_answer_pings(struct session *s)
+{
+    for (; s->pings > 0; s->pings--, s->pings_ours >>= 1)
+        if ((s->pings_ours & 1u) == 0)
+            answer_ping(s);
+    s->pings_ours = 0;
+    s->ping_since_ms = 0;
+}
+
 /* What the broker has begun need not be over: it repeats that on the next leg, and the device is
  * not shown it again. */
 bool relay_drained(const struct session *s)

@@ -68,8 +68,10 @@ static void handshake_over(struct session *s)
 
 static void over(struct session *s)
 {
-    if (s->state == SESSION_OPENING || s->state == SESSION_RELAYING)
+    if (s->state == SESSION_OPENING || s->state == SESSION_RELAYING) {
         atomic_fetch_sub_explicit(&admitted, 1, memory_order_relaxed);
+        presence_leave(s->dev->presence);
+    }
     s->state = SESSION_OVER;
     handshake_over(s);
     s->timer_ms = 0;
@@ -494,6 +496,8 @@ static void take_connect(struct session *s, const struct mqtt_packet *pkt)
     s->opening = NULL;
     s->state = SESSION_OPENING;
     s->connected_us = (uint64_t)clock_mono_us();
+    if (presence_enter(dev->presence) > 0 && match.rule != NULL && match.rule->max_connections <= 1)
+        s->took_over = true; /* another worker has it still, and will be told by main */
     s->due_ms = 0;
     s->env->stats.accepted++;
     s->env->news->up(s->env->news_arg, s);

@@ -165,6 +165,8 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
                    uint32_t *lost);
 bool relay_drained(const struct session *s);
 void relay_ping(struct session *s); /* our own PINGREQ */
+/* The leg that was asked is gone: what the device still waits for is answered here. */
+void relay_answer_pings(struct session *s);
 
 /* cleaner.c */
 /* Start clearing the session that s leaves at its broker; owns itself, at most one per device. */

@@ -386,8 +386,7 @@ static void adopt(struct session *s)
     s->have = s->up->slot;
     s->accepted = true;
     s->env->stats.legs_up++;
-    s->pings = s->pings_ours = 0;
-    s->ping_since_ms = 0;
+    relay_answer_pings(s);
     s->due_ms = 0;
     s->suspects = 0;
     (void)backoff_next_ms(&s->backoff, &backoff_default, DIAG_OK, 0);

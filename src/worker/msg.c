@@ -22,6 +22,7 @@ void msg_free(struct msg *m)
     if (m->kind == MSG_DEVICE) {
         cred_unref(m->u.dev.cred[FLIP_OLD]);
         cred_unref(m->u.dev.cred[FLIP_NEW]);
+        presence_unref(m->u.dev.presence);
     }
     free(m);
 }

@@ -14,6 +14,7 @@
 #include "base/list.h"
 #include "flip/diagnose.h"
 #include "flip/engine.h"
+#include "session/presence.h"
 #include "session/snapshot.h"
 #include "session/stats.h"
 #include "tls/cred.h"
@@ -53,7 +54,8 @@ struct msg {
     union {
         struct wk_snapshot *conf; /* MSG_CONF: owned reference */
         struct {
-            struct cred *cred[2]; /* owned references; NULL: none */
+            struct cred *cred[2];      /* owned references; NULL: none */
+            struct presence *presence; /* owned reference */
             enum flip_slot active;
             uint64_t flip_seq;       /* number of the decision; echoed in MSG_LEG */
             bool identities_changed; /* cred differs from before */

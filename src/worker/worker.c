@@ -343,6 +343,10 @@ static void device_set(struct worker *w, struct msg *m)
         dev->cred[slot] = m->u.dev.cred[slot];
         m->u.dev.cred[slot] = NULL;
     }
+    if (dev->presence == NULL) {
+        dev->presence = m->u.dev.presence;
+        m->u.dev.presence = NULL;
+    }
     dev->active = m->u.dev.active;
     dev->flip_seq = m->u.dev.flip_seq;
     list_for_each_safe (it, &dev->sessions)
@@ -354,6 +358,7 @@ static void device_free(struct device *dev)
     cleaner_cancel(dev);
     cred_unref(dev->cred[FLIP_OLD]);
     cred_unref(dev->cred[FLIP_NEW]);
+    presence_unref(dev->presence);
     free(dev->name);
     free(dev);
 }
