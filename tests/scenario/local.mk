@@ -12,6 +12,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/plant.py \
 	tests/scenario/lib/scripted.py \
 	tests/scenario/lib/streams.py \
+	tests/scenario/lib/tsan.supp \
 	tests/scenario/lib/wait.py \
 	tests/scenario/test_a_client_id_is_taken_over.py \
 	tests/scenario/test_configuration_faults.py \

@@ -14,6 +14,7 @@ from . import pki as _pki
 from .wait import Log, free_port, seconds, until
 
 # What no run of ours may ever print.
+SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tsan.supp")
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|runtime error: )")
 
 
@@ -31,6 +32,13 @@ def binary(name):
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     raise RuntimeError("no %s under %s" % (name, build_dir()))
+
+
+def sanitizer():
+    """"asan", "tsan" or None: what the programs under test were built with."""
+    with open(binary("certflipd"), "rb") as f:
+        image = f.read()
+    return next((name for name in ("asan", "tsan") if b"__%s_init" % name.encode() in image), None)
 
 
 def libconfig(value, indent=0):
@@ -165,9 +173,11 @@ class Certflipd:
 
     def launch(self, wait=True, wrap=()):
         """Start with the configuration that is on disk."""
+        env = {**os.environ, **self.env}
+        env["TSAN_OPTIONS"] = env.get("TSAN_OPTIONS", "") + ":suppressions=" + SUPPRESSIONS
         with open(self.log.path, "ab") as out:
             self.process = subprocess.Popen([*wrap, binary("certflipd"), "-c", self.path], stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=out, env={**os.environ, **self.env})
+                                            stdout=out, stderr=out, env=env)
         if wait:
             until(lambda: "certflipd answers on its control socket; its log:\n" + self.log.tail(), self._ready, 30)
         return self
@@ -239,11 +249,6 @@ class Certflipd:
     def rss_kib(self):
         with open("/proc/%d/status" % self.pid, encoding="ascii") as f:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
-
-    def sanitized(self):
-        """Built with a sanitizer?  Then memory and times say little."""
-        with open(binary("certflipd"), "rb") as f:
-            return any(mark in f.read() for mark in (b"__asan_init", b"__tsan_init"))
 
     def cpu_s(self):
         with open("/proc/%d/stat" % self.pid, encoding="ascii") as f:

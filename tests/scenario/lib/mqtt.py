@@ -210,7 +210,11 @@ class Link:
     def half_close(self):
         """FIN, but go on reading."""
         with self.reactor.cond:
-            self.sock.shutdown(socket.SHUT_WR)
+            if self.sock is not None:
+                try:
+                    self.sock.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass  # the other side was faster
 
     def wait_end(self, timeout=10):
         """Wait for the other side to end the connection; returns how."""
