@@ -719,7 +719,7 @@ static const char *or_empty(const char *s)
     return s != NULL ? s : "";
 }
 
-static struct wk_snapshot *load_snapshot(const struct world *w, const struct world_args *a)
+struct wk_snapshot *world_configure(const struct world *w, const struct world_args *a)
 {
     struct buf faults = {0};
     struct err err = {0};
@@ -730,16 +730,17 @@ static struct wk_snapshot *load_snapshot(const struct world *w, const struct wor
     fprintf(f,
             "gateway = \"gw\"; workers = 1; state = \"%s\"; identities = \"%s\";\n"
             "listeners = ({ name = \"plain\"; type = \"plaintext\"; address = \"127.0.0.1\";"
-            " port = 1883; allow = [ \"%s\" ]; });\n"
+            " port = %u; allow = [ \"%s\" ]; });\n"
             "upstreams = ({ name = \"main\"; address = \"127.0.0.1\"; port = %u;"
             " anchors = [ \"%s\" ]; accept_wait_ms = %u; %s });\n"
             "devices = (\n"
             "  { name = \"d9\"; match = { username = \"d9\"; }; %s },\n"
             "  { name = \"{client_id}\"; match = { client_id = \"?*\"; }; %s });\n"
             "limits = { %s }; flip = { %s };\n",
-            dir, dir, a->listener != NULL ? a->listener : "127.0.0.0/8", w->broker_port,
-            path("ca-old.pem"), a->accept_wait_ms, or_empty(a->upstream), or_empty(a->rule),
-            or_empty(a->rule), or_empty(a->limits), or_empty(a->flip));
+            dir, dir, a->port != 0 ? a->port : 1883,
+            a->listener != NULL ? a->listener : "127.0.0.0/8", w->broker_port, path("ca-old.pem"),
+            a->accept_wait_ms, or_empty(a->upstream), or_empty(a->rule), or_empty(a->rule),
+            or_empty(a->limits), or_empty(a->flip));
     assert_int_equal(fclose(f), 0);
     struct conf *conf = conf_load(path("certflip.conf"), &faults, &count);
     if (conf == NULL)
@@ -797,7 +798,7 @@ struct world *world_new(const struct world_args *args)
     w->broker_ctx_strict = server_ctx("ca-old.pem");
     w->broker_port = listen_at(w, &w->broker, on_broker_connection);
     w->port = listen_at(w, &w->listening, on_device_connection);
-    w->env.snap = load_snapshot(w, args != NULL ? args : &none);
+    w->env.snap = world_configure(w, args != NULL ? args : &none);
     world_device(w, "d1");
     world_device(w, "d2");
     the_world = w;

@@ -26,6 +26,7 @@ int world_teardown(void **state);
 struct world_args {
     const char *upstream, *limits, *rule, *flip, *listener;
     unsigned accept_wait_ms; /* for ticket or alert */
+    unsigned port;           /* the configured listener's, for who opens it */
 };
 
 struct end;
@@ -50,6 +51,8 @@ struct world {
 struct world *world_new(const struct world_args *args); /* NULL: defaults; one at a time */
 /* A test's teardown: ends everything, and checks that nothing is left. */
 int world_end(void **state);
+/* The same world, configured anew.  Returns owned. */
+struct wk_snapshot *world_configure(const struct world *w, const struct world_args *args);
 void world_turn(struct world *w);        /* one turn of the loop, of 5 ms at most */
 void world_stop_broker(struct world *w); /* connections are refused from now on */
 struct device *world_device(struct world *w, const char *name); /* made when there is none */
