@@ -114,7 +114,7 @@ struct conf_limits {
     uint32_t queue_bytes;   /* high watermark of what waits for a slow side */
     uint32_t idle_close_ms; /* how long a closing connection may linger */
     uint32_t subscriptions; /* per session */
-    uint32_t wakeups_per_s; /* per worker; 0: no bound */
+    uint32_t wakeups_per_second; /* per worker; 0: no bound */
 };
 
 struct conf_flip {

@@ -241,7 +241,7 @@ const struct conf_row conf_rows[] = {
       "how long a closing connection may linger" },
     { "limits.subscriptions",           CONF_UINT,        AT(conf, limits.subscriptions),                     1,      1000000,    "1000",                           "",      RELOAD_NEXT,    NONE,
       "subscriptions of one session" },
-    { "limits.wakeups_per_s",           CONF_UINT,        AT(conf, limits.wakeups_per_s),                     0,      1000000,    "4000",                           "",      RELOAD_NOW,     NONE,
+    { "limits.wakeups_per_second",      CONF_UINT,        AT(conf, limits.wakeups_per_second),                0,      1000000,    "4000",                           "",      RELOAD_NOW,     NONE,
       "how often a worker looks for packets, for each second; 0: whenever one comes" },
 
     { "flip",                           CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,

@@ -46,7 +46,7 @@ struct wk_listener {
 struct pace {
     uv_prepare_t prepare;
     int64_t since_us;  /* CLOCK_MONOTONIC when `credit_us` was right */
-    int64_t credit_us; /* a wake-up costs 1,000,000 / wakeups_per_s of it */
+    int64_t credit_us; /* a wake-up costs 1,000,000 / wakeups_per_second of it */
 };
 
 struct worker {
@@ -460,7 +460,7 @@ static void on_prepare(uv_prepare_t *prepare)
 {
     struct worker *w = prepare->data;
     struct pace *p = &w->pace;
-    uint32_t rate = w->env.snap->conf->limits.wakeups_per_s;
+    uint32_t rate = w->env.snap->conf->limits.wakeups_per_second;
 
     if (rate == 0 || w->stop_by_ms != 0)
         return;

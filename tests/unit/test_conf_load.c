@@ -210,7 +210,7 @@ static void includes_know_their_files(void **unused)
                "sub/deep/b.inc:3: limits.inflight: 0 is out of range: a number from 1 to 65535\n"
                "main.conf:8: limits.bar: unknown key: known here are connections "
                "connections_per_source handshakes handshake_timeout_ms connect_timeout_ms "
-               "packet_bytes inflight queue_bytes idle_close_ms subscriptions wakeups_per_s\n");
+               "packet_bytes inflight queue_bytes idle_close_ms subscriptions wakeups_per_second\n");
 }
 
 static void bad_includes_are_faults(void **unused)
