@@ -57,9 +57,9 @@ void inflight_del(struct inflight *f, struct inflight_item *item)
     free(item);
 }
 
-uint16_t inflight_free_id(const struct inflight *f)
+uint16_t inflight_free_id(const struct inflight *f, uint16_t most)
 {
-    for (uint16_t id = UINT16_MAX; id > 0; id--)
+    for (uint16_t id = most; id > 0; id--)
         if (inflight_find(f, id, ~0u) == NULL)
             return id;
     return 0;

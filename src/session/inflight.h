@@ -50,9 +50,9 @@ struct inflight_item *inflight_add(struct inflight *f, uint16_t packet_id,
 /* The item with this id whose state has its bit in `states` (1u << INFLIGHT_...), or NULL. */
 struct inflight_item *inflight_find(const struct inflight *f, uint16_t packet_id, unsigned states);
 void inflight_del(struct inflight *f, struct inflight_item *item);
-/* An id that nothing in f uses, from the upper end, where clients rarely count to; 0: none is free.
- */
-uint16_t inflight_free_id(const struct inflight *f);
+/* The largest id up to `most` that nothing in f uses; 0: none is free.  Clients rarely count to the
+ * upper end.  Who needs several starts each search below the former one. */
+uint16_t inflight_free_id(const struct inflight *f, uint16_t most);
 
 #define INFLIGHT_ANY_PUBLISH \
     (1u << INFLIGHT_PUBLISH | 1u << INFLIGHT_RECEIVED | 1u << INFLIGHT_RELEASED)

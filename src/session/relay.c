@@ -773,11 +773,13 @@ static uint32_t resume_item(struct session *s, struct inflight_item *item, bool 
 static uint32_t resubscribe(struct session *s)
 {
     uint32_t restored = 0;
+    uint16_t most = UINT16_MAX;
 
     for (const struct sub *sub = s->subs.first; sub != NULL; sub = sub->next) {
         struct mqtt_filter f = {{sub->filter, sub->filter_bytes}, sub->options};
         struct buf out = {0}, props = {0};
-        uint16_t id = inflight_free_id(&s->to_broker);
+        uint16_t id = inflight_free_id(&s->to_broker, most);
+        most = id > 0 ? (uint16_t)(id - 1) : 0;
         if (sub->subscription_id != 0)
             (void)mqtt_props_put_num(&props, MQTT_PROP_SUBSCRIPTION_ID, sub->subscription_id);
         if (id != 0 &&

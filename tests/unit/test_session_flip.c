@@ -525,6 +525,32 @@ static void without_a_session_publishes_are_new_and_subscriptions_come_again(voi
     quiet(&p);
 }
 
+/* A thousand of them, and nobody else is kept waiting for it. */
+static void many_subscriptions_come_again_at_once(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+    char line[64];
+
+    (void)unused;
+    for (unsigned i = 1; i <= 1000; i++) {
+        snprintf(line, sizeof line, "c/%u", i);
+        say_subscribe(p.dev, (uint16_t)i, line, 1);
+        (void)end_packet(p.brk, __FILE__, __LINE__);
+        say_suback(p.brk, MQTT_SUBACK, (uint16_t)i, "\x01", 1);
+        (void)end_packet(p.dev, __FILE__, __LINE__);
+    }
+    lose_and_return(w, &p, false);
+    tells(w, "accepted old rehomed replayed=0 restored=1000 lost=0");
+    for (unsigned i = 1; i <= 1000; i++) {
+        snprintf(line, sizeof line, "SUBSCRIBE #%u c/%u:1", 65536 - i, i);
+        sees(p.brk, line);
+        say_suback(p.brk, MQTT_SUBACK, (uint16_t)(65536 - i), "\x01", 1);
+    }
+    quiet(&p);
+    assert_int_equal(the_session(w)->to_broker.count, 0);
+}
+
 static void subscription_identifiers_come_again_too(void **unused)
 {
     static const uint8_t subscribe[] = {0x82, 0x0A, 0x00, 0x01, 0x02, 0x0B,
@@ -950,6 +976,7 @@ int main(void)
         play(uplink_is_retried_by_itself),
         play(unfinished_publishes_are_sent_again_in_order),
         play(without_a_session_publishes_are_new_and_subscriptions_come_again),
+        play(many_subscriptions_come_again_at_once),
         play(subscription_identifiers_come_again_too),
         play(device_qos_2_continues_where_it_was),
         play(pubrel_that_meets_a_repeated_publish_ends_the_exchange_once),
