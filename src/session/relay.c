@@ -648,6 +648,8 @@ static void broker_at_fault(struct session *s, const char *what)
 {
     struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.malformed"};
 
+    if (s->reading_old)
+        return; /* that leg is being let go of */
     snprintf(d.sentence, sizeof d.sentence, "the broker sent %.280s", what);
     snprintf(d.remedy, sizeof d.remedy, "report it to whoever runs the broker");
     upstream_lost(s, &d);

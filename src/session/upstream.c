@@ -965,14 +965,22 @@ void upstream_goodbye(struct session *s, bool polite)
 {
     bool wipe = !s->taken_over && s->keep && s->clean && s->version != MQTT_V5 &&
                 s->state == SESSION_RELAYING && !s->env->stopping;
+    bool leaving = s->phase == RH_LEAVING;
     bool any = s->up != NULL || (s->cand != NULL && connect_sent(s));
 
+    if (leaving && !polite && s->has_will && !s->taken_over && s->cand != NULL &&
+        s->cand->state == LEG_OPEN) {
+        /* The old leg's DISCONNECT has kept a Will quiet that is due now: it comes with this leg.
+         */
+        s->phase = RH_SWITCHING_LOST;
+        send_connect(s);
+    }
     if (s->cand != NULL && connect_sent(s) && s->cand->state == LEG_OPEN)
         part(s, s->cand, polite);
     leg_close_gentle(&s->cand);
     if (s->accepted) {
         s->env->stats.legs_up--;
-        if (!s->said_goodbye)
+        if (!s->said_goodbye && !leaving)
             part(s, s->up, polite);
     }
     s->accepted = false;

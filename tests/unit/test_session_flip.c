@@ -262,6 +262,42 @@ static void delayed_will_needs_no_goodbye(void **unused)
     sees_end(p.brk);
 }
 
+/* What an old leg says that is being replaced cannot harm the new one. */
+static void nonsense_on_the_old_leg_is_nothing_to_the_new_one(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    flip_to_barrier(w, &p, FLIP_NEW);
+    say_ping(p.brk, MQTT_PINGRESP);
+    struct end *next = broker_next(w);
+    sees(next, "CONNECT 3.1.1 d1 ka=60");
+    say_connack(next, true, 0, NULL);
+    say_bytes(p.brk, "\x00\x00", 2);
+    tells(w, "accepted new present rehomed");
+    assert_int_equal(the_session(w)->phase, RH_IDLE);
+    p.brk = next;
+    quiet(&p);
+}
+
+/* Its DISCONNECT has kept the Will quiet, which is due after all. */
+static void device_that_dies_while_the_old_leg_is_left_has_its_will(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &with_will);
+
+    (void)unused;
+    flip_to_barrier(w, &p, FLIP_NEW);
+    say_ping(p.brk, MQTT_PINGRESP);
+    sees(p.brk, "DISCONNECT");
+    struct end *next = broker_next(w);
+    end_reset(p.dev);
+    tells(w, "down d1: the device's connection broke");
+    sees(next, "CONNECT 3.1.1 d1 ka=60 will=w");
+    sees_end(next); /* without DISCONNECT */
+}
+
 /* ---- candidates that fail ---- */
 
 static void refused_candidate_costs_nothing(void **unused)
@@ -963,6 +999,8 @@ int main(void)
         play(flip_with_will_leaves_first),
         play(old_leg_that_does_not_end_is_not_waited_for_for_ever),
         play(delayed_will_needs_no_goodbye),
+        play(nonsense_on_the_old_leg_is_nothing_to_the_new_one),
+        play(device_that_dies_while_the_old_leg_is_left_has_its_will),
         play(refused_candidate_costs_nothing),
         play(certificate_refused_in_tls_1_2_costs_nothing),
         play(certificate_refused_in_tls_1_3_costs_nothing),
