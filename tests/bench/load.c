@@ -253,18 +253,22 @@ static struct {
 
 static struct conn the_listener, the_commands;
 
-static int out_write(BIO *b, const char *data, int len)
+/* Add to what the next flush() sends. */
+static void gather(struct conn *c, const void *data, size_t len)
 {
-    struct conn *c = BIO_get_data(b);
-
-    if (c->out_len + (size_t)len > c->out_cap) {
-        c->out_cap = c->out_len + (size_t)len + 4096;
+    if (c->out_len + len > c->out_cap) {
+        c->out_cap = c->out_len + len + 4096;
         c->out = realloc(c->out, c->out_cap);
         if (c->out == NULL)
             die("out of memory");
     }
-    memcpy(c->out + c->out_len, data, (size_t)len);
-    c->out_len += (size_t)len;
+    memcpy(c->out + c->out_len, data, len);
+    c->out_len += len;
+}
+
+static int out_write(BIO *b, const char *data, int len)
+{
+    gather(BIO_get_data(b), data, (size_t)len);
     return len;
 }
 
@@ -348,12 +352,9 @@ static void bury(void)
 
 static void put(struct conn *c, const void *data, size_t len)
 {
-    if (c->ssl == NULL) {
-        BIO *b = out_bio(c);
-
-        out_write(b, data, (int)len);
-        BIO_free(b);
-    } else if (SSL_write(c->ssl, data, (int)len) != (int)len)
+    if (c->ssl == NULL)
+        gather(c, data, len);
+    else if (SSL_write(c->ssl, data, (int)len) != (int)len)
         broken(c);
 }
 
