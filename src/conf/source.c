@@ -375,10 +375,23 @@ struct conf_place source_at(const struct source *s, unsigned line)
                                    (line > s->marks[low].line ? line - s->marks[low].line : 0)};
 }
 
+/* What follows the word on the line may be a secret, which has no place in a log: its length up to
+ * there. */
+static size_t before_secret(const char *p, size_t len)
+{
+    static const char word[] = "password";
+    const size_t n = sizeof(word) - 1;
+
+    for (size_t i = 0; i + n < len; i++)
+        if (strncasecmp(p + i, word, n) == 0)
+            return i + n;
+    return len;
+}
+
 const char *source_line(const struct source *s, unsigned line, char *out, size_t n)
 {
     const char *p = (const char *)s->text.p;
-    size_t len;
+    size_t len, shown;
 
     for (unsigned i = 1; i < line && p != NULL; i++) {
         p = strchr(p, '\n');
@@ -391,7 +404,10 @@ const char *source_line(const struct source *s, unsigned line, char *out, size_t
     len = strcspn(p, "\n");
     while (len > 0 && (p[len - 1] == ' ' || p[len - 1] == '\t' || p[len - 1] == '\r'))
         len--;
-    snprintf(out, n, "%.*s%s", (int)(len < n - 4 ? len : n - 4), p, len < n - 4 ? "" : "...");
+    shown = before_secret(p, len);
+    if (shown > n - 4)
+        shown = n - 4;
+    snprintf(out, n, "%.*s%s", (int)shown, p, shown == len ? "" : "...");
     return out;
 }
 

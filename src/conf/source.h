@@ -42,7 +42,7 @@ bool source_take(struct source *s, const char *name, const char *text, size_t n,
 /* Where line `line` (from 1) of the text stands. */
 struct conf_place source_at(const struct source *s, unsigned line);
 
-/* That line, without blanks around it, cut at `n` bytes.  Returns `out`. */
+/* That line, without blanks around it, cut at `n` bytes, and before a password.  Returns `out`. */
 const char *source_line(const struct source *s, unsigned line, char *out, size_t n);
 
 void source_fini(struct source *s);

@@ -317,6 +317,18 @@ static void folder_is_read_in_order(void **unused)
     faults_are("");
 }
 
+static void a_password_is_not_shown(void **unused)
+{
+    (void)unused;
+    put("main.conf", "gateway = \"g\"\ndevices = ( { match = { password = \"hunter2\" ] } )\n");
+    faults_are("main.conf:2: syntax error at or before \"devices = ( { match = { "
+               "password...\": a setting is written name = value; a string in \"quotes\", a group "
+               "in { }, a list in ( )\n");
+    put("main.conf", "upstreams = ( { password = \"a\"; password = \"hunter2\" } )\n");
+    faults_are("main.conf:1: this group has a setting of that name already, at \"upstreams = ( { "
+               "password...\": keep one of them\n");
+}
+
 static void named_files_are_looked_at(void **unused)
 {
     (void)unused;
@@ -516,6 +528,7 @@ int main(void)
         IN_FOLDER(bad_includes_are_faults),
         IN_FOLDER(depth_and_number_of_includes_are_bounded),
         IN_FOLDER(folder_is_read_in_order),
+        IN_FOLDER(a_password_is_not_shown),
         IN_FOLDER(named_files_are_looked_at),
         IN_FOLDER(main_file_must_be_there),
         cmocka_unit_test(large_files_keep_their_lines_and_numbers),
