@@ -152,9 +152,23 @@ static void folder(struct parse *p, const char *key, const char *path)
     struct stat st;
 
     if (!p->lookups || path == NULL || stat(path, &st) != 0)
-        return; /* what is missing is made at the start */
+        return;
     if (!S_ISDIR(st.st_mode))
         parse_fault(p, p->conf, key, "%s: is not a folder: a folder is needed there", path);
+}
+
+/* The other folders are made at the start.  This one is not: a path that was mistyped would take
+ * every device away. */
+static void identities_folder(struct parse *p)
+{
+    const char *path = p->conf->identities_dir;
+    struct stat st;
+
+    folder(p, "identities", path);
+    if (p->lookups && path != NULL && parse_spot(p, p->conf, "identities") != NULL &&
+        stat(path, &st) != 0 && errno == ENOENT)
+        parse_fault(p, p->conf, "identities",
+                    "%s: there is no such folder: make it, with one folder for each device", path);
 }
 
 /* -- the top
@@ -180,7 +194,7 @@ static void check_top(struct parse *p)
 
         c->workers = n < 1 ? 1 : n > 256 ? 256 : (unsigned)n;
     }
-    folder(p, "identities", c->identities_dir);
+    identities_folder(p);
     folder(p, "state", c->state_dir);
     if (p->lookups && c->control_group != NULL) {
         char text[4096];

@@ -362,6 +362,16 @@ static void named_files_are_looked_at(void **unused)
         "main.conf:8: upstreams[0].anchors: sub/..: is not a regular file: check the path\n");
 }
 
+static void identities_must_be_there(void **unused)
+{
+    (void)unused;
+    put("main.conf", "gateway = \"g\"\nidentities = \"ids\"\nstate = \"later\"\n" PLAIN);
+    faults_are("main.conf:2: identities: ids: there is no such folder: make it, with one folder "
+               "for each device\n");
+    mkdir(in_dir("ids"), 0755);
+    faults_are("");
+}
+
 static void main_file_must_be_there(void **unused)
 {
     (void)unused;
@@ -530,6 +540,7 @@ int main(void)
         IN_FOLDER(folder_is_read_in_order),
         IN_FOLDER(a_password_is_not_shown),
         IN_FOLDER(named_files_are_looked_at),
+        IN_FOLDER(identities_must_be_there),
         IN_FOLDER(main_file_must_be_there),
         cmocka_unit_test(large_files_keep_their_lines_and_numbers),
         cmocka_unit_test(thousands_of_rules_are_no_trouble),
