@@ -134,7 +134,8 @@ class Sensor:
 class Centre:
     """The back office: straight at the broker, sends commands to sensors and gateways, counts what arrives."""
 
-    def __init__(self, broker):
+    def __init__(self, broker, gateway):
+        self.gateway = gateway
         self.sensors = {}
         self.devices = {}
         self.replies = {}
@@ -173,16 +174,29 @@ class Centre:
         name = "demo-%d-%d" % (os.getpid(), self._ids)
         self.client.publish(ROOT + "/cmd", json.dumps({"jsonrpc": "2.0", "id": name, "method": method,
                                                         "params": params}), qos=1)
-        reply = until("the gateway answers " + method, lambda: self.replies.get(name), 20)
+        reply = until("the gateway answers " + method, lambda: self.alive() and self.replies.get(name), 20)
         if "error" in reply:
             raise RuntimeError("%s: %s" % (method, reply["error"]["message"]))
         return reply["result"]
 
     def wait(self, device, timeout=20, **expected):
         """Until the retained topic of the device says so."""
-        return until(lambda: "%s becomes %s; it is %s" % (device, expected, self.devices.get(device)),
-                     lambda: (lambda d: d if all(d.get(k) == v for k, v in expected.items()) else None)(
-                         self.devices.get(device, {})), timeout)
+        def so():
+            self.alive()
+            told = self.devices.get(device, {})
+            return told if all(told.get(k) == v for k, v in expected.items()) else None
+
+        def words():
+            told = self.devices.get(device, {})
+            return "%s is %s; it is %s, because: %s" % (
+                device, expected["phase"], told.get("phase"), told.get("reason") or told.get("last_error"))
+        return until(words, so, timeout)
+
+    def alive(self):
+        """True, or RuntimeError: no gateway, no answer."""
+        if not self.gateway.running():
+            raise RuntimeError("certflipd is gone; its log:\n" + self.gateway.log.tail())
+        return True
 
     def stop(self):
         self.client.disconnect()
@@ -256,9 +270,9 @@ def play(args, folder, screen, names, refused, stack):
         "enabled": True, "device": GATEWAY, "socket": os.path.join(folder, "mqtt.sock")})
     for name in names + [GATEWAY]:
         gateway.install(name, new=pki.identity(name, "new", ca=pki.stranger) if name == refused else True)
-    stack.append(lambda: gateway.__exit__(None))
+    stack.append(lambda: gateway.__exit__(None if gateway.running() else RuntimeError))
     gateway.start()
-    centre = Centre(broker)
+    centre = Centre(broker, gateway)
     stack.append(centre.stop)
     until(lambda: "the gateway announces itself; its log:\n" + gateway.log.tail(), lambda: centre.state, 20)
     screen.say("certflipd %s listens on port %d" % (gateway.rpc("status")["version"], gateway.port))

@@ -309,7 +309,7 @@ def test_paho_through_tls(site):
         got, up = [], []
         pair = site.pki.sensor(device)
         client = paho.Client(device, protocol=version)
-        client.tls_set(site.pki.server_ca.cert, pair.chain, pair.key)
+        client.tls_set(site.pki.server_ca.cert, pair.chain, pair.key, tls_version=ssl.PROTOCOL_TLS_CLIENT)
         client.on_connect = lambda c, u, f, rc, *more: up.append(rc)
         client.on_message = lambda c, u, m: got.append((m.topic, m.payload))
         client.connect("127.0.0.1", site.gateway.port)

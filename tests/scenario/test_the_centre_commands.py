@@ -50,7 +50,7 @@ def managed(plant):
     """managed(version): a plant with the command channel, which speaks that version of MQTT."""
     def make(version):
         made = plant(["p-1", "p-2", "p-3", GATEWAY], start=False)
-        made.socket = made.gateway.control + ".mqtt"
+        made.socket = os.path.join(made.gateway.run, "mqtt.sock")
         made.gateway.conf["management"] = {"enabled": True, "device": GATEWAY, "socket": made.socket,
                                            "version": version}
         return made.__enter__()
@@ -93,7 +93,7 @@ def test_the_gateways_own_identity(site):
     assert site.broker.slot(client_id) == "new"
     assert centre.command("rollback", target=GATEWAY)["result"]["done"] == 1
     centre.wait(GATEWAY, phase="rolled-back", active="old")
-    assert site.broker.slot(client_id) == "old"
+    site.broker.wait_slot(client_id, "old")
     assert centre.command("status")["result"]["central"]["connected"]
 
 

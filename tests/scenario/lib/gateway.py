@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 
 from . import pki as _pki
 from .wait import Log, free_port, seconds, until
@@ -91,8 +92,6 @@ class Certflipd:
     `conf` is a dict that tests may change before (re)start or reload; write() puts it on disk.
     """
 
-    _number = itertools.count(1)
-
     def __init__(self, folder, pki, broker, listener=None, upstream=None, rules=None, **changes):
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
@@ -104,7 +103,9 @@ class Certflipd:
         self.identities = os.path.join(self.folder, "identities")
         self.state = os.path.join(self.folder, "state")
         # A socket's path is short, a test's folder is not.
-        self.control = "/tmp/certflip-%d-%d.sock" % (os.getpid(), next(self._number))
+        self.run = tempfile.mkdtemp(prefix="certflip-run-")
+        os.chmod(self.run, 0o755)
+        self.control = os.path.join(self.run, "control.sock")
         self.path = os.path.join(self.folder, "certflip.conf")
         self.log = Log(os.path.join(self.folder, "certflipd.log"))
         self.process = None
@@ -332,9 +333,7 @@ class Certflipd:
                 self.process.wait()
                 self.process = None
         finally:
-            shutil.rmtree(self.control, ignore_errors=True)
-            if os.path.exists(self.control):
-                os.unlink(self.control)
+            shutil.rmtree(self.run, ignore_errors=True)
 
 
 def check_config(path):

@@ -98,7 +98,7 @@ class Authority:
         conf = os.path.join(self.folder, "ca.cnf")
         if not os.path.exists(conf):
             for name, text in (("index.txt", ""), ("index.txt.attr", "unique_subject = no\n"),
-                               ("serial", "%X\n" % int.from_bytes(os.urandom(8), "big")), ("crlnumber", "01\n")):
+                               ("serial", "%016X\n" % (int.from_bytes(os.urandom(8), "big") >> 1)), ("crlnumber", "01\n")):
                 with open(os.path.join(self.folder, name), "w", encoding="ascii") as f:
                     f.write(text)
             with open(conf, "w", encoding="utf-8") as f:

@@ -78,6 +78,13 @@ class NumberedStreams:
     def _payload(self, number):
         return (b"%d " % number).ljust(self.size, b".")
 
+    def _room(self, device):
+        """May the observer send one more?  What QoS 0 has lost must not stop it."""
+        behind = self.down[device].sent - len(self.down[device].got)
+        if self.qos == 0:
+            return self.observer.unsent() < 65536
+        return behind < self.window * 4 and len(self.observer.inflight) < 500
+
     def _pump(self):
         cond = self.observer.reactor.cond
         due = time.monotonic()
@@ -91,8 +98,7 @@ class NumberedStreams:
                             self.up[device].sent += 1
                             client.publish(self._topic("up", device), self._payload(self.up[device].sent), self.qos,
                                            wait=False)
-                        behind = self.down[device].sent - len(self.down[device].got)
-                        if behind < self.window * 4 and len(self.observer.inflight) < 500:
+                        if self._room(device):
                             self.down[device].sent += 1
                             self.observer.publish(self._topic("down", device),
                                                   self._payload(self.down[device].sent), self.qos, wait=False)
