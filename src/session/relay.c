@@ -66,7 +66,7 @@ static struct session_alias *alias_find(const struct session *s, uint16_t alias)
     return a;
 }
 
-static int alias_set(struct session *s, uint16_t alias, struct slice topic)
+static int alias_set(struct session *s, uint16_t alias, struct slice topic, bool told)
 {
     struct session_alias **at = &s->aliases;
     struct session_alias *a;
@@ -75,13 +75,13 @@ static int alias_set(struct session *s, uint16_t alias, struct slice topic)
         at = &(*at)->next;
     if (*at != NULL && (*at)->topic_bytes == topic.n &&
         memcmp((*at)->topic, topic.p, topic.n) == 0) {
-        (*at)->told = true;
+        (*at)->told = told;
         return 0;
     }
     a = malloc(sizeof *a + topic.n);
     if (a == NULL)
         return -ERR_NOMEM;
-    *a = (struct session_alias){.alias = alias, .told = true, .topic_bytes = (uint16_t)topic.n};
+    *a = (struct session_alias){.alias = alias, .told = told, .topic_bytes = (uint16_t)topic.n};
     memcpy(a->topic, topic.p, topic.n);
     if (*at != NULL) {
         struct session_alias *old = *at;
@@ -131,9 +131,17 @@ static enum verdict publish_alias(struct session *s, struct run *run, const stru
     struct err err;
     enum verdict verdict = PASS;
 
+    if (p->topic_alias > s->alias_told) {
+        err_set(&err, ERR_PROTOCOL, "topic alias %u, and the maximum is %u [MQTT-3.2.2-17]",
+                p->topic_alias, s->alias_told);
+        end_malformed(s, run, 0x94, &err);
+        return OVER;
+    }
     if (p->topic.n > 0) {
-        if (alias_set(s, p->topic_alias, p->topic) != 0)
+        bool known = p->topic_alias <= s->alias_most; /* another broker may allow fewer */
+        if (alias_set(s, p->topic_alias, p->topic, known) != 0)
             return PASS;
+        verdict = known ? PASS : TAKE;
     } else {
         const struct session_alias *a = alias_find(s, p->topic_alias);
         if (a == NULL) {
@@ -143,12 +151,11 @@ static enum verdict publish_alias(struct session *s, struct run *run, const stru
             return OVER;
         }
         topic = (struct slice){a->topic, a->topic_bytes};
-        if (!a->told) {
-            /* This leg does not know the alias: the topic goes instead of it. */
-            verdict = TAKE;
-            run_send(run);
-        }
+        if (!a->told)
+            verdict = TAKE; /* this leg does not know the alias: the topic goes instead of it */
     }
+    if (verdict == TAKE)
+        run_send(run);
     if ((verdict == TAKE || p->qos > 0) && spell_out(&full, p, topic) == 0) {
         if (p->qos > 0 && inflight_find(&s->to_broker, p->packet_id, INFLIGHT_ANY_PUBLISH) == NULL)
             inflight_add(&s->to_broker, p->packet_id, INFLIGHT_PUBLISH, p->qos, full.p,
@@ -222,6 +229,17 @@ static enum verdict device_ack(struct session *s, const struct mqtt_packet *pkt)
     return redo ? TAKE : PASS;
 }
 
+/* Those that do not merely renew a subscription. */
+static uint32_t new_filters(struct session *s, const struct mqtt_subscribe *sub)
+{
+    struct mqtt_filter f;
+    uint32_t at = 0, count = 0;
+
+    while (mqtt_subscribe_next(sub, MQTT_SUBSCRIBE, &at, &f))
+        count += !subs_has(&s->subs, f.filter);
+    return count;
+}
+
 static enum verdict device_subscribe(struct session *s, struct run *run,
                                      const struct mqtt_packet *pkt)
 {
@@ -232,7 +250,7 @@ static enum verdict device_subscribe(struct session *s, struct run *run,
     if (mqtt_subscribe_read(pkt, s->version, &sub, &reason, &err) != 0)
         return PASS; /* was checked */
     if (pkt->type == MQTT_SUBSCRIBE &&
-        s->subs.count + sub.count > s->snap->conf->limits.subscriptions) {
+        s->subs.count + new_filters(s, &sub) > s->snap->conf->limits.subscriptions) {
         err_set(&err, ERR_TOO_BIG, "more than limits.subscriptions = %u subscriptions",
                 s->snap->conf->limits.subscriptions);
         end_malformed(s, run, 0x97, &err);

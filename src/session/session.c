@@ -580,6 +580,14 @@ static void on_down_end(struct leg *leg, const struct leg_end *end)
         session_arm(s);
         return;
     }
+    if (s->holding && s->up != NULL && s->accepted &&
+        (s->phase == RH_DRAINING || s->phase == RH_BARRIER)) {
+        /* What it sent before it went is not lost: the old leg is there. */
+        s->holding = false;
+        relay_release(s);
+        if (s->state == SESSION_OVER)
+            return;
+    }
     session_end(s, 0, false,
                 end->status == 0 ? "the device closed its connection without DISCONNECT"
                                  : "the device's connection broke");

@@ -82,6 +82,8 @@ struct session {
     uint32_t device_expiry_s; /* 5.0: Session Expiry Interval that the device asked for */
     uint16_t keepalive_s;     /* the device's: its own, or the server's as it was told */
     uint16_t up_keepalive_s;  /* what the upstream leg has agreed to */
+    uint16_t alias_told;      /* 5.0: Topic Alias Maximum that the device was told */
+    uint16_t alias_most;      /* and that of the present upstream leg */
     uint16_t pings;           /* PINGREQs without answer upstream */
     uint16_t pings_ours;      /* bit i: the i-th oldest of them is ours; at most 16 are awaited */
 

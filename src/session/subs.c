@@ -43,6 +43,11 @@ int subs_put(struct subs *s, struct slice filter, uint8_t options, uint32_t subs
     return 0;
 }
 
+bool subs_has(struct subs *s, struct slice filter)
+{
+    return *find(s, filter) != NULL;
+}
+
 void subs_del(struct subs *s, struct slice filter)
 {
     struct sub **at = find(s, filter);

@@ -25,6 +25,7 @@ void subs_fini(struct subs *s);
 /* Put or replace [MQTT-3.8.4-3].  Returns 0 or -ERR_NOMEM. */
 int subs_put(struct subs *s, struct slice filter, uint8_t options, uint32_t subscription_id);
 void subs_del(struct subs *s, struct slice filter);
+bool subs_has(struct subs *s, struct slice filter);
 
 /* Apply a SUBSCRIBE or UNSUBSCRIBE (its raw bytes) with the codes of its acknowledgement: those
  * from 0x80 up were refused; no codes (UNSUBACK of 3.x) means all granted.  Returns 0 or -ERR_NOMEM

@@ -104,7 +104,7 @@ static int session_wish(const struct session *s, struct mqtt_connect *c, bool wi
     uint32_t expiry = s->device_expiry_s;
     if (wipe)
         expiry = 0;
-    else if (s->keep && expiry < KEEP_EXPIRY_S)
+    else if (s->keep && expiry < KEEP_EXPIRY_S && !s->will_stays) /* the Will waits for its end */
         expiry = KEEP_EXPIRY_S;
     int rc = copy_props(props, c->props, MQTT_PROP_SESSION_EXPIRY);
     if (rc == 0 && expiry > 0)
@@ -651,6 +651,10 @@ static void note_connack(struct session *s, const struct mqtt_connack *ack)
 
     if (s->version != MQTT_V5)
         return;
+    s->alias_most =
+        mqtt_props_find(ack->props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM, &v) ? (uint16_t)v.num : 0;
+    if (s->state == SESSION_OPENING)
+        s->alias_told = s->alias_most;
     if (mqtt_props_find(ack->props, MQTT_PROP_SERVER_KEEP_ALIVE, &v)) {
         s->up_keepalive_s = (uint16_t)v.num;
         if (s->state == SESSION_OPENING)

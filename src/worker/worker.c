@@ -382,12 +382,16 @@ static void kick(struct worker *w, const struct msg *m)
 
     if (dev == NULL)
         return;
-    cleaner_cancel(dev); /* the device is back, elsewhere */
+    if (m->session_id != 0)
+        cleaner_cancel(dev); /* the device is back, elsewhere */
     list_for_each_safe (it, &dev->sessions) {
         struct session *s = list_entry(it, struct session, of_device);
         if (m->session_id != 0 && s->id != m->session_id)
             continue;
-        session_taken_over(s, m->u.kick.text);
+        if (m->session_id != 0)
+            session_taken_over(s, m->u.kick.text);
+        else
+            session_end(s, 0x98, false, m->u.kick.text);
     }
 }
 

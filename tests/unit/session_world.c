@@ -924,6 +924,16 @@ const struct mqtt_connect world_lasting = {.client_id = {(const uint8_t *)"d1", 
 const struct mqtt_connect world_clean = {
     .client_id = {(const uint8_t *)"d1", 2}, .keepalive_s = 60, .clean = true};
 
+void world_connack(struct world *w, struct end *brk, bool present)
+{
+    struct buf props = {0};
+
+    if (brk->version == MQTT_V5 && w->alias_most > 0)
+        mqtt_props_put_num(&props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM, w->alias_most);
+    say_connack(brk, present, 0, &props);
+    buf_fini(&props);
+}
+
 struct end *world_broker_accepts(struct world *w, int version, bool present)
 {
     struct end *brk = broker_next(w);
@@ -931,7 +941,7 @@ struct end *world_broker_accepts(struct world *w, int version, bool present)
     brk->version = version;
     struct mqtt_packet pkt = end_packet(brk, __FILE__, __LINE__);
     assert_int_equal(pkt.type, MQTT_CONNECT);
-    say_connack(brk, present, 0, NULL);
+    world_connack(w, brk, present);
     return brk;
 }
 
@@ -941,7 +951,10 @@ struct pair world_open(struct world *w, int version, const struct mqtt_connect *
 
     say_connect(p.dev, c);
     p.brk = world_broker_accepts(w, version, false);
-    sees(p.dev, "CONNACK");
+    if (w->alias_most > 0)
+        sees(p.dev, "CONNACK topic-alias-maximum=10");
+    else
+        sees(p.dev, "CONNACK");
     tells(w, "up d1");
     tells(w, "accepted old");
     return p;

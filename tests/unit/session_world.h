@@ -32,6 +32,7 @@ struct world_args {
 struct end;
 
 struct world {
+    uint16_t alias_most; /* Topic Alias Maximum of its brokers' CONNACK; 0: none */
     uv_loop_t loop;
     struct env env;
     uv_tcp_t listening; /* for devices */
@@ -141,6 +142,8 @@ extern const struct mqtt_connect world_clean;   /* the same with clean session o
 /* A session that is under way, its first news told. */
 struct pair world_open(struct world *w, int version, const struct mqtt_connect *c);
 /* The same, the device's side being there already. */
+/* CONNACK 0 as the world's broker says it. */
+void world_connack(struct world *w, struct end *brk, bool present);
 struct end *world_broker_accepts(struct world *w, int version, bool present);
 /* Device to broker and back: nothing else was on the way. */
 #define quiet(p) world_quiet((p), __FILE__, __LINE__)

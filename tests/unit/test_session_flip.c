@@ -35,7 +35,7 @@ static struct end *take_over(struct world *w, struct pair *p, const char *connec
     struct end *next = broker_next(w);
     next->version = p->brk->version;
     sees(next, connect);
-    say_connack(next, present, 0, NULL);
+    world_connack(w, next, present);
     return next;
 }
 
@@ -257,7 +257,7 @@ static void delayed_will_needs_no_goodbye(void **unused)
     buf_fini(&props);
     buf_fini(&will);
     flip_to_barrier(w, &p, FLIP_NEW);
-    (void)take_over(w, &p, "CONNECT 5.0 d1 ka=60 will=w session-expiry-interval=600", true);
+    (void)take_over(w, &p, "CONNECT 5.0 d1 ka=60 will=w session-expiry-interval=300", true);
     tells(w, "accepted new present rehomed");
     sees_end(p.brk);
 }
@@ -786,6 +786,7 @@ static void subscribe_under_way_is_asked_again(void **unused)
 static void aliases_are_spelt_out_to_a_leg_that_does_not_know_them(void **unused)
 {
     struct world *w = world_new(NULL);
+    w->alias_most = 10;
     struct pair p = world_open(w, MQTT_V5, &world_clean);
     struct buf alias = {0};
     struct mqtt_publish m = {.topic = slice_of("long/topic"), .payload = slice_of("1")};
@@ -818,6 +819,28 @@ static void aliases_are_spelt_out_to_a_leg_that_does_not_know_them(void **unused
     m.topic = slice_of("");
     say_publish_full(p.dev, &m);
     sees(p.brk, "PUBLISH q0  1 topic-alias=4 user-property=k:v");
+    buf_fini(&alias);
+}
+
+static void broker_with_fewer_aliases_is_told_the_topics(void **unused)
+{
+    struct world *w = world_new(NULL);
+    w->alias_most = 10;
+    struct pair p = world_open(w, MQTT_V5, &world_clean);
+    struct buf alias = {0};
+    struct mqtt_publish m = {.topic = slice_of("t"), .payload = slice_of("1")};
+
+    (void)unused;
+    mqtt_props_put_num(&alias, MQTT_PROP_TOPIC_ALIAS, 4);
+    m.props = (struct mqtt_props){alias.p, (uint32_t)alias.len};
+    w->alias_most = 3;
+    flip_to_barrier(w, &p, FLIP_NEW);
+    p.brk = take_over(w, &p, "CONNECT 5.0 d1 ka=60 session-expiry-interval=600", true);
+    say_publish_full(p.dev, &m);
+    sees(p.brk, "PUBLISH q0 t 1");
+    m.topic = slice_of("");
+    say_publish_full(p.dev, &m);
+    sees(p.brk, "PUBLISH q0 t 1");
     buf_fini(&alias);
 }
 
@@ -998,6 +1021,7 @@ int main(void)
         play(draining_and_barrier_are_bounded),
         play(flip_with_will_leaves_first),
         play(old_leg_that_does_not_end_is_not_waited_for_for_ever),
+        play(broker_with_fewer_aliases_is_told_the_topics),
         play(delayed_will_needs_no_goodbye),
         play(nonsense_on_the_old_leg_is_nothing_to_the_new_one),
         play(device_that_dies_while_the_old_leg_is_left_has_its_will),

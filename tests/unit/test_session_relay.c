@@ -379,6 +379,7 @@ static void subscriptions_pass_and_are_remembered(void **unused)
 static void topic_aliases_pass_as_they_are(void **unused)
 {
     struct world *w = world_new(NULL);
+    w->alias_most = 10;
     struct pair p = world_open(w, MQTT_V5, &world_clean);
     struct mqtt_publish m = {.topic = slice_of("long/topic"), .payload = slice_of("1")};
     struct buf alias = {0};
@@ -593,6 +594,7 @@ static void packet_beyond_the_limit_is_refused(void **unused)
 static void unknown_topic_alias_is_a_protocol_error(void **unused)
 {
     struct world *w = world_new(NULL);
+    w->alias_most = 10;
     struct pair p = world_open(w, MQTT_V5, &world_clean);
     struct buf alias = {0};
 
@@ -601,6 +603,22 @@ static void unknown_topic_alias_is_a_protocol_error(void **unused)
     say_publish_full(p.dev, &(struct mqtt_publish){.topic = slice_of(""),
                                                    .props = {alias.p, (uint32_t)alias.len}});
     sees(p.dev, "DISCONNECT 0x82");
+    sees_end(p.dev);
+    buf_fini(&alias);
+}
+
+static void topic_alias_beyond_the_maximum_is_refused(void **unused)
+{
+    struct world *w = world_new(NULL);
+    w->alias_most = 10;
+    struct pair p = world_open(w, MQTT_V5, &world_clean);
+    struct buf alias = {0};
+
+    (void)unused;
+    mqtt_props_put_num(&alias, MQTT_PROP_TOPIC_ALIAS, 11);
+    say_publish_full(p.dev, &(struct mqtt_publish){.topic = slice_of("t"),
+                                                   .props = {alias.p, (uint32_t)alias.len}});
+    sees(p.dev, "DISCONNECT 0x94");
     sees_end(p.dev);
     buf_fini(&alias);
 }
@@ -857,6 +875,7 @@ int main(void)
         play(packets_before_a_malformed_one_arrive),
         play(packet_beyond_the_limit_is_refused),
         play(unknown_topic_alias_is_a_protocol_error),
+        play(topic_alias_beyond_the_maximum_is_refused),
         play(more_subscriptions_than_allowed_are_refused),
         play(malformed_packet_of_the_broker_costs_the_leg_alone),
         play(disconnect_of_the_broker_and_what_it_said_before_pass),

@@ -239,7 +239,7 @@ static void kick_ends_the_sessions_of_a_device(void **unused)
         snprintf(m->u.kick.text, sizeof m->u.kick.text, "by command");
         worker_post(st->workers[i], m);
     }
-    sees(p.dev, "DISCONNECT 0x8e");
+    sees(p.dev, "DISCONNECT 0x98");
     sees_end(p.dev);
     tells(st->w, "down d1: by command");
 }
