@@ -105,7 +105,10 @@ struct hub_device {
     uint64_t told_seq;               /* of the one that the workers have */
     enum flip_slot told_slot;        /* and the slot it named */
     unsigned suspects;               /* suspicious failures in a row, in this trial */
-    bool trying_old;                 /* the other identity is being tried, to settle a suspicion */
+    bool rejected;                   /* the committed identity was, and was not accepted since */
+    bool trying_old;                 /* therefore the other identity is being tried */
+    unsigned old_failures;           /* of such tries in a row */
+    int64_t try_old_from_ms;         /* the next one not earlier (CLOCK_BOOTTIME) */
     bool going_back;                 /* to the old identity: EV_ROLLED is awaited */
     bool queued;                     /* waits for its turn */
     bool moving;                     /* its turn: counts against flip.concurrent */

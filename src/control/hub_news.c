@@ -128,9 +128,10 @@ static struct hub_why why_of(const struct msg *m)
 static void on_accepted(struct hub *h, struct hub_device *d, const struct msg *m)
 {
     if (m->u.leg.slot == FLIP_NEW) {
-        d->suspects = 0;
+        d->suspects = d->old_failures = 0;
+        d->rejected = false;
         hub_apply(h, d, EV_ACCEPTED, &(struct hub_why){0});
-    } else if (d->trying_old) {
+    } else if (d->trying_old || d->rejected) {
         struct hub_why why = {.msg = "the new identity failed where the old one is accepted"};
 
         if (d->error != NULL && d->error->slot == FLIP_NEW)
@@ -142,9 +143,9 @@ static void on_accepted(struct hub *h, struct hub_device *d, const struct msg *m
     }
 }
 
-/* A suspicion is settled by trying the old identity.  Where a connection with the old one stands,
- * there is nothing to try: it takes several failures in a row to believe that the new one is at
- * fault. */
+/* A suspicion is settled by the session, which tries the old identity.  Where a connection with the
+ * old one stands, there is nothing to try: it takes several failures in a row to believe that the
+ * new one is at fault. */
 static void on_suspect(struct hub *h, struct hub_device *d, const struct msg *m)
 {
     struct hub_why why = why_of(m);
@@ -160,22 +161,36 @@ static void on_suspect(struct hub *h, struct hub_device *d, const struct msg *m)
     hub_apply(h, d, EV_SUSPECT, &why);
 }
 
+/* Both identities fail, so it is not the identity: back to what was being tried. */
+static void old_failed(struct hub *h, struct hub_device *d, const struct hub_why *why)
+{
+    const struct conf_flip *conf = &h->snapshot->conf->flip;
+    size_t step = d->old_failures++;
+
+    if (conf->backoff_tls_count == 0)
+        step = 0;
+    else if (step >= conf->backoff_tls_count)
+        step = conf->backoff_tls_count - 1;
+    d->try_old_from_ms = hub_now(h) + (int64_t)conf->backoff_tls_s[step] * 1000;
+    d->trying_old = false;
+    d->seq++;
+    d->tell = true;
+    hub_note(h, d);
+    hub_apply(h, d, EV_LOST, why);
+}
+
 static void on_failed(struct hub *h, struct hub_device *d, const struct msg *m)
 {
     struct hub_why why = why_of(m);
 
     if (m->u.leg.slot == FLIP_OLD) {
-        if (!d->trying_old)
-            return;
-        d->trying_old = false; /* both fail: not the identity; back to what was being tried */
-        d->seq++;
-        d->tell = true;
-        hub_note(h, d);
-        hub_apply(h, d, EV_LOST, &why);
+        if (d->trying_old)
+            old_failed(h, d, &why);
         return;
     }
     switch (m->u.leg.diag.class) {
     case DIAG_IDENTITY:
+        d->rejected = true; /* a trial ends with it, which clears it again */
         hub_apply(h, d, EV_REJECTED, &why);
         break;
     case DIAG_SUSPECT:

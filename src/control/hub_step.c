@@ -81,9 +81,20 @@ void hub_phase_entered(struct hub *h, struct hub_device *d)
     list_del(&d->trial_link);
     if (d->flip.phase == FLIP_TRIAL)
         list_add(&h->trials, &d->trial_link);
-    d->suspects = 0;
+    d->suspects = d->old_failures = 0;
+    d->try_old_from_ms = 0;
+    d->rejected = false;
     if (d->flip.phase != FLIP_ROLLED_BACK)
         hub_replace(&d->reason, NULL);
+}
+
+/* A suspicion is settled by the session, which tries the old identity by itself, at once; what that
+ * shows comes as news.  Where a committed identity is rejected it is for us to say so, and not more
+ * often than the waits between attempts allow: each try makes the session dial without one. */
+static bool may_try_old(const struct hub *h, const struct hub_device *d, enum flip_event ev)
+{
+    return ev != EV_SUSPECT && d->cred[FLIP_OLD] != NULL && !d->trying_old &&
+           hub_now(h) >= d->try_old_from_ms;
 }
 
 int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const struct hub_why *why)
@@ -103,7 +114,7 @@ int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const str
         d->seq++;
         d->tell = true;
     }
-    if ((actions & DO_TRY_OLD) != 0 && d->cred[FLIP_OLD] != NULL) {
+    if ((actions & DO_TRY_OLD) != 0 && may_try_old(h, d, ev)) {
         d->trying_old = true;
         d->seq++;
         d->tell = true;

@@ -143,7 +143,8 @@ static void a_trial_pauses_while_the_sensor_is_away(void **state)
 
 /* -- suspicion -- */
 
-static void a_suspicion_is_settled_by_trying_the_old_identity(void **state)
+/* The session tries the old identity by itself, and says what that has shown. */
+static void a_suspicion_is_left_to_the_session(void **state)
 {
     struct world *w = *state;
     uint64_t s;
@@ -154,15 +155,16 @@ static void a_suspicion_is_settled_by_trying_the_old_identity(void **state)
     s = world_up(w, 0, "press");
     world_forget(w);
 
+    for (int i = 0; i < 100; i++) {
+        world_leg(w, "press", s, FLIP_NEW, DIAG_SUSPECT);
+        world_leg(w, "press", s, FLIP_OLD, DIAG_SUSPECT); /* both fail: not the identity */
+    }
+    world_expect(w, ""); /* nobody is made to dial at once */
     world_leg(w, "press", s, FLIP_NEW, DIAG_SUSPECT);
-    world_expect(w, "press: use old, stored trial\n");
-    world_leg(w, "press", s, FLIP_OLD, DIAG_NETWORK); /* both fail: not the identity */
-    world_expect(w, "press: use new, stored trial\n");
-    world_leg(w, "press", s, FLIP_NEW, DIAG_SUSPECT);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY); /* the old one was taken right after */
     world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
-    world_expect(w, "press: use old, stored trial\n"
-                    "press: use old, stored rolled-back\n"
-                    "3 press: trial -> rolled-back, test.suspect by certflipd\n"
+    world_expect(w, "press: use old, stored rolled-back\n"
+                    "3 press: trial -> rolled-back, test.identity by certflipd\n"
                     "4 press: rolled-back -> rolled-back, rolled by certflipd\n");
 }
 
@@ -201,7 +203,40 @@ static void a_committed_identity_that_is_rejected_goes_back_only_if_the_old_one_
     world_expect(w, "press: use old, stored committed\n");
     world_leg(w, "press", s, FLIP_OLD, DIAG_IDENTITY);
     world_expect(w, "press: use new, stored committed\n");
+    world_pass(w, 30000);
     world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+/* Each try makes the session dial without a wait. */
+static void the_old_identity_is_tried_as_often_as_the_waits_allow(void **state)
+{
+    struct world *w = *state;
+    struct hub_device *d;
+    unsigned tries = 0;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+    d = hub_find(w->hub, "press");
+    for (int second = 0; second < 300; second++) {
+        world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+        if (d->trying_old) {
+            tries++;
+            world_leg(w, "press", s, FLIP_OLD, DIAG_IDENTITY);
+        }
+        world_pass(w, 1000);
+    }
+    assert_int_equal(tries, 6); /* at 0, 30, 90, 150, 210, 270 s */
+    /* The session's own try of it counts as well. */
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    assert_false(d->trying_old);
     world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
     world_phase(w, "press", FLIP_ROLLED_BACK);
 }
@@ -598,9 +633,10 @@ int main(void)
         TEST(a_command_goes_back_and_says_when_the_session_is_there),
         TEST(late_news_of_an_earlier_decision_decides_nothing),
         TEST(a_trial_pauses_while_the_sensor_is_away),
-        TEST(a_suspicion_is_settled_by_trying_the_old_identity),
+        TEST(a_suspicion_is_left_to_the_session),
         TEST(where_the_old_connection_stands_suspicion_takes_several_failures),
         TEST(a_committed_identity_that_is_rejected_goes_back_only_if_the_old_one_works),
+        TEST(the_old_identity_is_tried_as_often_as_the_waits_allow),
         TEST(confirmation_names_the_certificate),
         TEST(without_confirmation_in_time_it_goes_back),
         TEST(only_so_many_live_sessions_move_at_a_time),

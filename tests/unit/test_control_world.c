@@ -231,6 +231,9 @@ int world_make(void **state)
     w->conf.flip.probation_s = 60;
     w->conf.flip.attempts = 3;
     w->conf.flip.concurrent = 2;
+    w->conf.flip.backoff_tls_s[0] = 30;
+    w->conf.flip.backoff_tls_s[1] = 60;
+    w->conf.flip.backoff_tls_count = 2;
     w->snapshot.conf = &w->conf;
     w->now_ms = 1000000;
     world_hub(w);
