@@ -331,9 +331,12 @@ int hub_start(struct hub *h, struct err *err)
 
 int hub_reload(struct hub *h, struct wk_snapshot *snapshot, struct hub_reload *out, struct err *err)
 {
-    struct msg *m = msg_new(MSG_CONF);
-    int rc;
+    struct msg *m;
+    int rc = hub_flush(h, err); /* what is collected speaks of devices that may be gone next */
 
+    if (rc != 0)
+        return rc;
+    m = msg_new(MSG_CONF);
     if (m == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
     snapshot_unref(h->snapshot);

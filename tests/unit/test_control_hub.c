@@ -609,6 +609,23 @@ static void a_reload_finds_what_changed_on_disk(void **state)
     assert_null(hub_find(w->hub, "press"));
 }
 
+static void what_was_decided_about_a_device_that_goes_is_told_first(void **state)
+{
+    struct world *w = *state;
+    struct world_device *press = world_device(w, "press", 1, 2);
+    struct rpc_fault f = {0};
+    bool changed;
+
+    world_start(w);
+    assert_int_equal(hub_command(w->hub, hub_find(w->hub, "press"), EV_FLIP, &(struct hub_terms){0},
+                                 NULL, NULL, "tester", &changed, &f),
+                     0);
+    press->gone = true;
+    reload(w, 0, 0, 1);
+    world_expect(w, "press: use new, stored trial\n"
+                    "2 press: staged -> trial, flip by tester\n" CONF_TOLD "press: gone\n");
+}
+
 static void a_flip_needs_a_usable_new_identity(void **state)
 {
     struct world *w = *state;
@@ -652,6 +669,7 @@ int main(void)
         TEST(another_new_identity_ends_the_quarantine),
         TEST(events_are_numbered_on_over_restarts),
         TEST(a_reload_finds_what_changed_on_disk),
+        TEST(what_was_decided_about_a_device_that_goes_is_told_first),
         TEST(a_flip_needs_a_usable_new_identity),
     };
 
