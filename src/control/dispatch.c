@@ -491,13 +491,15 @@ static int do_config_reload(struct call *c)
 {
     struct err err = {0};
     json_t *faults = NULL;
+    int rc;
 
     if (c->d->reload == NULL)
         return rpc_refuse(&c->fault, RPC_INTERNAL, NULL, "there is nothing to reload");
-    if (c->d->reload(c->d->arg, &c->result, &faults, &err) == 0)
+    rc = c->d->reload(c->d->arg, &c->result, &faults, &err);
+    if (rc == 0)
         return 0;
-    rpc_refuse(&c->fault, RPC_CONFIG, "mend the file, then: certflipctl reload",
-               "nothing was changed: %s", err.msg);
+    rpc_refuse(&c->fault, RPC_CONFIG, "mend the cause, then: certflipctl reload", "%s%s",
+               rc == -ERR_INVALID ? "nothing was changed: " : "", err.msg);
     c->fault.list = faults;
     c->fault.list_key = "faults";
     return -1;

@@ -332,13 +332,17 @@ int hub_start(struct hub *h, struct err *err)
 int hub_reload(struct hub *h, struct wk_snapshot *snapshot, struct hub_reload *out, struct err *err)
 {
     struct msg *m;
-    int rc = hub_flush(h, err); /* what is collected speaks of devices that may be gone next */
+    int rc = hub_scan_check(snapshot->conf, err);
 
+    if (rc == 0)
+        rc = hub_flush(h, err); /* what is collected speaks of devices that may be gone next */
     if (rc != 0)
         return rc;
     m = msg_new(MSG_CONF);
     if (m == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
+    *err = (struct err){0}; /* what it said of folders that are passed over is said again */
+    out->begun = true;
     snapshot_unref(h->snapshot);
     h->snapshot = snapshot_ref(snapshot);
     m->u.conf = snapshot_ref(snapshot);

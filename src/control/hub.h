@@ -161,6 +161,7 @@ struct hub_terms {
 
 struct hub_reload {
     size_t changed, added, gone; /* devices */
+    bool begun;                  /* the new configuration is in use, whatever failed after that */
 };
 
 /* `store` is borrowed, the snapshot gets a reference.  Returns owned or NULL. */
@@ -173,7 +174,7 @@ void hub_free(struct hub *h); /* NULL is fine */
 int hub_start(struct hub *h, struct err *err);
 
 /* Another configuration: to be called with the new snapshot when all of it is known to be good.
- * Tells the workers and reads the identities again. */
+ * Tells the workers and reads the identities again.  Until out->begun nothing is changed. */
 int hub_reload(struct hub *h, struct wk_snapshot *snapshot, struct hub_reload *out,
                struct err *err);
 

@@ -103,6 +103,9 @@ int64_t hub_now(const struct hub *h);
 void hub_replace(char **text, const char *with); /* frees, copies; "" and NULL become NULL */
 void hub_device_free(struct hub_device *d);
 
+/* Can the folder of identities be read?  Returns 0 or a negative code with err. */
+int hub_scan_check(const struct conf *conf, struct err *err);
+
 /* Find the devices on disk; devices that are there already are compared.  `out` counts. */
 int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *err);
 

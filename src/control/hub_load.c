@@ -281,6 +281,20 @@ static int each(void *arg, const char *name)
     return 0;
 }
 
+static int look_only(void *arg, const char *name)
+{
+    (void)arg;
+    (void)name;
+    return 0;
+}
+
+int hub_scan_check(const struct conf *conf, struct err *err)
+{
+    int rc = slots_scan(conf->identities_dir, look_only, NULL, err);
+
+    return rc < 0 ? rc : 0;
+}
+
 int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *err)
 {
     struct scan s = {.hub = h, .starting = starting, .out = out, .seen = map_new(), .err = err};
@@ -290,6 +304,9 @@ int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *e
         return err_set(err, ERR_NOMEM, "out of memory");
     rc = slots_scan(h->snapshot->conf->identities_dir, each, &s, err);
     if (rc >= 0) {
+        if (err->code != 0)
+            log_event(LOG_CONTROL, LOG_WARN_, "folders-passed-over", "msg=%s", LOG_Q(err->msg));
+        *err = (struct err){0};
         forget_gone(h, s.seen, out);
         rc = 0;
     }

@@ -78,8 +78,20 @@ static int refused(struct buf *faults, struct json_t **out, struct err *err, uns
     return -ERR_INVALID;
 }
 
-int reload_run(const char *path, struct hub *hub, struct central *central, struct json_t **result,
-               struct json_t **faults, struct err *err)
+/* What failed has failed after the new configuration was taken up. */
+static int incomplete(struct buf *text, struct json_t **faults, struct err *err)
+{
+    log_event(LOG_CONFIG, LOG_ERROR_, "reload-incomplete", "msg=%s", LOG_Q(err->msg));
+    buf_fini(text);
+    buf_printf(text, "%s\n", err->msg);
+    *faults = lines_json(text);
+    buf_fini(text);
+    return err_wrap(err, -ERR_IO, "the new configuration is in use, but not all was carried out");
+}
+
+int reload_run(const char *path, const struct conf *started, struct hub *hub,
+               struct central *central, struct json_t **result, struct json_t **faults,
+               struct err *err)
 {
     struct buf text = {0};
     struct hub_reload what = {0};
@@ -99,21 +111,21 @@ int reload_run(const char *path, struct hub *hub, struct central *central, struc
         conf_unref(conf);
         return refused(&text, faults, err, 1);
     }
-    conf_restart_needed(hub_conf(hub), conf, &text);
+    conf_restart_needed(started, conf, &text);
+    rc = hub_reload(hub, snapshot, &what, err);
+    snapshot_unref(snapshot);
+    if (rc != 0 && !what.begun) {
+        conf_unref(conf);
+        buf_fini(&text);
+        buf_printf(&text, "%s\n", err->msg);
+        return refused(&text, faults, err, 1);
+    }
     reload_log_lines(LOG_WARN_, "restart-needed", &text);
     reload_log(conf);
     central_conf(central, conf);
-    rc = hub_reload(hub, snapshot, &what, err);
-    snapshot_unref(snapshot);
     conf_unref(conf);
-    if (rc != 0) {
-        log_event(LOG_CONFIG, LOG_ERROR_, "reload-incomplete", "msg=%s", LOG_Q(err->msg));
-        buf_fini(&text);
-        buf_printf(&text, "%s\n", err->msg);
-        *faults = lines_json(&text);
-        buf_fini(&text);
-        return rc;
-    }
+    if (rc != 0)
+        return incomplete(&text, faults, err);
     log_event(LOG_CONFIG, LOG_NOTICE_, "reloaded", "changed=%zu added=%zu gone=%zu", what.changed,
               what.added, what.gone);
     *result = json_pack("{s:I, s:I, s:I, s:o}", "changed_devices", (json_int_t)what.changed,

@@ -17,8 +17,11 @@ void reload_log_lines(enum log_level level, const char *event, const struct buf 
 
 /* Load `path`; when all of it is good, hand it to workers, hub and management client and fill
  * `result` as rpc.h says.  On a fault nothing changes, every fault is logged, and `faults` is an
- * array of them.  Returns 0 or negative. */
-int reload_run(const char *path, struct hub *hub, struct central *central, struct json_t **result,
-               struct json_t **faults, struct err *err);
+ * array of them.  `started` is the configuration that the daemon was started with: what differs
+ * from it needs a restart.  Returns 0, -ERR_INVALID when nothing was changed, or another negative
+ * code when the new configuration is in use although something failed. */
+int reload_run(const char *path, const struct conf *started, struct hub *hub,
+               struct central *central, struct json_t **result, struct json_t **faults,
+               struct err *err);
 
 #endif

@@ -43,7 +43,7 @@ struct daemon {
     uv_signal_t term, interrupt, hangup;
     uv_timer_t wake, poll, watchdog, bound;
     uv_check_t check; /* after each round of the loop: what was decided in it is carried out */
-    struct wk_snapshot *snapshot; /* owned, until the hub has its own */
+    struct wk_snapshot *snapshot; /* owned; that of the start */
     struct store *store;
     struct hub *hub;
     struct dispatch dispatch;
@@ -192,7 +192,7 @@ static int reload(void *arg, struct json_t **result, struct json_t **faults, str
     int rc;
 
     notify_reloading();
-    rc = reload_run(d->path, d->hub, d->central, result, faults, err);
+    rc = reload_run(d->path, d->snapshot->conf, d->hub, d->central, result, faults, err);
     notify_ready(rc == 0 ? "running" : "running; the last reload was refused");
     return rc;
 }

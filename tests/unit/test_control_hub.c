@@ -626,6 +626,30 @@ static void what_was_decided_about_a_device_that_goes_is_told_first(void **state
                     "2 press: staged -> trial, flip by tester\n" CONF_TOLD "press: gone\n");
 }
 
+static void without_a_folder_of_identities_a_reload_changes_nothing(void **state)
+{
+    struct world *w = *state;
+    struct wk_snapshot another = w->snapshot;
+    struct hub_reload what = {0};
+    struct err err = {0};
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    w->no_folder = true;
+    assert_int_equal(hub_reload(w->hub, &another, &what, &err), -ERR_NOT_FOUND);
+    assert_false(what.begun);
+    world_expect(w, "");
+    assert_ptr_equal(hub_snapshot(w->hub), &w->snapshot);
+    assert_non_null(hub_find(w->hub, "press"));
+    w->no_folder = false;
+    world_command(w, "press", EV_FLIP);
+    w->fail_saves = 9;
+    world_device(w, "other", 1, 2);
+    assert_int_equal(hub_reload(w->hub, &w->snapshot, &what, &err), -ERR_STORE);
+    assert_true(what.begun);
+    w->fail_saves = 0;
+}
+
 static void a_flip_needs_a_usable_new_identity(void **state)
 {
     struct world *w = *state;
@@ -670,6 +694,7 @@ int main(void)
         TEST(events_are_numbered_on_over_restarts),
         TEST(a_reload_finds_what_changed_on_disk),
         TEST(what_was_decided_about_a_device_that_goes_is_told_first),
+        TEST(without_a_folder_of_identities_a_reload_changes_nothing),
         TEST(a_flip_needs_a_usable_new_identity),
     };
 

@@ -77,8 +77,8 @@ int slots_scan(const char *dir, int (*each)(void *arg, const char *device), void
 {
     int n = 0;
 
-    (void)dir;
-    (void)err;
+    if (here->no_folder)
+        return err_set(err, ERR_NOT_FOUND, "%s: there is no such folder", dir);
     for (size_t i = 0; i < here->device_count; i++) {
         int rc = here->device[i].gone ? 0 : each(arg, here->device[i].name);
 

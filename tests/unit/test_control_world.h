@@ -46,6 +46,7 @@ struct world {
     bool trace_wakes;
     uint64_t next_session;
     int fail_saves; /* so many transactions fail */
+    bool no_folder; /* the folder of identities is not there */
     unsigned reloads;
 };
 
