@@ -60,6 +60,7 @@ struct central {
     struct hub *hub;
     struct conf *conf;      /* owned reference */
     struct mosquitto *mosq; /* owned; NULL: not enabled */
+    char *offline;          /* owned; its last words */
     struct watch *watch;    /* owned; NULL: no connection */
     uv_timer_t misc, retry, settle;
     unsigned handles; /* open timers */
@@ -645,14 +646,10 @@ static int make_topics(struct central *c)
 
 static int set_will(struct central *c)
 {
-    char *text = state_text(c, false);
-    int rc;
-
-    if (text == NULL)
+    c->offline = state_text(c, false);
+    if (c->offline == NULL)
         return MOSQ_ERR_NOMEM;
-    rc = mosquitto_will_set(c->mosq, c->state, (int)strlen(text), text, QOS, true);
-    free(text);
-    return rc;
+    return mosquitto_will_set(c->mosq, c->state, (int)strlen(c->offline), c->offline, QOS, true);
 }
 
 /* Its client identifier is a template, which may name the gateway. */
@@ -704,6 +701,8 @@ static void client_close(struct central *c)
         mosquitto_destroy(c->mosq);
     c->mosq = NULL;
     c->since_s = 0;
+    free(c->offline);
+    c->offline = NULL;
     topics_free(c);
 }
 
@@ -730,8 +729,10 @@ static void renew(struct central *c)
     struct err err = {0};
 
     c->renew = false;
-    if (c->phase == CENTRAL_ONLINE)
+    if (c->phase == CENTRAL_ONLINE) { /* who says goodbye has no Will: what it says is said here */
+        publish(c, c->state, c->offline, true, NULL, NULL);
         mosquitto_disconnect(c->mosq);
+    }
     client_close(c);
     enter(c, CENTRAL_WAITING);
     if (client_open(c, &err) != 0)
@@ -816,7 +817,7 @@ struct central *central_start(uv_loop_t *loop, struct conf *conf, struct dispatc
         return NULL;
     }
     uv_timer_start(&c->misc, on_misc, MISC_MS, MISC_MS);
-    attempt(c);
+    uv_timer_start(&c->retry, on_retry, 0, 0);
     return c;
 }
 
@@ -827,8 +828,6 @@ static void on_goodbye(uv_timer_t *timer)
 
 void central_stop(struct central *c, void (*done)(void *arg), void *arg)
 {
-    char *text;
-
     if (c == NULL)
         return;
     c->done = done;
@@ -840,12 +839,10 @@ void central_stop(struct central *c, void (*done)(void *arg), void *arg)
         return;
     }
     enter(c, CENTRAL_LEAVING);
-    text = state_text(c, false);
-    if (text == NULL || publish(c, c->state, text, true, NULL, &c->goodbye) != MOSQ_ERR_SUCCESS)
+    if (publish(c, c->state, c->offline, true, NULL, &c->goodbye) != MOSQ_ERR_SUCCESS)
         leave(c);
     else
         uv_timer_start(&c->retry, on_goodbye, GOODBYE_MS, 0);
-    free(text);
     watch_update(c);
 }
 

@@ -139,6 +139,8 @@ static void abandon(struct daemon *d)
     d->stopping = true;
     local_stop(d->local);
     d->local = NULL;
+    central_stop(d->central, NULL, NULL);
+    d->central = NULL;
     if (d->running == 0)
         return;
     uv_timer_start(&d->bound, on_bound, STOP_MS, 0);
@@ -391,8 +393,8 @@ static int start(struct daemon *d, struct err *err)
     if (d->hub == NULL)
         return -err->code;
     if ((rc = hub_start(d->hub, err)) != 0 || (rc = start_workers(d, err)) != 0 ||
-        (rc = start_local(d, err)) != 0 || (rc = hub_flush(d->hub, err)) != 0 ||
-        (rc = start_central(d, err)) != 0)
+        (rc = start_local(d, err)) != 0 || (rc = start_central(d, err)) != 0 ||
+        (rc = hub_flush(d->hub, err)) != 0)
         return rc;
     start_handles(d);
     return 0;

@@ -169,6 +169,17 @@ def test_state_is_offline_when_the_gateway_is(site):
     assert until("it is retained", lambda: late.latest("state")).get("online") is False
 
 
+@pytest.mark.parametrize("change", [{"enabled": False}, {"root": "elsewhere/v1"}], ids=["disabled", "another-root"])
+def test_state_is_offline_when_a_reload_takes_the_channel_away(site, change):
+    centre = Centre(site)
+    until("it is online", lambda: (centre.latest("state") or {}).get("online"))
+    site.gateway.conf["management"].update(change)
+    site.gateway.reload()
+    until("offline, said goodbye", lambda: centre.latest("state").get("online") is False)
+    late = Centre(site)
+    assert until("it is retained", lambda: late.latest("state")).get("online") is False
+
+
 def test_the_channels_socket_is_gone_afterwards(site):
     until("it is connected", lambda: site.gateway.rpc("status")["central"]["connected"])
     assert os.path.exists(site.socket)
@@ -200,6 +211,22 @@ def test_events_are_numbered(site):
     numbers = [e["seq"] for e in map(json.loads, centre.topic("event"))]
     assert numbers == sorted(set(numbers))
     assert events
+
+
+def test_what_a_start_decides_is_told(site):
+    """The events have no gaps: a new identity that was installed while the gateway was off is one of them."""
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    centre.command("flip", target="p-3")
+    last = until("its event", lambda: next((e["seq"] for e in map(json.loads, centre.topic("event"))
+                                            if e["to"] == "trial"), None))
+    site.gateway.stop()
+    other = site.pki.new.issue("p-1-other", "/O=Plant/OU=new/CN=p-1", ["extendedKeyUsage=clientAuth"])
+    site.gateway.install("p-1", old=False, new=other)
+    site.gateway.start()
+    event = until("the event of the start", lambda: next(
+        (e for e in map(json.loads, centre.topic("event")) if e["device"] == "p-1" and e["seq"] > last), None))
+    assert (event["seq"], event["to"], event["cause"]) == (last + 1, "staged", "installed")
 
 
 def test_the_broker_is_away_for_a_while(site):
