@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define ADDRESSES_MAX 8
+/* How long a server may leave data unacknowledged. */
+#define PATIENCE_MS 30000u
 
 struct dial {
     struct net_loop *nl;
@@ -17,7 +19,8 @@ struct dial {
     uv_connect_t connect;
     struct sockaddr_storage addr[ADDRESSES_MAX];
     unsigned addr_count, addr_next;
-    int status; /* of the latest attempt */
+    unsigned turn; /* the address to begin with */
+    int status;    /* of the latest attempt */
     bool cancelled;
     bool resolving;
 };
@@ -53,6 +56,7 @@ static void on_attempt_closed(uv_handle_t *handle)
 static void attempt_failed(struct dial *d, int status)
 {
     d->status = status;
+    d->nl->dial_turn++;
     d->stream->u.handle.data = d;
     uv_close(&d->stream->u.handle, on_attempt_closed);
 }
@@ -68,12 +72,14 @@ static void on_connect(uv_connect_t *req, int status)
         return;
     }
     stream_tune(d->stream);
+    stream_patience(d->stream, PATIENCE_MS);
     finish(d, 0, DIAL_TCP);
 }
 
 static void attempt(struct dial *d)
 {
-    const struct sockaddr *sa = (const struct sockaddr *)&d->addr[d->addr_next++];
+    unsigned at = (d->turn + d->addr_next++) % d->addr_count;
+    const struct sockaddr *sa = (const struct sockaddr *)&d->addr[at];
 
     (void)stream_init_tcp(d->stream, d->nl, d->ops); /* no socket yet: cannot fail */
     d->connect.data = d;
@@ -123,6 +129,7 @@ struct dial *dial_start(struct net_loop *nl, const char *host, uint16_t port, st
     d->ops = ops;
     d->done = done;
     d->arg = arg;
+    d->turn = nl->dial_turn;
     if (uv_ip4_addr(host, port, (struct sockaddr_in *)&d->addr[0]) == 0 ||
         uv_ip6_addr(host, port, (struct sockaddr_in6 *)&d->addr[0]) == 0) {
         d->addr_count = 1;
@@ -139,6 +146,7 @@ struct dial *dial_start(struct net_loop *nl, const char *host, uint16_t port, st
 void dial_cancel(struct dial *d, void (*dropped)(void *arg))
 {
     d->cancelled = true;
+    d->nl->dial_turn++; /* the one that was tried may be a black hole */
     d->dropped = dropped;
     if (d->resolving) {
         uv_cancel((uv_req_t *)&d->dns); /* on_resolved comes either way */

@@ -85,6 +85,14 @@ void stream_quickack(struct stream *s)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
+void stream_patience(struct stream *s, unsigned ms)
+{
+    uv_os_fd_t fd;
+
+    if (s->u.handle.type == UV_TCP && uv_fileno(&s->u.handle, &fd) == 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct net_loop *nl = handle->loop->data;

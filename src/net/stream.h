@@ -21,7 +21,9 @@
 struct net_loop {
     uv_loop_t *loop;
     uint8_t *read_buf; /* owned, NET_READ_BYTES */
-    struct buf spare;  /* an emptied `out`, for the next stream that writes */
+    unsigned
+        dial_turn; /* which address of several a dial begins with: another one after each failure */
+    struct buf spare; /* an emptied `out`, for the next stream that writes */
 };
 
 int net_loop_init(struct net_loop *nl, uv_loop_t *loop); /* 0 or -ERR_NOMEM */
@@ -67,6 +69,9 @@ void stream_tune(struct stream *s); /* TCP_NODELAY, kernel keepalive; once conne
  * read of a handshake: a peer with Nagle's algorithm waits for the acknowledgement of its tickets
  * before it sends CONNACK, 40 ms otherwise. */
 void stream_quickack(struct stream *s);
+/* Give up a connection whose peer has acknowledged nothing for so long (TCP_USER_TIMEOUT); the
+ * kernel waits for a quarter of an hour otherwise. */
+void stream_patience(struct stream *s, unsigned ms);
 int stream_read(struct stream *s, bool on); /* 0 or a negative uv error */
 
 /* Take what the socket holds right now, without the loop, through on_read; stops at an empty

@@ -17,6 +17,7 @@ struct cleaner {
     struct leg *leg;    /* owned */
     struct buf connect; /* owned: CONNECT with Clean Session */
     uint8_t version;
+    bool with_will; /* ends without DISCONNECT, which publishes it */
     uint64_t until_ms;
 };
 
@@ -57,7 +58,7 @@ static void on_data(struct leg *leg, const uint8_t *p, size_t n)
         end(c, "the broker refused to clear the session of a device that left");
         return;
     }
-    if (mqtt_disconnect_write(&out, c->version, &(struct mqtt_disconnect){0}) == 0)
+    if (!c->with_will && mqtt_disconnect_write(&out, c->version, &(struct mqtt_disconnect){0}) == 0)
         leg_write(leg, out.p, out.len);
     buf_fini(&out);
     end(c, NULL);
@@ -78,7 +79,7 @@ static void on_drain(struct leg *leg)
 static const struct leg_ops ops = {
     .open = on_open, .data = on_data, .end = on_end, .drain = on_drain};
 
-void cleaner_start(struct session *s)
+void cleaner_start(struct session *s, bool with_will)
 {
     struct tls_ctx *ctx;
     const struct conf_upstream *u = upstream_profile(s, s->have, &ctx);
@@ -90,6 +91,7 @@ void cleaner_start(struct session *s)
     c->env = s->env;
     c->dev = s->dev;
     c->version = s->version;
+    c->with_will = with_will;
     c->until_ms = env_now_ms(s->env) + CLEANER_MS;
     list_add(&s->env->cleaners, &c->link);
     s->dev->cleaner = c;
@@ -103,6 +105,12 @@ void cleaner_cancel(struct device *dev)
 {
     if (dev->cleaner != NULL)
         end(dev->cleaner, NULL);
+}
+
+void cleaner_stop(struct env *env)
+{
+    list_for_each_safe (it, &env->cleaners)
+        end(list_entry(it, struct cleaner, link), "certflipd stops");
 }
 
 void cleaner_sweep(struct env *env)

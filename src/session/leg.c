@@ -372,8 +372,18 @@ void leg_sweep(struct env *env)
 
     list_for_each_safe (it, &env->lingering) {
         struct leg *leg = list_entry(it, struct leg, link);
-        if (!env->stopping && now < leg->linger_until_ms)
+        bool through = env->stopping && stream_queued(&leg->st) == 0;
+        if (!through && now < leg->linger_until_ms)
             continue;
+        list_del(&leg->link);
+        stream_close(&leg->st);
+    }
+}
+
+void leg_abandon(struct env *env)
+{
+    list_for_each_safe (it, &env->lingering) {
+        struct leg *leg = list_entry(it, struct leg, link);
         list_del(&leg->link);
         stream_close(&leg->st);
     }

@@ -59,6 +59,7 @@ struct leg {
     bool downstream;
     bool ended;           /* the end was told */
     bool watch;           /* upstream, until CONNACK: tell `progress`, acknowledge quickly */
+    bool answered;        /* upstream: CONNACK came */
     bool session_present; /* upstream: CONNACK's flag */
 };
 
@@ -91,5 +92,6 @@ void leg_close_gentle(struct leg **leg);
 
 /* Close those whose time is over; called by the worker's tick. */
 void leg_sweep(struct env *env);
+void leg_abandon(struct env *env); /* close all that linger */
 
 #endif

@@ -9,6 +9,7 @@ libsession_a_SOURCES = \
 	src/session/relay.c \
 	src/session/session.c src/session/session.h \
 	src/session/snapshot.c src/session/snapshot.h \
+	src/session/sources.c src/session/sources.h \
 	src/session/stats.h \
 	src/session/subs.c src/session/subs.h \
 	src/session/upstream.c

@@ -19,12 +19,15 @@ struct run {
     struct leg *to;
     const uint8_t *p;
     size_t n;
+    bool sent; /* something was written */
 };
 
 static void run_send(struct run *run)
 {
-    if (run->n > 0 && run->to != NULL)
+    if (run->n > 0 && run->to != NULL) {
         leg_write(run->to, run->p, run->n);
+        run->sent = true;
+    }
     run->n = 0;
 }
 
@@ -35,7 +38,9 @@ static void run_pass(struct run *run, struct leg *to, const struct mqtt_packet *
         return;
     }
     run_send(run);
-    *run = (struct run){to, pkt->raw, pkt->raw_bytes};
+    run->to = to;
+    run->p = pkt->raw;
+    run->n = pkt->raw_bytes;
 }
 
 /* What came before the fault was in order, and goes on. */
@@ -377,8 +382,11 @@ static enum verdict from_device(struct session *s, struct run *run, const struct
         end_malformed(s, run, reason, &err);
         return OVER;
     }
-    if (s->state == SESSION_OPENING)
+    if (s->state == SESSION_OPENING) {
+        if (pkt->type == MQTT_DISCONNECT)
+            s->leave_ms = env_now_ms(s->env) + LEAVE_MS;
         return pkt->type == MQTT_AUTH ? PASS : HOLD;
+    }
     if (s->holding) {
         enum verdict v = while_holding(s, pkt);
         if (v != PASS)
@@ -455,7 +463,8 @@ void relay_from_device(struct session *s, const uint8_t *p, size_t n)
             run_send(&run); /* the packet lies in memory that goes with the next one */
     }
     run_send(&run);
-    s->last_tx_up_ms = s->last_rx_ms;
+    if (run.sent)
+        s->last_tx_up_ms = s->last_rx_ms;
     if (rc < 0) {
         err_set(&err, ERR_MALFORMED, "%s", framing_fault(rc, &reason));
         end_malformed(s, &run, reason, &err);
@@ -688,7 +697,7 @@ void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, siz
         s->ping_since_ms = env_now_ms(s->env); /* any packet is a sign of life */
 
     while (s->state != SESSION_OVER && leg->state == LEG_OPEN &&
-           (rc = mqtt_in_next(&leg->in, &p, &n, s->snap->conf->limits.packet_bytes, &pkt)) == 1) {
+           (rc = mqtt_in_next(&leg->in, &p, &n, MQTT_LARGEST_PACKET, &pkt)) == 1) {
         enum verdict v = from_broker(s, leg, &run, &pkt, &barrier, &err);
         if (v == PASS) {
             s->env->stats.packets_out++;
@@ -731,10 +740,12 @@ void relay_ping(struct session *s)
 {
     struct buf out = {0};
 
-    if (s->up == NULL || s->pings >= 16)
+    if (s->up == NULL)
+        return;
+    s->last_tx_up_ms = env_now_ms(s->env); /* tried: the next one is due later, in any case */
+    if (s->pings >= 16)
         return;
     ping_asked(s, true);
-    s->last_tx_up_ms = env_now_ms(s->env);
     if (mqtt_ping_write(&out, MQTT_PINGREQ) == 0)
         leg_write(s->up, out.p, out.len);
     buf_fini(&out);
@@ -831,12 +842,35 @@ static void expect_repetitions(struct session *s)
     }
 }
 
+/* What we asked the former leg for is asked for anew by resubscribe(). */
+static void forget_ours(struct session *s)
+{
+    list_for_each_safe (it, &s->to_broker.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (item->ours)
+            inflight_del(&s->to_broker, item);
+    }
+}
+
+/* QoS 2 messages whose PUBREL the broker may have seen or not, before it forgot them: sent again
+ * they might come twice. */
+static uint32_t count_uncertain(const struct session *s)
+{
+    uint32_t count = 0;
+
+    list_for_each (it, &s->to_broker.items)
+        count += list_entry(it, struct inflight_item, link)->state == INFLIGHT_RELEASED;
+    return count;
+}
+
 void relay_restore(struct session *s, bool session_present, uint32_t *replayed, uint32_t *restored,
                    uint32_t *lost)
 {
-    *lost = 0;
+    *lost = session_present ? 0 : count_uncertain(s);
     for (struct session_alias *a = s->aliases; a != NULL; a = a->next)
         a->told = false;
+    if (!session_present || s->leg_lost)
+        forget_ours(s);
     list_for_each (it, &s->to_broker.items)
         *replayed += resume_item(s, list_entry(it, struct inflight_item, link), session_present);
     if (session_present)

@@ -14,10 +14,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "session/sources.h"
 
 /* Beyond the sessions that limits.connections allows, so many more may be on their way to be
  * refused with a CONNACK; what comes then is closed at once. */
 #define CONNECTIONS_SPARE 256u
+/* Who has not said who it is gets no more memory than this. */
+#define CONNECT_BYTES_MAX (512u * 1024u)
 
 /* Of the whole process: a bound that each worker kept for itself would depend on how the kernel
  * spreads connections. */
@@ -55,6 +58,8 @@ static void session_free(uv_handle_t *handle)
     free(s->san);
     snapshot_unref(s->snap);
     s->env->stats.sessions--;
+    if (*s->peer != '\0')
+        sources_leave(s->peer);
     atomic_fetch_sub_explicit(&connections, 1, memory_order_relaxed);
     free(s);
 }
@@ -80,7 +85,7 @@ static void over(struct session *s)
     uv_close((uv_handle_t *)&s->timer, session_free);
 }
 
-static void tell_refused(struct session *s, const char *code, const char *text)
+void session_tell_refused(struct session *s, const char *code, const char *text)
 {
     struct env *env = s->env;
     const char *device = s->dev != NULL ? s->dev->name : "";
@@ -102,7 +107,7 @@ void session_refuse(struct session *s, uint8_t reason5, const char *code, const 
 
     if (s->state == SESSION_OVER)
         return;
-    tell_refused(s, code, err->msg);
+    session_tell_refused(s, code, err->msg);
     if (s->state != SESSION_CONNECTING) /* its beginning was told, so is its end */
         s->env->news->down(s->env->news_arg, s, err->msg);
     if (s->down != NULL && mqtt_connack_write(&out, version, &ack) == 0) {
@@ -188,7 +193,7 @@ static void on_timer(uv_timer_t *timer)
     if (s->state == SESSION_CONNECTING && s->due_ms != 0 && now >= s->due_ms) {
         struct err err;
         if (s->down->state == LEG_TLS) {
-            tell_refused(
+            session_tell_refused(
                 s, "handshake-timeout",
                 "the TLS handshake took too long: check the network, or raise limits.handshake_timeout_ms");
             leg_close_abrupt(&s->down);
@@ -196,7 +201,7 @@ static void on_timer(uv_timer_t *timer)
             return;
         }
         err_set(&err, ERR_TIMEOUT, "no CONNECT came in time: is this an MQTT client?");
-        tell_refused(s, "connect-timeout", err.msg);
+        session_tell_refused(s, "connect-timeout", err.msg);
         leg_close_gentle(&s->down);
         over(s);
         return;
@@ -232,7 +237,8 @@ void session_arm(struct session *s)
         return; /* it rings early enough, and looks again then */
     uint64_t now = env_now_ms(s->env);
     s->timer_ms = due;
-    uv_timer_start(&s->timer, on_timer, due > now ? due - now : 0, 0);
+    /* Not 0: a timer of 0 ms rings again in the same turn of the loop. */
+    uv_timer_start(&s->timer, on_timer, due > now ? due - now : 1, 0);
 }
 
 /* ---- flow control ---- */
@@ -454,7 +460,7 @@ static void take_connect(struct session *s, const struct mqtt_packet *pkt)
         err_set(&err, ERR_PROTOCOL,
                 "the first packet is %s, not CONNECT [MQTT-3.1.0-1]: is this an MQTT client?",
                 mqtt_type_name(pkt->type));
-        tell_refused(s, "protocol", err.msg);
+        session_tell_refused(s, "protocol", err.msg);
         leg_close_gentle(&s->down);
         over(s);
         return;
@@ -463,7 +469,7 @@ static void take_connect(struct session *s, const struct mqtt_packet *pkt)
     s->version = (uint8_t)c.version;
     if (rc != 0) {
         if (c.version == 0) { /* not a dialect that we could answer in */
-            tell_refused(s, "malformed", err.msg);
+            session_tell_refused(s, "malformed", err.msg);
             leg_close_gentle(&s->down);
             over(s);
             return;
@@ -526,15 +532,20 @@ static void on_down_open(struct leg *leg)
 static void before_connect(struct session *s, const uint8_t **p, size_t *n)
 {
     struct mqtt_packet pkt;
-    int rc = mqtt_in_next(&s->down->in, p, n, s->snap->conf->limits.packet_bytes, &pkt);
+    struct mqtt_in *in = &s->down->in;
+    uint32_t most = s->snap->conf->limits.packet_bytes;
+    int rc = mqtt_in_next(in, p, n, most < CONNECT_BYTES_MAX ? most : CONNECT_BYTES_MAX, &pkt);
 
     if (rc == 1) {
+        bool apart = in->part_done;
         take_connect(s, &pkt);
+        if (apart && s->down != NULL)
+            explicit_bzero(in->part, in->part_len); /* it may hold a password */
     } else if (rc < 0) {
-        tell_refused(s, rc == -ERR_TOO_BIG ? "too-big" : "malformed",
-                     rc == -ERR_TOO_BIG
-                         ? "the first packet is larger than limits.packet_bytes"
-                         : "the first bytes are no MQTT packet: is this an MQTT client?");
+        session_tell_refused(s, rc == -ERR_TOO_BIG ? "too-big" : "malformed",
+                             rc == -ERR_TOO_BIG
+                                 ? "the first packet is larger than limits.packet_bytes"
+                                 : "the first bytes are no MQTT packet: is this an MQTT client?");
         leg_close_gentle(&s->down);
         over(s);
     }
@@ -565,9 +576,10 @@ static void on_down_end(struct leg *leg, const struct leg_end *end)
         if (end->at == LEG_TLS && end->fail != NULL) {
             snprintf(text, sizeof text, "TLS: %.239s%s%.199s", end->fail->text,
                      *end->fail->remedy != '\0' ? ": " : "", end->fail->remedy);
-            tell_refused(s, end->fail->side == TLS_FAIL_PEER_CERT ? "certificate" : "tls", text);
+            session_tell_refused(s, end->fail->side == TLS_FAIL_PEER_CERT ? "certificate" : "tls",
+                                 text);
         } else {
-            tell_refused(s, "closed", "closed before CONNECT");
+            session_tell_refused(s, "closed", "closed before CONNECT");
         }
         leg_close_gentle(&s->down);
         over(s);
@@ -610,26 +622,8 @@ static const struct leg_ops down_ops = {
 
 /* ---- accept ---- */
 
-/* The same address, whatever the port. */
-static bool same_source(const char *a, const char *b)
-{
-    const char *a_port = strrchr(a, ':'), *b_port = strrchr(b, ':');
-
-    return a_port != NULL && b_port != NULL && a_port - a == b_port - b &&
-           memcmp(a, b, (size_t)(a_port - a)) == 0;
-}
-
-static uint32_t count_source(const struct env *env, const char *peer)
-{
-    uint32_t count = 0;
-
-    list_for_each (it, &env->sessions)
-        count += same_source(list_entry(it, struct session, link)->peer, peer);
-    return count;
-}
-
 static const char *admit(const struct env *env, const struct conf_listener *l,
-                         const struct sockaddr_storage *ss, const char *peer)
+                         const struct sockaddr_storage *ss, uint32_t from_source)
 {
     const struct conf_limits *lim = &env->snap->conf->limits;
 
@@ -641,7 +635,8 @@ static const char *admit(const struct env *env, const struct conf_listener *l,
     if (atomic_load_explicit(&connections, memory_order_relaxed) >
         lim->connections + CONNECTIONS_SPARE)
         return "limit-connections";
-    if (lim->connections_per_source > 0 && count_source(env, peer) > lim->connections_per_source)
+    if (l->type != CONF_LISTEN_UNIX && lim->connections_per_source > 0 &&
+        from_source > lim->connections_per_source)
         return "limit-source";
     if (l->type == CONF_LISTEN_TLS && env->handshakes >= lim->handshakes)
         return "limit-handshakes";
@@ -698,9 +693,9 @@ void session_accept(struct env *env, uv_stream_t *listening, size_t listener_ind
     s->down = leg;
     s->opening->ss = ss;
     memcpy(s->peer, peer, sizeof s->peer);
-    const char *code = admit(env, l, &ss, s->peer);
+    const char *code = admit(env, l, &ss, sources_enter(s->peer));
     if (code != NULL) {
-        tell_refused(s, code, admit_text(code));
+        session_tell_refused(s, code, admit_text(code));
         leg_close_abrupt(&s->down);
         over(s);
         return;

@@ -67,6 +67,7 @@ struct session {
     uint64_t due_ms;        /* of the present step; 0: none */
     uint64_t retry_ms;      /* next attempt; 0: none */
     uint64_t hold_since_us;
+    uint64_t up_since_ms;   /* the leg in use was accepted then */
     uint64_t ping_since_ms; /* the broker owes us a sign of life since then; 0: it does not */
     uint64_t connected_us; /* CLOCK_MONOTONIC of CONNECT: which session of a device is the newest */
     uint64_t leave_ms;     /* the device said DISCONNECT while held: give up then; 0: it did not */
@@ -110,6 +111,7 @@ struct session {
     bool probing;
     bool handshaking;  /* counted in env->handshakes */
     bool gone;         /* the device ended its connection while its last packets were held */
+    bool will_quiet;   /* DISCONNECT has taken the Will back; the next leg brings it again */
     bool proven;       /* a candidate waits only for ticket or time */
     bool reading_old;  /* the last packets of a leg that is being replaced */
     bool leg_lost;     /* the former leg ended by itself, not by a switch */
@@ -138,6 +140,7 @@ void session_device_changed(struct session *s);
 /* ---- between the files of this folder ---- */
 
 void session_refuse(struct session *s, uint8_t reason5, const char *code, const struct err *err);
+void session_tell_refused(struct session *s, const char *code, const char *text);
 void session_arm(struct session *s); /* (re)arm the timer for what is due next */
 void session_reading(
     struct session *s); /* read, or stop reading, each leg by what waits for the other */
@@ -171,9 +174,12 @@ void relay_ping(struct session *s); /* our own PINGREQ */
 void relay_answer_pings(struct session *s);
 
 /* cleaner.c */
-/* Start clearing the session that s leaves at its broker; owns itself, at most one per device. */
-void cleaner_start(struct session *s);
+/* Start clearing the session that s leaves at its broker; owns itself, at most one per device.
+ * `with_will`: its Will is due, and no leg is there that carries it; the clearing connection does.
+ */
+void cleaner_start(struct session *s, bool with_will);
 void cleaner_cancel(struct device *dev);
 void cleaner_sweep(struct env *env);
+void cleaner_stop(struct env *env); /* end them all */
 
 #endif

@@ -20,6 +20,9 @@
 #define VERDICT_MS 5000u
 /* Suspicious ends in a row, the old leg being fine, that make an identity refused. */
 #define SUSPECTS_MAX 2u
+/* A leg that lived so long was a success; the next attempt begins with the first step of the
+ * backoff. */
+#define STEADY_MS 30000u
 
 #define REASON_NORMAL             0x00
 #define REASON_WITH_WILL          0x04
@@ -93,7 +96,7 @@ static int session_wish(const struct session *s, struct mqtt_connect *c, bool wi
 
     if (wipe) {
         c->clean = true;
-        c->has_will = false;
+        c->has_will = c->has_will && s->will_quiet;
     } else if (c->version == MQTT_V5) {
         c->clean = c->clean && !again;
     } else if (s->keep) {
@@ -344,7 +347,9 @@ static void hold(struct session *s)
     s->hold_since_us = (uint64_t)clock_mono_us();
 }
 
-/* The broker's last packets on the old leg come before the first one on the new leg. */
+/* The broker's last packets on the old leg come before the first one on the new leg: what has
+ * arrived by the time of CONNACK is read.  (On a link that reorders the two connections, QoS 0 may
+ * still be under way.) */
 static void close_old(struct session *s, bool accepted)
 {
     if (s->up == NULL)
@@ -362,6 +367,7 @@ static void close_old(struct session *s, bool accepted)
         s->env->stats.legs_up--;
     s->accepted = false;
     leg_close_gentle(&s->up);
+    relay_answer_pings(s);
 }
 
 static void count_hold(struct session *s, uint32_t us)
@@ -389,7 +395,8 @@ static void adopt(struct session *s)
     relay_answer_pings(s);
     s->due_ms = 0;
     s->suspects = 0;
-    (void)backoff_next_ms(&s->backoff, &backoff_default, DIAG_OK, 0);
+    s->up_since_ms = env_now_ms(s->env);
+    s->will_quiet = false;
     news.slot = s->have;
     news.rehomed = !first;
     news.session_present = present;
@@ -516,6 +523,10 @@ static void act(struct session *s, enum rehome_phase was, unsigned todo, const s
 {
     if ((todo & RH_DO_REPORT_LOST) != 0 && s->accepted) {
         s->leg_lost = true;
+        /* A leg that is taken away soon after it was accepted is no success: somebody else may have
+         * the client id. */
+        if (env_now_ms(s->env) - s->up_since_ms >= STEADY_MS)
+            (void)backoff_next_ms(&s->backoff, &backoff_default, DIAG_OK, 0);
         tell_trouble(s, true, s->have, s->up != NULL ? s->up->cred : NULL, why);
     }
     if ((todo & RH_DO_REPORT_FAILED) != 0)
@@ -523,6 +534,11 @@ static void act(struct session *s, enum rehome_phase was, unsigned todo, const s
     if ((todo & RH_DO_HOLD) != 0)
         hold(s);
     if ((todo & RH_DO_DROP_CAND) != 0) {
+        /* A broker that is slow may accept it yet, and would publish the Will of a live device. */
+        if (s->cand != NULL && s->cand->state == LEG_OPEN && !s->cand->answered &&
+            (was == RH_SWITCHING || was == RH_SWITCHING_LOST))
+            say_disconnect(s, s->cand, REASON_NORMAL, false, 0);
+        s->proven = false;
         leg_close_gentle(&s->cand);
         s->due_ms = 0;
     }
@@ -530,6 +546,12 @@ static void act(struct session *s, enum rehome_phase was, unsigned todo, const s
         close_old(s, (todo & RH_DO_ADOPT) != 0);
     if (s->state == SESSION_OVER)
         return;
+    if (s->phase == RH_DIALING_LOST && s->proven) {
+        /* With the old leg gone there is nothing to keep: CONNACK tells. */
+        s->proven = false;
+        step(s, RH_EV_CAND_UP, NULL);
+        return;
+    }
     if ((todo & RH_DO_DIAL) != 0)
         dial(s);
     if ((todo & RH_DO_DRAIN) != 0) {
@@ -543,6 +565,7 @@ static void act(struct session *s, enum rehome_phase was, unsigned todo, const s
     if ((todo & RH_DO_DISCONNECT) != 0) {
         s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
         say_disconnect(s, s->up, REASON_NORMAL, false, 0);
+        s->will_quiet = s->has_will;
     }
     if ((todo & RH_DO_CONNECT) != 0)
         send_connect(s);
@@ -680,6 +703,7 @@ static void refused(struct session *s, const struct mqtt_packet *pkt,
             /* The broker's own answer, word for word; then the table's end of it says nothing more.
              */
             leg_write(s->down, pkt->raw, pkt->raw_bytes);
+            session_tell_refused(s, "broker-refused", d.sentence);
             tell_trouble(s, false, s->cand->slot, s->cand->cred, &d);
             session_end(s, 0, true, "the broker refused CONNECT");
             return;
@@ -702,6 +726,7 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
         step(s, RH_EV_CAND_FAILED, &d);
         return;
     }
+    s->cand->answered = true;
     if (ack.code != 0) {
         refused(s, pkt, &ack);
         return;
@@ -760,7 +785,7 @@ static void candidate_data(struct session *s, struct leg *leg, const uint8_t **p
 {
     struct mqtt_packet pkt;
     struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.malformed"};
-    int rc = mqtt_in_next(&leg->in, p, n, s->snap->conf->limits.packet_bytes, &pkt);
+    int rc = mqtt_in_next(&leg->in, p, n, MQTT_LARGEST_PACKET, &pkt);
 
     if (rc == 0)
         return;
@@ -859,7 +884,10 @@ uint64_t upstream_silent_due(const struct session *s)
     if (s->ping_since_ms == 0 || s->up == NULL || !s->accepted || s->phase == RH_BARRIER ||
         !s->up->st.reading || leg_queued(s->up) > 0)
         return 0;
-    return s->ping_since_ms + upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
+    uint64_t patience_ms = upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
+    if (patience_ms < s->up_keepalive_s * UINT64_C(500))
+        patience_ms = s->up_keepalive_s * UINT64_C(500);
+    return s->ping_since_ms + patience_ms;
 }
 
 void upstream_silent(struct session *s)
@@ -971,13 +999,14 @@ void upstream_goodbye(struct session *s, bool polite)
                 s->state == SESSION_RELAYING && !s->env->stopping;
     bool leaving = s->phase == RH_LEAVING;
     bool any = s->up != NULL || (s->cand != NULL && connect_sent(s));
+    bool will_due = s->will_quiet && !polite && !s->taken_over;
 
-    if (leaving && !polite && s->has_will && !s->taken_over && s->cand != NULL &&
-        s->cand->state == LEG_OPEN) {
+    if (leaving && will_due && s->cand != NULL && s->cand->state == LEG_OPEN) {
         /* The old leg's DISCONNECT has kept a Will quiet that is due now: it comes with this leg.
          */
         s->phase = RH_SWITCHING_LOST;
         send_connect(s);
+        will_due = false;
     }
     if (s->cand != NULL && connect_sent(s) && s->cand->state == LEG_OPEN)
         part(s, s->cand, polite);
@@ -989,6 +1018,11 @@ void upstream_goodbye(struct session *s, bool polite)
     }
     s->accepted = false;
     leg_close_gentle(&s->up);
-    if (wipe && any)
-        cleaner_start(s);
+    if (will_due || (wipe && any))
+        cleaner_start(s, will_due);
+    else if (wipe)
+        log_event(
+            LOG_SESSION, LOG_NOTICE_, "session-left-behind", "device=%s msg=%s", s->dev->name,
+            LOG_Q(
+                "the device left while there was no uplink; its next clean start clears what is at the broker"));
 }

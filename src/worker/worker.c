@@ -24,8 +24,9 @@
 #define TRIM_SESSIONS    200u
 #define TRIM_QUIET_TICKS 4u
 /* So many wake-ups may come at once before they are spaced. */
-#define PACE_BURST    32
-#define PACE_SLACK_NS 10000ul
+#define PACE_BURST        32
+#define PACE_SLEEP_US_MAX 500000
+#define PACE_SLACK_NS     10000ul
 
 struct wk_listener {
     union {
@@ -403,6 +404,7 @@ static void begin_stop(struct worker *w)
         listener_close(list_entry(it, struct wk_listener, link));
     list_for_each_safe (it, &w->env.sessions)
         session_end(list_entry(it, struct session, link), 0x8B, true, "certflipd stops");
+    cleaner_stop(&w->env);
 }
 
 static void stats_tell(struct worker *w)
@@ -477,7 +479,8 @@ static void on_prepare(uv_prepare_t *prepare)
     p->credit_us = credit_us - cost_us;
     if (p->credit_us >= 0)
         return;
-    (void)nanosleep(&(struct timespec){.tv_nsec = -p->credit_us * 1000}, NULL);
+    int64_t sleep_us = -p->credit_us < PACE_SLEEP_US_MAX ? -p->credit_us : PACE_SLEEP_US_MAX;
+    (void)nanosleep(&(struct timespec){.tv_nsec = sleep_us * 1000}, NULL);
 }
 
 /* ---- tick ---- */
@@ -500,6 +503,7 @@ static void trim(struct worker *w)
 
 static void finish(struct worker *w)
 {
+    leg_abandon(&w->env);
     struct msg *m = news_of(w, MSG_STOPPED, NULL);
 
     if (m != NULL)

@@ -139,6 +139,7 @@ static void refusal_is_the_brokers_own(void **unused)
     sees(dev, "CONNACK 0x04");
     sees_end(dev);
     tells(w, "up d1");
+    tells(w, "refused d1: broker-refused");
     tells(w, "failed old: identity");
     tells(w, "down d1: the broker refused CONNECT");
 }
@@ -805,7 +806,8 @@ static void broker_that_answers_no_ping_is_gone(void **unused)
     sees(p.brk, "PINGREQ");
     say_publish(p.brk, 0, 0, "c", "a sign of life");
     sees(p.dev, "PUBLISH q0 c a sign of life");
-    s->ping_since_ms -= 4000;
+    /* Half a keepalive of 60 s. */
+    s->ping_since_ms -= 29000;
     world_due(s);
     world_turn(w);
     assert_int_equal(s->phase, RH_IDLE);
