@@ -190,6 +190,19 @@ static void back_without_new(struct hub *h, struct hub_device *d)
                           .todo = "install the new identity again, then: certflipctl reload"});
 }
 
+/* Another identity than the one that has begun to prove itself: it has all of that before it. */
+static void begin_anew(struct hub *h, struct hub_device *d)
+{
+    hub_apply(h, d, EV_LOST,
+              &(struct hub_why){.cause = "identity-changed",
+                                .msg = "the new identity was replaced during its trial"});
+    d->flip.dead_ms = 0; /* the time to confirm begins with the connection, too */
+    d->dirty = true;     /* its fingerprint is part of the row */
+    d->seq++;            /* news of the other one decides nothing any more */
+    d->tell = true;
+    hub_note(h, d);
+}
+
 /* `new_changed`: since the phase was decided. */
 static void settle(struct hub *h, struct hub_device *d, bool starting, bool new_changed)
 {
@@ -217,6 +230,8 @@ static void settle(struct hub *h, struct hub_device *d, bool starting, bool new_
             back_without_new(h, d);
         else if (starting)
             hub_apply(h, d, EV_RESTARTED, &restarted);
+        else if (new_changed)
+            begin_anew(h, d);
         break;
     case FLIP_COMMITTED:
         if (d->cred[FLIP_NEW] == NULL && d->cred[FLIP_OLD] != NULL)

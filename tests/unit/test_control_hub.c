@@ -650,6 +650,36 @@ static void without_a_folder_of_identities_a_reload_changes_nothing(void **state
     w->fail_saves = 0;
 }
 
+static void an_identity_that_replaces_the_one_on_trial_has_to_prove_itself(void **state)
+{
+    struct world *w = *state;
+    struct world_device *press = world_device(w, "press", 1, 2);
+    struct store_device row;
+    uint64_t s, seq;
+
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 59000);
+    seq = hub_find(w->hub, "press")->told_seq;
+    press->fp[FLIP_NEW] = 3;
+    reload(w, 1, 0, 0);
+    world_expect(w, CONF_TOLD "press: use new, changed, stored trial\n"
+                              "press: use new, stored trial\n");
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "upstream");
+    assert_int_equal(store_device_get(w->store, "press", &row, NULL), 0);
+    assert_memory_equal(row.fp[FLIP_NEW], "0303", 4);
+    world_leg_seq(w, "press", s, FLIP_NEW, DIAG_OK, seq); /* the one before */
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 59999);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_pass(w, 1);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
 static void a_flip_needs_a_usable_new_identity(void **state)
 {
     struct world *w = *state;
@@ -695,6 +725,7 @@ int main(void)
         TEST(a_reload_finds_what_changed_on_disk),
         TEST(what_was_decided_about_a_device_that_goes_is_told_first),
         TEST(without_a_folder_of_identities_a_reload_changes_nothing),
+        TEST(an_identity_that_replaces_the_one_on_trial_has_to_prove_itself),
         TEST(a_flip_needs_a_usable_new_identity),
     };
 
