@@ -86,6 +86,8 @@ static void on_down(struct hub *h, struct hub_device *d, const struct msg *m)
     hub_session_free(s);
     d->session_count--;
     hub_touch(h, d);
+    if (d->flip.phase == FLIP_TRIAL && d->flip.accepted && !hub_stands_on(d, FLIP_NEW))
+        hub_apply(h, d, EV_LOST, &(struct hub_why){.msg = m->u.down.text});
     if (d->session_count != 0)
         return;
     hub_turn_end(h, d);
@@ -93,8 +95,6 @@ static void on_down(struct hub *h, struct hub_device *d, const struct msg *m)
         hub_queue_leave(h, d);
         d->tell = true;
     }
-    if (d->flip.phase == FLIP_TRIAL && d->flip.accepted)
-        hub_apply(h, d, EV_LOST, &(struct hub_why){.msg = m->u.down.text});
 }
 
 static void remember_leg(struct hub_device *d, const struct msg *m)
@@ -194,7 +194,8 @@ static void on_failed(struct hub *h, struct hub_device *d, const struct msg *m)
         hub_apply(h, d, EV_REJECTED, &why);
         break;
     case DIAG_SUSPECT:
-        on_suspect(h, d, m);
+        if (!hub_stands_on(d, FLIP_NEW))
+            on_suspect(h, d, m);
         break;
     case DIAG_OK:
     case DIAG_TRUST:
@@ -203,7 +204,8 @@ static void on_failed(struct hub *h, struct hub_device *d, const struct msg *m)
     case DIAG_PROTOCOL:
     case DIAG_POLICY:
     case DIAG_CLASSES:
-        hub_apply(h, d, EV_LOST, &why);
+        if (!hub_stands_on(d, FLIP_NEW)) /* another session of the device may */
+            hub_apply(h, d, EV_LOST, &why);
         break;
     }
 }

@@ -409,6 +409,31 @@ static void the_newest_connection_of_a_device_wins(void **state)
                     "press: worker 0 closes session 2\n");
 }
 
+static void one_of_several_sessions_on_the_new_identity_carries_a_trial(void **state)
+{
+    struct world *w = *state;
+    uint64_t a, b;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    a = world_up(w, 0, "press");
+    b = world_up(w, 0, "press");
+    world_leg(w, "press", a, FLIP_OLD, DIAG_OK);
+    world_leg(w, "press", b, FLIP_OLD, DIAG_OK);
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", a, FLIP_NEW, DIAG_OK);
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "probation");
+    world_leg(w, "press", b, FLIP_NEW, DIAG_NETWORK); /* it stays on the old one for now */
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "probation");
+    world_down(w, "press", a);
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "upstream");
+    world_pass(w, 3600 * 1000);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_leg(w, "press", b, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
 /* -- the store fails -- */
 
 static void a_command_that_cannot_be_saved_does_nothing(void **state)
@@ -714,6 +739,7 @@ int main(void)
         TEST(a_device_that_leaves_the_queue_does_not_wait_on),
         TEST(a_turn_ends_by_itself_when_nothing_is_heard),
         TEST(the_newest_connection_of_a_device_wins),
+        TEST(one_of_several_sessions_on_the_new_identity_carries_a_trial),
         TEST(a_command_that_cannot_be_saved_does_nothing),
         TEST(news_that_cannot_be_saved_is_taken_again),
         TEST(a_trial_is_resumed_until_its_attempts_are_used_up),
