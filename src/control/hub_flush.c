@@ -270,10 +270,15 @@ static void undo_all(struct hub *h, const struct err *err)
         d->flip = d->saved;
         hub_phase_entered(h, d);
         hub_replace(&d->reason, d->saved_reason);
-        d->dirty = d->tell = d->trying_old = false;
+        d->dirty = d->tell = d->trying_old = d->going_back = false;
         d->touched = false;
         if (d->retry != EV_NONE)
             h->retrying = true;
+        if (!d->queued && d->told_seq != 0 && d->told_slot != wanted_slot(d)) {
+            d->seq++; /* the workers have what was only good while it was tried */
+            d->tell = true;
+            hub_note(h, d);
+        }
     }
     h->ticked_ms = hub_now(h);
     hub_look_again(h);

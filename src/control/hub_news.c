@@ -130,6 +130,7 @@ static void on_accepted(struct hub *h, struct hub_device *d, const struct msg *m
     if (m->u.leg.slot == FLIP_NEW) {
         d->suspects = d->old_failures = 0;
         d->rejected = false;
+        d->retry = EV_NONE; /* this is later news than what could not be saved */
         hub_apply(h, d, EV_ACCEPTED, &(struct hub_why){0});
     } else if (d->trying_old || d->rejected) {
         struct hub_why why = {.msg = "the new identity failed where the old one is accepted"};

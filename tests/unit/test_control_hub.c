@@ -471,6 +471,50 @@ static void news_that_cannot_be_saved_is_taken_again(void **state)
     world_phase(w, "press", FLIP_ROLLED_BACK);
 }
 
+static void what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    assert_int_equal(hub_find(w->hub, "press")->told_slot, FLIP_OLD);
+    world_forget(w);
+    w->fail_saves = 1;
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_phase(w, "press", FLIP_COMMITTED);
+    hub_flush(w->hub, NULL);
+    world_expect(w, "press: use new, stored committed\n");
+    world_pass(w, 15000);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    world_expect(w, "press: use old, stored rolled-back\n"
+                    "5 press: committed -> rolled-back, test.identity by certflipd\n"
+                    "6 press: rolled-back -> rolled-back, rolled by certflipd\n");
+}
+
+static void later_news_replaces_what_could_not_be_saved(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    w->fail_saves = 1;
+    world_down(w, "press", s);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 15000);
+    assert_string_equal(show_waiting(hub_find(w->hub, "press")), "probation");
+}
+
 /* -- restarts -- */
 
 static void a_trial_is_resumed_until_its_attempts_are_used_up(void **state)
@@ -742,6 +786,8 @@ int main(void)
         TEST(one_of_several_sessions_on_the_new_identity_carries_a_trial),
         TEST(a_command_that_cannot_be_saved_does_nothing),
         TEST(news_that_cannot_be_saved_is_taken_again),
+        TEST(what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved),
+        TEST(later_news_replaces_what_could_not_be_saved),
         TEST(a_trial_is_resumed_until_its_attempts_are_used_up),
         TEST(a_start_that_fails_costs_no_attempt),
         TEST(every_phase_survives_a_restart),
