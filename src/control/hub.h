@@ -150,7 +150,7 @@ struct hub_refused {
     char code[48];
     uint64_t count;
 };
-#define HUB_REFUSED_CODES 16
+#define HUB_REFUSED_CODES 32
 
 /* The terms of a flip; those that are 0 come from the configuration. */
 struct hub_terms {

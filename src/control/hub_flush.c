@@ -343,7 +343,7 @@ static void do_device(struct hub *h, struct hub_device *d)
     if (d->tell) {
         d->tell = false;
         tell_workers(h, d);
-        if (!hub_stands_on(d, FLIP_NEW)) /* nothing has to move for that */
+        if (d->session_count == 0 || hub_stands_on(d, FLIP_OLD)) /* nothing has to move for that */
             hub_back_on_old(h, d);
     }
     hub_wake_at(h, flip_due(&d->flip));

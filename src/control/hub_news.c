@@ -91,6 +91,7 @@ static void on_down(struct hub *h, struct hub_device *d, const struct msg *m)
     if (d->session_count != 0)
         return;
     hub_turn_end(h, d);
+    hub_back_on_old(h, d);
     if (d->queued) {
         hub_queue_leave(h, d);
         d->tell = true;

@@ -361,7 +361,7 @@ static void a_device_that_leaves_the_queue_does_not_wait_on(void **state)
     world_start(w);
     a = world_up(w, 0, "a");
     b = world_up(w, 0, "b");
-    world_up(w, 0, "c");
+    world_leg(w, "c", world_up(w, 0, "c"), FLIP_OLD, DIAG_OK);
     world_command(w, "a", EV_FLIP);
     world_command(w, "b", EV_FLIP);
     world_command(w, "c", EV_FLIP);
@@ -432,6 +432,26 @@ static void one_of_several_sessions_on_the_new_identity_carries_a_trial(void **s
     world_leg(w, "press", b, FLIP_NEW, DIAG_OK);
     world_pass(w, 60000);
     world_phase(w, "press", FLIP_COMMITTED);
+}
+
+static void a_device_is_back_when_a_session_stands_on_the_old_identity(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_command(w, "press", EV_ROLLBACK);
+    world_expect(w, "2 press: staged -> trial, flip by tester\n"
+                    "press: use new, stored trial\n"
+                    "press: use old, stored rolled-back\n"
+                    "3 press: trial -> rolled-back, rollback by tester\n");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_NETWORK);
+    world_expect(w, "");
+    world_down(w, "press", s); /* nothing has to move any more */
+    world_expect(w, "4 press: rolled-back -> rolled-back, rolled by certflipd\n");
 }
 
 /* -- the store fails -- */
@@ -784,6 +804,7 @@ int main(void)
         TEST(a_turn_ends_by_itself_when_nothing_is_heard),
         TEST(the_newest_connection_of_a_device_wins),
         TEST(one_of_several_sessions_on_the_new_identity_carries_a_trial),
+        TEST(a_device_is_back_when_a_session_stands_on_the_old_identity),
         TEST(a_command_that_cannot_be_saved_does_nothing),
         TEST(news_that_cannot_be_saved_is_taken_again),
         TEST(what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved),
