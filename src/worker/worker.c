@@ -270,7 +270,9 @@ static struct wk_listener *listener_of(struct worker *w, const struct conf_liste
 static void listener_add(struct worker *w, const struct conf_listener *conf, size_t index)
 {
     struct err err = {0};
-    int fd = listener_bind(conf, w->index == 0, &err);
+    /* worker_check_listeners has looked who has the port; it may be us, on another worker that has
+     * not come to the new configuration yet. */
+    int fd = listener_bind(conf, false, &err);
     int rc = fd < 0 ? UV_EADDRINUSE : listener_open(w, conf, index, fd);
 
     if (rc != 0)
@@ -303,17 +305,32 @@ static void listeners_follow(struct worker *w)
     }
 }
 
+static const struct conf_listener *find_socket(const struct conf *c, const struct conf_listener *l)
+{
+    for (size_t i = 0; i < c->listener_count; i++)
+        if (same_socket(l, c->listeners[i].address, c->listeners[i].port, c->listeners[i].type))
+            return &c->listeners[i];
+    return NULL;
+}
+
+/* Is the port that of a socket of ours that is closed by this reload? */
+static bool port_moves(const struct conf *now, const struct conf *next, uint16_t port)
+{
+    for (size_t i = 0; i < now->listener_count; i++) {
+        const struct conf_listener *l = &now->listeners[i];
+        if (l->type != CONF_LISTEN_UNIX && l->port == port && find_socket(next, l) == NULL)
+            return true;
+    }
+    return false;
+}
+
 int worker_check_listeners(const struct conf *now, const struct conf *next, struct err *err)
 {
     for (size_t i = 0; i < next->listener_count; i++) {
         const struct conf_listener *l = &next->listeners[i];
-        bool have = false;
-        for (size_t j = 0; j < now->listener_count && !have; j++)
-            have = same_socket(l, now->listeners[j].address, now->listeners[j].port,
-                               now->listeners[j].type);
-        if (have || l->type == CONF_LISTEN_UNIX)
+        if (l->type == CONF_LISTEN_UNIX || find_socket(now, l) != NULL)
             continue;
-        int fd = listener_bind(l, true, err);
+        int fd = listener_bind(l, !port_moves(now, next, l->port), err);
         if (fd < 0)
             return fd;
         close(fd);

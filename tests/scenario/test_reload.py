@@ -67,6 +67,28 @@ def test_a_listener_that_goes_away_leaves_its_sessions(site):
     client.ping()
 
 
+def _sockets(port):
+    """The addresses that are listened on, once for each socket: "*" and others."""
+    found = []
+    for name in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(name) as f:
+            rows = [line.split() for line in f.readlines()[1:]]
+        found += [row[1].split(":")[0] for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == port]
+    return ["127.0.0.1" if address == "0100007F" else "*" for address in found]
+
+
+@pytest.mark.parametrize("there", ["*", "127.0.0.1"])
+def test_a_listener_moves_to_another_address_on_its_port(site, there):
+    """The port is in use, but by ourselves: by the socket that goes, on each worker."""
+    addresses = ["127.0.0.1", "*"] if there == "*" else ["127.0.0.1", "*", "127.0.0.1"]
+    for address in addresses[1:]:
+        site.gateway.conf["listeners"][1]["address"] = address
+        site.gateway.reload()
+        until("all workers listen on " + address, lambda: _sockets(site.gateway.plain_port) == [address] * 2)
+    site.connect("re-1", plain=True).ping()
+    assert not site.gateway.log.find("listen-failed")
+
+
 def test_devices_come_change_and_go(site):
     site.gateway.install("re-new")
     assert site.gateway.rpc("config.reload")["new_devices"] == 1
