@@ -2,7 +2,7 @@
  * loses nothing.  When it leaves, one more connection with Clean Session wipes what it leaves
  * (MQTT 3.1.1, 3.1.2.4).
  */
-#include "session/session.h"
+#include "session/greet.h"
 
 #include <stdlib.h>
 
@@ -95,7 +95,7 @@ void cleaner_start(struct session *s, bool with_will)
     c->until_ms = env_now_ms(s->env) + CLEANER_MS;
     list_add(&s->env->cleaners, &c->link);
     s->dev->cleaner = c;
-    if (upstream_connect_bytes(s, s->have, true, &c->connect) == 0)
+    if (greet_connect(s, s->have, true, &c->connect) == 0)
         c->leg = leg_dial(s->env, u, ctx, cred, &ops, c, NULL);
     if (c->leg == NULL)
         end(c, "out of memory");

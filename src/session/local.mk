@@ -1,12 +1,18 @@
 noinst_LIBRARIES += libsession.a
 libsession_a_SOURCES = \
+	src/session/alias.c src/session/alias.h \
+	src/session/blame.c src/session/blame.h \
 	src/session/cleaner.c \
 	src/session/env.h \
+	src/session/from_broker.c \
+	src/session/from_device.c \
+	src/session/greet.c src/session/greet.h \
 	src/session/inflight.c src/session/inflight.h \
 	src/session/leg.c src/session/leg.h \
 	src/session/rehome.c src/session/rehome.h \
 	src/session/presence.c src/session/presence.h \
-	src/session/relay.c \
+	src/session/relay.c src/session/relay.h \
+	src/session/restore.c \
 	src/session/session.c src/session/session.h \
 	src/session/snapshot.c src/session/snapshot.h \
 	src/session/sources.c src/session/sources.h \

@@ -41,11 +41,7 @@ static void session_free(uv_handle_t *handle)
     inflight_fini(&s->to_broker);
     inflight_fini(&s->to_device);
     subs_fini(&s->subs);
-    while (s->aliases != NULL) {
-        struct session_alias *a = s->aliases;
-        s->aliases = a->next;
-        free(a);
-    }
+    aliases_fini(&s->aliases);
     buf_fini(&s->held);
     if (s->connect != NULL)
         explicit_bzero(s->connect, s->connect_bytes); /* it may hold a password */

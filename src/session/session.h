@@ -1,11 +1,12 @@
 /* session/session.h - one device's connection: its downstream leg, its upstream legs, and the MQTT
  * state between them.
  *
- * session.c  begins and ends it: handshake, CONNECT, who is it, deadlines
- * upstream.c carries out what session/rehome.h decides: dial, CONNECT, CONNACK, switch, restore,
- * diagnose relay.c    passes packets, and keeps what a re-home needs: exchanges under way,
- * subscriptions, topic aliases cleaner.c  clears what is left at a broker of a device that asked
- * for a clean session
+ * session.c   begins and ends it: handshake, CONNECT, who is it, deadlines
+ * upstream.c  carries out what session/rehome.h decides: dial, CONNECT, CONNACK, switch
+ * greet.c     CONNECT, CONNACK and DISCONNECT;  blame.c  why a leg failed
+ * relay.c, from_device.c, from_broker.c  pass packets, and keep what a re-home needs
+ * restore.c   tells a new leg what was under way
+ * cleaner.c   clears what is left at a broker of a device that asked for a clean session
  *
  * The members below are for these files; others use the functions.  Worker's thread.
  */
@@ -15,6 +16,7 @@
 #include "flip/backoff.h"
 #include "identity/match.h"
 #include "mqtt/connect.h"
+#include "session/alias.h"
 #include "session/env.h"
 #include "session/inflight.h"
 #include "session/leg.h"
@@ -32,15 +34,6 @@ enum session_state {
 struct session_opening {
     struct sockaddr_storage ss;
     struct cert_info *cert; /* owned; NULL: none */
-};
-
-/* A topic alias that the device has set (MQTT 5.0, 3.3.2.3.4). */
-struct session_alias {
-    struct session_alias *next;
-    uint16_t alias;
-    bool told; /* the present upstream leg has been told */
-    uint16_t topic_bytes;
-    uint8_t topic[];
 };
 
 /* Clearing what an earlier life left, before the device's clean 3.x session begins. */
@@ -91,8 +84,8 @@ struct session {
     struct inflight to_broker; /* begun by the device */
     struct inflight to_device; /* begun by the broker */
     struct subs subs;
-    struct session_alias *aliases; /* owned */
-    struct buf held;               /* whole packets of the device that wait for a leg */
+    struct aliases aliases;
+    struct buf held; /* whole packets of the device that wait for a leg */
 
     struct backoff backoff;
     uint64_t refused_seq; /* flip_seq whose identity was refused: not tried again; 0: none */
@@ -154,14 +147,14 @@ void upstream_silent(struct session *s);                       /* no PINGRESP ca
 uint64_t upstream_silent_due(const struct session *s);         /* 0: never */
 void upstream_lost(struct session *s, const struct diag *why); /* the accepted leg ended */
 void upstream_barrier_passed(struct session *s);               /* our PINGRESP came */
-void upstream_drained(struct session *s); /* an exchange finished: is that all? */
-int upstream_connect_bytes(struct session *s, enum flip_slot slot, bool wipe, struct buf *out);
+void upstream_drained(struct session *s);            /* an exchange finished: is that all? */
+bool upstream_connect_sent(const struct session *s); /* the candidate has said CONNECT */
 void upstream_goodbye(struct session *s,
                       bool polite); /* the device is gone: end every upstream leg */
 const struct conf_upstream *upstream_profile(const struct session *s, enum flip_slot slot,
                                              struct tls_ctx **ctx);
 
-/* relay.c */
+/* from_device.c, from_broker.c, restore.c, relay.c */
 void relay_from_device(struct session *s, const uint8_t *p, size_t n);
 void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, size_t n);
 void relay_release(struct session *s); /* pass on what was held */

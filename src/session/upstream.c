@@ -3,7 +3,8 @@
  * next event at once (an exchange list that is empty already needs no draining), so a step is a
  * loop.
  */
-#include "session/session.h"
+#include "session/blame.h"
+#include "session/greet.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,9 +14,6 @@
 #include "base/log.h"
 #include "base/rand.h"
 
-/* How long the upstream session of a 5.0 device outlives its connection, whatever the device asked
- * for: long enough for a flip or a short outage, short enough to leave no litter. */
-#define KEEP_EXPIRY_S 600u
 /* A refused first connection waits this long for main to choose the other identity. */
 #define VERDICT_MS 5000u
 /* Suspicious ends in a row, the old leg being fine, that make an identity refused. */
@@ -61,116 +59,6 @@ static enum flip_slot wanted(const struct session *s)
     return s->probing ? s->probe : s->dev->active;
 }
 
-/* ---- CONNECT ---- */
-
-static int template_or_own(const struct session *s, const char *template,
-                           const struct match_facts *facts, bool has_own, struct slice own,
-                           struct buf *out, bool *has)
-{
-    *has = has_own;
-    if (template == NULL)
-        return buf_append(out, own.p, own.n);
-    int rc = match_template(template, facts, s->dev->name, s->snap->conf->gateway, out);
-    *has = out->len > 0;
-    return rc;
-}
-
-static int copy_props(struct buf *out, struct mqtt_props in, enum mqtt_prop but)
-{
-    struct mqtt_prop_value v;
-    uint32_t at = 0;
-    int rc = 0;
-
-    while (rc == 0 && mqtt_props_next(in, &at, &v))
-        if (v.id != but)
-            rc = buf_append(out, v.raw.p, v.raw.n);
-    return rc;
-}
-
-/* The session state that the leg begins with: the device's wish the first time, the broker's memory
- * later. */
-static int session_wish(const struct session *s, struct mqtt_connect *c, bool wipe,
-                        struct buf *props)
-{
-    bool again = s->state == SESSION_RELAYING;
-
-    if (wipe) {
-        c->clean = true;
-        c->has_will = c->has_will && s->will_quiet;
-    } else if (c->version == MQTT_V5) {
-        c->clean = c->clean && !again;
-    } else if (s->keep) {
-        c->clean = false;
-    }
-    if (c->version != MQTT_V5)
-        return 0;
-    uint32_t expiry = s->device_expiry_s;
-    if (wipe)
-        expiry = 0;
-    else if (s->keep && expiry < KEEP_EXPIRY_S && !s->will_stays) /* the Will waits for its end */
-        expiry = KEEP_EXPIRY_S;
-    int rc = copy_props(props, c->props, MQTT_PROP_SESSION_EXPIRY);
-    if (rc == 0 && expiry > 0)
-        rc = mqtt_props_put_num(props, MQTT_PROP_SESSION_EXPIRY, expiry);
-    c->props = (struct mqtt_props){props->p, (uint32_t)props->len};
-    return rc;
-}
-
-int upstream_connect_bytes(struct session *s, enum flip_slot slot, bool wipe, struct buf *out)
-{
-    const struct conf_upstream *u = upstream_profile(s, slot, NULL);
-    struct buf id = {0}, user = {0}, pass = {0}, props = {0};
-    struct mqtt_packet pkt;
-    struct mqtt_connect c;
-    uint32_t need;
-    uint8_t reason;
-
-    if (mqtt_packet_peek(s->connect, s->connect_bytes, MQTT_LARGEST_PACKET, &pkt, &need) != 1 ||
-        mqtt_connect_read(&pkt, &c, &reason, NULL) != 0)
-        return -ERR_MALFORMED; /* it was read before */
-    struct match_facts facts = {
-        .listener = s->listener,
-        .cn = s->cn,
-        .sans = (const char *const *)&s->san,
-        .san_count = s->san != NULL,
-        .client_id = c.client_id,
-        .has_username = c.has_username,
-        .username = c.username,
-        .has_password = c.has_password,
-        .password = c.password,
-    };
-    bool has_id = true;
-    int rc = template_or_own(s, u->client_id, &facts, true, c.client_id, &id, &has_id);
-    if (rc == 0 && id.len == 0 && s->assigned_id != NULL)
-        rc = buf_append(&id, s->assigned_id, strlen(s->assigned_id));
-    if (rc == 0)
-        rc = template_or_own(s, u->username, &facts, c.has_username, c.username, &user,
-                             &c.has_username);
-    if (rc == 0)
-        rc = template_or_own(s, u->password, &facts, c.has_password, c.password, &pass,
-                             &c.has_password);
-    /* 3.1.1 has no password without a user name [MQTT-3.1.2-22]; 5.0 allows it. */
-    if (c.version != MQTT_V5 && !c.has_username)
-        c.has_password = false;
-    c.client_id = (struct slice){id.p, id.len};
-    c.username = (struct slice){user.p, user.len};
-    c.password = (struct slice){pass.p, pass.len};
-    if (!u->keepalive_as_device)
-        c.keepalive_s = (uint16_t)u->keepalive_s;
-    /* Only a session with a name can be found again. */
-    s->keep = u->keep_session && (id.len > 0 || c.version == MQTT_V5);
-    s->up_keepalive_s = c.keepalive_s;
-    if (rc == 0)
-        rc = session_wish(s, &c, wipe, &props);
-    if (rc == 0)
-        rc = mqtt_connect_write(out, &c);
-    buf_fini(&id);
-    buf_fini(&user);
-    buf_fini_wipe(&pass);
-    buf_fini(&props);
-    return rc;
-}
-
 /* 3.1 has no session present flag, and of a session that was taken over there is one: what an
  * earlier life may have left is wiped unseen. */
 static bool must_wipe_blind(const struct session *s)
@@ -186,7 +74,7 @@ static void send_connect(struct session *s)
 
     if (must_wipe_blind(s))
         s->clear = CLEAR_WIPE;
-    int rc = upstream_connect_bytes(s, s->cand->slot, s->clear == CLEAR_WIPE, &out);
+    int rc = greet_connect(s, s->cand->slot, s->clear == CLEAR_WIPE, &out);
 
     if (rc == 0)
         leg_write(s->cand, out.p, out.len);
@@ -196,65 +84,9 @@ static void send_connect(struct session *s)
     s->last_tx_up_ms = env_now_ms(s->env);
 }
 
-/* ---- what to say about a failure ---- */
-
-static bool connect_sent(const struct session *s)
+bool upstream_connect_sent(const struct session *s)
 {
     return s->phase == RH_SWITCHING || s->phase == RH_SWITCHING_LOST;
-}
-
-static void facts_of_end(const struct leg_end *end, struct diag_in *in)
-{
-    const struct tls_fail *f = end->fail;
-
-    if (end->status < 0 && end->status > -1000)
-        in->errnum = -end->status;
-    else if (end->status < 0)
-        in->detail = uv_strerror(end->status); /* the resolver's codes */
-    in->eof = end->at != LEG_DIALING;
-    if (f == NULL)
-        return;
-    in->tls_side = (enum diag_tls_side)f->side;
-    in->tls_alert = f->alert;
-    in->tls_code = f->code;
-    in->tls_x509 = f->x509;
-    in->tls_after_hello = f->after_hello;
-    in->tls_after_cert = f->after_cert;
-    in->detail = *f->text != '\0' ? f->text : NULL;
-}
-
-static struct diag diagnose_leg(const struct session *s, const struct leg *leg,
-                                const struct leg_end *end)
-{
-    struct diag_in in = DIAG_IN_INIT;
-
-    in.mqtt_version = s->version;
-    facts_of_end(end, &in);
-    if (end->at == LEG_DIALING)
-        in.stage = end->dial_stage == DIAL_DNS ? DIAG_AT_DNS : DIAG_AT_TCP;
-    else if (end->at == LEG_TLS)
-        in.stage = DIAG_AT_TLS;
-    else if (leg == s->up)
-        in.stage = DIAG_AT_ESTABLISHED;
-    else
-        in.stage = connect_sent(s) ? DIAG_AT_CONNACK : DIAG_AT_CONNECT;
-    return diagnose(&in);
-}
-
-static struct diag diagnose_timeout(const struct session *s)
-{
-    struct diag_in in = DIAG_IN_INIT;
-
-    in.mqtt_version = s->version;
-    in.timed_out = true;
-    if (connect_sent(s))
-        in.stage = DIAG_AT_CONNACK;
-    else if (s->cand != NULL && s->cand->state == LEG_TLS)
-        in.stage = DIAG_AT_TLS;
-    else
-        in.stage = DIAG_AT_TCP;
-    in.tls_after_cert = s->cand != NULL && connect_sent(s);
-    return diagnose(&in);
 }
 
 static void tell_leg(struct session *s, struct session_leg_news *news)
@@ -323,22 +155,6 @@ static bool must_leave(const struct session *s)
     }
 }
 
-static void say_disconnect(struct session *s, struct leg *leg, uint8_t reason, bool set_expiry,
-                           uint32_t expiry_s)
-{
-    struct buf out = {0}, props = {0};
-    struct mqtt_disconnect d = {.reason = reason};
-
-    if (s->version == MQTT_V5 && set_expiry &&
-        mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, expiry_s) == 0)
-        d.props = (struct mqtt_props){props.p, (uint32_t)props.len};
-    if (mqtt_disconnect_write(&out, s->version, &d) == 0)
-        leg_write(leg, out.p, out.len);
-    buf_fini(&out);
-    buf_fini(&props);
-    leg_flush(leg);
-}
-
 static void hold(struct session *s)
 {
     if (s->holding)
@@ -361,7 +177,7 @@ static void close_old(struct session *s, bool accepted)
         if (s->state == SESSION_OVER)
             return;
         if (!same_broker(s))
-            say_disconnect(s, s->up, REASON_NORMAL, true, s->clean ? 0 : s->device_expiry_s);
+            greet_disconnect(s, s->up, REASON_NORMAL, true, s->clean ? 0 : s->device_expiry_s);
     }
     if (s->accepted)
         s->env->stats.legs_up--;
@@ -537,7 +353,7 @@ static void act(struct session *s, enum rehome_phase was, unsigned todo, const s
         /* A broker that is slow may accept it yet, and would publish the Will of a live device. */
         if (s->cand != NULL && s->cand->state == LEG_OPEN && !s->cand->answered &&
             (was == RH_SWITCHING || was == RH_SWITCHING_LOST))
-            say_disconnect(s, s->cand, REASON_NORMAL, false, 0);
+            greet_disconnect(s, s->cand, REASON_NORMAL, false, 0);
         s->proven = false;
         leg_close_gentle(&s->cand);
         s->due_ms = 0;
@@ -564,7 +380,7 @@ static void act(struct session *s, enum rehome_phase was, unsigned todo, const s
     }
     if ((todo & RH_DO_DISCONNECT) != 0) {
         s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
-        say_disconnect(s, s->up, REASON_NORMAL, false, 0);
+        greet_disconnect(s, s->up, REASON_NORMAL, false, 0);
         s->will_quiet = s->has_will;
     }
     if ((todo & RH_DO_CONNECT) != 0)
@@ -634,57 +450,11 @@ static void again(struct session *s, enum session_clear clear)
 {
     /* What an earlier life left at the broker must not be seen: DISCONNECT, and a new connection.
      */
-    say_disconnect(s, s->cand, REASON_NORMAL, false, 0);
+    greet_disconnect(s, s->cand, REASON_NORMAL, false, 0);
     leg_close_gentle(&s->cand);
     s->clear = clear;
     s->phase = RH_DIALING_LOST;
     dial(s);
-}
-
-static int write_connack(struct session *s, const struct mqtt_connack *ack)
-{
-    struct buf out = {0}, props = {0};
-    struct mqtt_connack mine = *ack;
-    struct mqtt_prop_value v;
-    int rc = 0;
-
-    if (s->clean)
-        mine.session_present = false;
-    if (s->version == MQTT_V5) {
-        rc = copy_props(&props, ack->props, MQTT_PROP_SESSION_EXPIRY);
-        /* A broker that allows less than was asked for says so; more than the device asked for is
-         * our affair. */
-        if (rc == 0 && mqtt_props_find(ack->props, MQTT_PROP_SESSION_EXPIRY, &v) &&
-            v.num < s->device_expiry_s)
-            rc = mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, v.num);
-        mine.props = (struct mqtt_props){props.p, (uint32_t)props.len};
-    }
-    if (rc == 0)
-        rc = mqtt_connack_write(&out, s->version, &mine);
-    if (rc == 0 && s->down != NULL)
-        leg_write(s->down, out.p, out.len);
-    buf_fini(&out);
-    buf_fini(&props);
-    return rc;
-}
-
-static void note_connack(struct session *s, const struct mqtt_connack *ack)
-{
-    struct mqtt_prop_value v;
-
-    if (s->version != MQTT_V5)
-        return;
-    s->alias_most =
-        mqtt_props_find(ack->props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM, &v) ? (uint16_t)v.num : 0;
-    if (s->state == SESSION_OPENING)
-        s->alias_told = s->alias_most;
-    if (mqtt_props_find(ack->props, MQTT_PROP_SERVER_KEEP_ALIVE, &v)) {
-        s->up_keepalive_s = (uint16_t)v.num;
-        if (s->state == SESSION_OPENING)
-            s->keepalive_s = (uint16_t)v.num; /* the device is told so [MQTT-3.1.2-21] */
-    }
-    if (mqtt_props_find(ack->props, MQTT_PROP_ASSIGNED_CLIENT_ID, &v) && s->assigned_id == NULL)
-        s->assigned_id = strndup((const char *)v.str.p, v.str.n);
 }
 
 static void refused(struct session *s, const struct mqtt_packet *pkt,
@@ -731,7 +501,7 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
         refused(s, pkt, &ack);
         return;
     }
-    note_connack(s, &ack);
+    greet_heard(s, &ack);
     if (s->clear == CLEAR_WIPE) {
         again(s, CLEAR_AGAIN);
         return;
@@ -745,7 +515,7 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
     s->cand->session_present =
         s->version == MQTT_V31 ? s->keep && s->state == SESSION_RELAYING : ack.session_present;
     if (s->state == SESSION_OPENING)
-        (void)write_connack(s, &ack);
+        (void)greet_device(s, &ack);
     if (s->probing)
         settle_suspicion(s);
     step(s, RH_EV_ACCEPTED, NULL);
@@ -789,14 +559,14 @@ static void candidate_data(struct session *s, struct leg *leg, const uint8_t **p
 
     if (rc == 0)
         return;
-    if (rc == 1 && connect_sent(s) && pkt.type == MQTT_AUTH && s->state == SESSION_OPENING &&
-        s->version == MQTT_V5) {
+    if (rc == 1 && upstream_connect_sent(s) && pkt.type == MQTT_AUTH &&
+        s->state == SESSION_OPENING && s->version == MQTT_V5) {
         /* Enhanced authentication is between the device and the broker (MQTT 5.0, 4.12). */
         leg_write(s->down, pkt.raw, pkt.raw_bytes);
         s->due_ms = env_now_ms(s->env) + upstream_profile(s, leg->slot, NULL)->connack_timeout_ms;
         return;
     }
-    if (rc == 1 && connect_sent(s)) {
+    if (rc == 1 && upstream_connect_sent(s)) {
         take_connack(s, &pkt);
         return;
     }
@@ -823,7 +593,7 @@ static void on_up_data(struct leg *leg, const uint8_t *p, size_t n)
 static void on_up_end(struct leg *leg, const struct leg_end *end)
 {
     struct session *s = leg->owner;
-    struct diag d = diagnose_leg(s, leg, end);
+    struct diag d = blame_leg(s, leg, end);
 
     if (leg == s->up && s->reading_old)
         return; /* expected: the broker let it go for the new one */
@@ -926,7 +696,7 @@ void upstream_due(struct session *s, uint64_t now_ms)
             s->proven = false;
             step(s, RH_EV_CAND_UP, NULL);
         } else if (s->phase != RH_IDLE && s->phase != RH_WAITING) {
-            struct diag d = diagnose_timeout(s);
+            struct diag d = blame_timeout(s);
             step(s, RH_EV_CAND_FAILED, &d);
         }
     }
@@ -987,10 +757,10 @@ void session_device_changed(struct session *s)
 static void part(struct session *s, struct leg *leg, bool polite)
 {
     if (polite)
-        say_disconnect(s, leg, REASON_NORMAL, s->keep && !s->env->stopping, s->device_expiry_s);
+        greet_disconnect(s, leg, REASON_NORMAL, s->keep && !s->env->stopping, s->device_expiry_s);
     else if (s->version == MQTT_V5 && s->keep && !s->will_stays)
-        say_disconnect(s, leg, s->has_will ? REASON_WITH_WILL : REASON_NORMAL, true,
-                       s->device_expiry_s);
+        greet_disconnect(s, leg, s->has_will ? REASON_WITH_WILL : REASON_NORMAL, true,
+                         s->device_expiry_s);
 }
 
 void upstream_goodbye(struct session *s, bool polite)
@@ -998,7 +768,7 @@ void upstream_goodbye(struct session *s, bool polite)
     bool wipe = !s->taken_over && s->keep && s->clean && s->version != MQTT_V5 &&
                 s->state == SESSION_RELAYING && !s->env->stopping;
     bool leaving = s->phase == RH_LEAVING;
-    bool any = s->up != NULL || (s->cand != NULL && connect_sent(s));
+    bool any = s->up != NULL || (s->cand != NULL && upstream_connect_sent(s));
     bool will_due = s->will_quiet && !polite && !s->taken_over;
 
     if (leaving && will_due && s->cand != NULL && s->cand->state == LEG_OPEN) {
@@ -1008,7 +778,7 @@ void upstream_goodbye(struct session *s, bool polite)
         send_connect(s);
         will_due = false;
     }
-    if (s->cand != NULL && connect_sent(s) && s->cand->state == LEG_OPEN)
+    if (s->cand != NULL && upstream_connect_sent(s) && s->cand->state == LEG_OPEN)
         part(s, s->cand, polite);
     leg_close_gentle(&s->cand);
     if (s->accepted) {

@@ -1,0 +1,55 @@
+/* Turns how a leg ended into the plain facts that flip/diagnose.h judges. */
+#include "session/blame.h"
+
+static void facts_of_end(const struct leg_end *end, struct diag_in *in)
+{
+    const struct tls_fail *f = end->fail;
+
+    if (end->status < 0 && end->status > -1000)
+        in->errnum = -end->status;
+    else if (end->status < 0)
+        in->detail = uv_strerror(end->status); /* the resolver's codes */
+    in->eof = end->at != LEG_DIALING;
+    if (f == NULL)
+        return;
+    in->tls_side = (enum diag_tls_side)f->side;
+    in->tls_alert = f->alert;
+    in->tls_code = f->code;
+    in->tls_x509 = f->x509;
+    in->tls_after_hello = f->after_hello;
+    in->tls_after_cert = f->after_cert;
+    in->detail = *f->text != '\0' ? f->text : NULL;
+}
+
+struct diag blame_leg(const struct session *s, const struct leg *leg, const struct leg_end *end)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    in.mqtt_version = s->version;
+    facts_of_end(end, &in);
+    if (end->at == LEG_DIALING)
+        in.stage = end->dial_stage == DIAL_DNS ? DIAG_AT_DNS : DIAG_AT_TCP;
+    else if (end->at == LEG_TLS)
+        in.stage = DIAG_AT_TLS;
+    else if (leg == s->up)
+        in.stage = DIAG_AT_ESTABLISHED;
+    else
+        in.stage = upstream_connect_sent(s) ? DIAG_AT_CONNACK : DIAG_AT_CONNECT;
+    return diagnose(&in);
+}
+
+struct diag blame_timeout(const struct session *s)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    in.mqtt_version = s->version;
+    in.timed_out = true;
+    if (upstream_connect_sent(s))
+        in.stage = DIAG_AT_CONNACK;
+    else if (s->cand != NULL && s->cand->state == LEG_TLS)
+        in.stage = DIAG_AT_TLS;
+    else
+        in.stage = DIAG_AT_TCP;
+    in.tls_after_cert = s->cand != NULL && upstream_connect_sent(s);
+    return diagnose(&in);
+}

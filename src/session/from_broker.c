@@ -1,0 +1,234 @@
+/* Packets of the broker, on their way to the device. */
+#include "session/relay.h"
+
+#include <stdio.h>
+
+#include "mqtt/publish.h"
+
+/* The broker sends again what it has no acknowledgement of; the device has had it. */
+static enum verdict delivered_before(struct session *s, struct leg *leg,
+                                     const struct mqtt_publish *p)
+{
+    struct inflight_item *item = inflight_find(&s->to_device, p->packet_id, INFLIGHT_ANY_PUBLISH);
+
+    if (item == NULL)
+        return PASS;
+    if (!p->dup) { /* a new message under an id that a forgotten exchange still has */
+        inflight_del(&s->to_device, item);
+        return PASS;
+    }
+    item->redo = item->again = false;
+    if (item->acked) {
+        inflight_del(&s->to_device, item);
+        return TAKE;
+    }
+    if (item->state != INFLIGHT_PUBLISH && !item->answered)
+        relay_ack(s, leg, MQTT_PUBREC, p->packet_id);
+    return TAKE;
+}
+
+static enum verdict broker_publish(struct session *s, struct leg *leg,
+                                   const struct mqtt_packet *pkt, struct err *err)
+{
+    struct mqtt_publish p;
+    uint8_t reason;
+
+    if (mqtt_publish_read(pkt, s->version, MQTT_TO_CLIENT, &p, &reason, err) != 0)
+        return OVER;
+    s->env->stats.publishes_down++;
+    if (p.qos == 0)
+        return PASS;
+    enum verdict v = delivered_before(s, leg, &p);
+    if (v == PASS)
+        (void)inflight_add(&s->to_device, p.packet_id, INFLIGHT_PUBLISH, p.qos, NULL, 0);
+    return v;
+}
+
+/* PUBACK, PUBREC, PUBCOMP for a PUBLISH of the device; and PUBREL for one of the broker. */
+static enum verdict broker_ack(struct session *s, struct leg *leg, const struct mqtt_packet *pkt)
+{
+    struct inflight_item *item;
+    struct mqtt_ack a;
+    uint8_t reason;
+
+    if (mqtt_ack_read(pkt, s->version, &a, &reason, NULL) != 0)
+        return PASS; /* was checked */
+    if (pkt->type == MQTT_PUBREL) {
+        item = inflight_find(&s->to_device, a.packet_id, INFLIGHT_ANY_PUBLISH);
+        if (item != NULL)
+            item->state = INFLIGHT_RELEASED;
+        return PASS;
+    }
+    item = inflight_find(&s->to_broker, a.packet_id, INFLIGHT_ANY_PUBLISH);
+    if (item == NULL)
+        return s->state == SESSION_RELAYING && pkt->type != MQTT_PUBREC ? TAKE : PASS; /* stale */
+    if (pkt->type == MQTT_PUBREC && a.reason < 0x80) {
+        bool again = item->redo; /* the device has had its PUBREC for this one */
+        item->redo = false;
+        if (again) {
+            item->state = INFLIGHT_RELEASED;
+            relay_ack(s, leg, MQTT_PUBREL, a.packet_id);
+            return TAKE;
+        }
+        if (item->state == INFLIGHT_PUBLISH)
+            item->state = INFLIGHT_RECEIVED;
+        return PASS;
+    }
+    inflight_del(&s->to_broker, item);
+    return PASS;
+}
+
+static enum verdict broker_suback(struct session *s, const struct mqtt_packet *pkt)
+{
+    struct mqtt_suback ack;
+    uint8_t reason;
+
+    if (mqtt_suback_read(pkt, s->version, &ack, &reason, NULL) != 0)
+        return PASS; /* was checked */
+    struct inflight_item *item = inflight_find(
+        &s->to_broker, ack.packet_id, 1u << INFLIGHT_SUBSCRIBE | 1u << INFLIGHT_UNSUBSCRIBE);
+    if (item == NULL)
+        return TAKE; /* nobody asked on this leg */
+    bool ours = item->ours;
+    (void)subs_apply(&s->subs, s->version, item->raw, item->raw_bytes, ack.codes);
+    inflight_del(&s->to_broker, item);
+    return ours ? TAKE : PASS;
+}
+
+/* Returns true when the barrier was passed by it. */
+static enum verdict broker_pong(struct session *s, bool *barrier)
+{
+    if (s->pings == 0)
+        return TAKE;
+    bool ours = (s->pings_ours & 1u) != 0;
+    s->pings--;
+    s->pings_ours >>= 1;
+    if (s->pings == 0)
+        s->ping_since_ms = 0;
+    if (!ours)
+        return PASS;
+    *barrier = s->phase == RH_BARRIER && s->pings_ours == 0;
+    return TAKE;
+}
+
+/* A server that says goodbye and will be back: the device need not know when it is held. */
+static enum verdict broker_disconnect(struct session *s, struct run *run,
+                                      const struct mqtt_packet *pkt)
+{
+    struct mqtt_disconnect d;
+    uint8_t reason;
+
+    if (s->phase == RH_SWITCHING || s->phase == RH_LEAVING || s->reading_old)
+        return TAKE; /* it was taken over, by us */
+    if (mqtt_disconnect_read(pkt, s->version, MQTT_TO_CLIENT, &d, &reason, NULL) != 0)
+        return PASS;
+    bool back = d.reason == 0x89 || d.reason == 0x8B;
+    if (back && upstream_profile(s, s->have, NULL)->uplink_lost == CONF_UPLINK_HOLD)
+        return TAKE;
+    run_pass(run, s->down, pkt);
+    run_send(run);
+    s->said_goodbye = true; /* the broker closes: nothing is to be said to it [MQTT-3.14.4-2] */
+    session_end(s, 0, true, "the broker sent DISCONNECT");
+    return OVER;
+}
+
+static enum verdict from_broker(struct session *s, struct leg *leg, struct run *run,
+                                const struct mqtt_packet *pkt, bool *barrier, struct err *err)
+{
+    uint8_t reason;
+
+    if (pkt->type == MQTT_PUBLISH)
+        return broker_publish(s, leg, pkt, err);
+    if (pkt->type == MQTT_CONNACK) {
+        err_set(err, ERR_PROTOCOL, "a second CONNACK");
+        return OVER;
+    }
+    if (mqtt_check(pkt, MQTT_TO_CLIENT, s->version, &reason, err) != 0)
+        return OVER;
+    switch (pkt->type) {
+    case MQTT_PUBACK:
+    case MQTT_PUBREC:
+    case MQTT_PUBREL:
+    case MQTT_PUBCOMP:
+        return broker_ack(s, leg, pkt);
+    case MQTT_SUBACK:
+    case MQTT_UNSUBACK:
+        return broker_suback(s, pkt);
+    case MQTT_PINGRESP:
+        return broker_pong(s, barrier);
+    case MQTT_DISCONNECT:
+        return broker_disconnect(s, run, pkt);
+    case MQTT_AUTH:
+    case MQTT_CONNECT:
+    case MQTT_CONNACK:
+    case MQTT_PUBLISH:
+    case MQTT_SUBSCRIBE:
+    case MQTT_UNSUBSCRIBE:
+    case MQTT_PINGREQ:
+    default:
+        return PASS;
+    }
+}
+
+static void broker_at_fault(struct session *s, const char *what)
+{
+    struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.malformed"};
+
+    if (s->reading_old)
+        return; /* that leg is being let go of */
+    snprintf(d.sentence, sizeof d.sentence, "the broker sent %.280s", what);
+    snprintf(d.remedy, sizeof d.remedy, "report it to whoever runs the broker");
+    upstream_lost(s, &d);
+}
+
+void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, size_t n)
+{
+    /* The broker's packets may be as large as MQTT allows: the device has its own bound, and said
+     * so in CONNECT. */
+    struct run run = {0};
+    struct mqtt_packet pkt;
+    struct err err = {0};
+    bool barrier = false;
+    uint8_t reason;
+    int rc = 0;
+
+    if (s->ping_since_ms != 0)
+        s->ping_since_ms = env_now_ms(s->env); /* any packet is a sign of life */
+
+    while (s->state != SESSION_OVER && leg->state == LEG_OPEN &&
+           (rc = mqtt_in_next(&leg->in, &p, &n, MQTT_LARGEST_PACKET, &pkt)) == 1) {
+        enum verdict v = from_broker(s, leg, &run, &pkt, &barrier, &err);
+        if (v == PASS) {
+            s->env->stats.packets_out++;
+            s->env->stats.bytes_out += pkt.raw_bytes;
+            run_pass(&run, s->down, &pkt);
+        } else if (v == OVER) {
+            if (s->state == SESSION_OVER)
+                return;
+            run_send(&run);
+            broker_at_fault(s, err.msg);
+            return;
+        }
+        if (leg->in.part_done)
+            run_send(&run);
+        if (barrier)
+            break;
+    }
+    if (s->state == SESSION_OVER)
+        return;
+    run_send(&run);
+    if (rc < 0) {
+        broker_at_fault(s, relay_framing_fault(rc, &reason));
+        return;
+    }
+    if (s->reading_old)
+        return;
+    if (barrier) {
+        upstream_barrier_passed(s);
+        if (n > 0 && leg == s->up && s->state != SESSION_OVER)
+            relay_from_broker(s, leg, p, n);
+        return;
+    }
+    if (s->phase == RH_DRAINING)
+        upstream_drained(s);
+}

@@ -1,0 +1,360 @@
+/* Packets of the device, on their way to the broker. */
+#include "session/relay.h"
+
+#include "base/log.h"
+#include "mqtt/publish.h"
+
+/* A device that left waits this long for an uplink that takes its last packets. */
+#define LEAVE_MS 30000u
+
+/* What came before the fault was in order, and goes on. */
+static void end_malformed(struct session *s, struct run *run, uint8_t reason, const struct err *err)
+{
+    run_send(run);
+    log_event(LOG_MQTT, LOG_WARN_, "bad-packet", "device=%s peer=%s reason=%s msg=%s", s->dev->name,
+              s->peer, mqtt_reason_name(reason), LOG_Q(err->msg));
+    s->env->stats.downstream_closed_by_us++;
+    session_end(s, reason, false, "the device sent a packet that breaks the standard");
+}
+
+/* A PUBLISH that uses or sets a topic alias. */
+static enum verdict publish_alias(struct session *s, struct run *run, const struct mqtt_publish *p)
+{
+    struct buf full = {0};
+    struct slice topic = p->topic;
+    struct err err;
+    enum verdict verdict = PASS;
+
+    if (p->topic_alias > s->alias_told) {
+        err_set(&err, ERR_PROTOCOL, "topic alias %u, and the maximum is %u [MQTT-3.2.2-17]",
+                p->topic_alias, s->alias_told);
+        end_malformed(s, run, 0x94, &err);
+        return OVER;
+    }
+    if (p->topic.n > 0) {
+        bool known = p->topic_alias <= s->alias_most; /* another broker may allow fewer */
+        if (alias_set(&s->aliases, p->topic_alias, p->topic, known) != 0)
+            return PASS;
+        verdict = known ? PASS : TAKE;
+    } else {
+        const struct alias *a = alias_find(&s->aliases, p->topic_alias);
+        if (a == NULL) {
+            err_set(&err, ERR_PROTOCOL, "topic alias %u was never set [MQTT-3.3.4-1]",
+                    p->topic_alias);
+            end_malformed(s, run, 0x82, &err);
+            return OVER;
+        }
+        topic = (struct slice){a->topic, a->topic_bytes};
+        if (!a->told)
+            verdict = TAKE; /* this leg does not know the alias: the topic goes instead of it */
+    }
+    if (verdict == TAKE)
+        run_send(run);
+    if ((verdict == TAKE || p->qos > 0) && alias_spell_out(&full, p, topic) == 0) {
+        if (p->qos > 0 && inflight_find(&s->to_broker, p->packet_id, INFLIGHT_ANY_PUBLISH) == NULL)
+            inflight_add(&s->to_broker, p->packet_id, INFLIGHT_PUBLISH, p->qos, full.p,
+                         (uint32_t)full.len);
+        if (verdict == TAKE)
+            leg_write(s->up, full.p, full.len);
+    }
+    buf_fini(&full);
+    return verdict;
+}
+
+static enum verdict device_publish(struct session *s, struct run *run,
+                                   const struct mqtt_packet *pkt)
+{
+    struct mqtt_publish p;
+    struct err err;
+    uint8_t reason;
+
+    if (mqtt_publish_read(pkt, s->version, MQTT_TO_SERVER, &p, &reason, &err) != 0) {
+        end_malformed(s, run, reason, &err);
+        return OVER;
+    }
+    s->env->stats.publishes_up++;
+    if (p.topic_alias != 0)
+        return publish_alias(s, run, &p);
+    if (p.qos > 0 &&
+        (!p.dup || inflight_find(&s->to_broker, p.packet_id, INFLIGHT_ANY_PUBLISH) == NULL) &&
+        inflight_add(&s->to_broker, p.packet_id, INFLIGHT_PUBLISH, p.qos, pkt->raw,
+                     pkt->raw_bytes) == NULL) {
+        session_end(s, 0x97, false, "out of memory");
+        return OVER;
+    }
+    return PASS;
+}
+
+/* PUBACK, PUBREC, PUBCOMP of the device, for a PUBLISH of the broker; and PUBREL for its own. */
+static enum verdict device_ack(struct session *s, const struct mqtt_packet *pkt)
+{
+    struct inflight_item *item;
+    struct mqtt_ack a;
+    uint8_t reason;
+
+    if (mqtt_ack_read(pkt, s->version, &a, &reason, NULL) != 0)
+        return PASS; /* was checked */
+    if (pkt->type == MQTT_PUBREL) {
+        item = inflight_find(&s->to_broker, a.packet_id, INFLIGHT_ANY_PUBLISH);
+        if (item != NULL)
+            item->state = INFLIGHT_RELEASED;
+        return PASS;
+    }
+    item = inflight_find(&s->to_device, a.packet_id, INFLIGHT_ANY_PUBLISH);
+    if (item == NULL)
+        return PASS;
+    bool redo = item->redo; /* the broker has forgotten this exchange */
+    if (pkt->type == MQTT_PUBREC && a.reason < 0x80) {
+        item->state = INFLIGHT_RECEIVED;
+        item->answered = true;
+    } else if (item->again && item->state == INFLIGHT_PUBLISH) {
+        item->acked = true; /* the repetition is on its way, and must not be delivered */
+    } else {
+        inflight_del(&s->to_device, item);
+    }
+    if (redo && pkt->type == MQTT_PUBREC && s->down != NULL) {
+        /* Nobody else will release it. */
+        struct buf out = {0};
+        if (mqtt_ack_write(&out, s->version, MQTT_PUBREL,
+                           &(struct mqtt_ack){.packet_id = a.packet_id}) == 0)
+            leg_write(s->down, out.p, out.len);
+        buf_fini(&out);
+    }
+    return redo ? TAKE : PASS;
+}
+
+/* Those that do not merely renew a subscription. */
+static uint32_t new_filters(struct session *s, const struct mqtt_subscribe *sub)
+{
+    struct mqtt_filter f;
+    uint32_t at = 0, count = 0;
+
+    while (mqtt_subscribe_next(sub, MQTT_SUBSCRIBE, &at, &f))
+        count += !subs_has(&s->subs, f.filter);
+    return count;
+}
+
+static enum verdict device_subscribe(struct session *s, struct run *run,
+                                     const struct mqtt_packet *pkt)
+{
+    struct mqtt_subscribe sub;
+    struct err err;
+    uint8_t reason;
+
+    if (mqtt_subscribe_read(pkt, s->version, &sub, &reason, &err) != 0)
+        return PASS; /* was checked */
+    if (pkt->type == MQTT_SUBSCRIBE &&
+        s->subs.count + new_filters(s, &sub) > s->snap->conf->limits.subscriptions) {
+        err_set(&err, ERR_TOO_BIG, "more than limits.subscriptions = %u subscriptions",
+                s->snap->conf->limits.subscriptions);
+        end_malformed(s, run, 0x97, &err);
+        return OVER;
+    }
+    if (inflight_add(&s->to_broker, sub.packet_id,
+                     pkt->type == MQTT_SUBSCRIBE ? INFLIGHT_SUBSCRIBE : INFLIGHT_UNSUBSCRIBE, 0,
+                     pkt->raw, pkt->raw_bytes) == NULL) {
+        session_end(s, 0x97, false, "out of memory");
+        return OVER;
+    }
+    return PASS;
+}
+
+static enum verdict device_disconnect(struct session *s, struct run *run,
+                                      const struct mqtt_packet *pkt)
+{
+    struct mqtt_disconnect d = {0};
+    struct mqtt_prop_value v;
+    struct buf out = {0}, props = {0};
+    uint8_t reason;
+
+    run_send(run);
+    s->said_goodbye = true;
+    if (s->version != MQTT_V5 || !s->keep ||
+        mqtt_disconnect_read(pkt, s->version, MQTT_TO_SERVER, &d, &reason, NULL) != 0) {
+        leg_write(s->up, pkt->raw, pkt->raw_bytes);
+        session_end(s, 0, true, "the device left");
+        return OVER;
+    }
+    /* The broker was told a longer session expiry than the device's: the device's own goes with its
+     * last word. */
+    uint32_t expiry = s->device_expiry_s;
+    uint32_t at = 0;
+    while (mqtt_props_next(d.props, &at, &v)) {
+        if (v.id == MQTT_PROP_SESSION_EXPIRY)
+            expiry = v.num;
+        else
+            (void)buf_append(&props, v.raw.p, v.raw.n);
+    }
+    (void)mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, expiry);
+    d.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    if (mqtt_disconnect_write(&out, s->version, &d) == 0)
+        leg_write(s->up, out.p, out.len);
+    buf_fini(&out);
+    buf_fini(&props);
+    session_end(s, 0, true, "the device left");
+    return OVER;
+}
+
+static enum verdict device_ping(struct session *s)
+{
+    if (s->pings >= 15) { /* it pings faster than the broker answers */
+        relay_answer_ping(s);
+        return TAKE;
+    }
+    relay_ping_asked(s, false);
+    return PASS;
+}
+
+/* While a re-home is under way, exchanges that have begun may finish on the old leg; all else
+ * waits. */
+static enum verdict while_holding(struct session *s, const struct mqtt_packet *pkt)
+{
+    switch (pkt->type) {
+    case MQTT_PINGREQ:
+        relay_answer_ping(s);
+        return TAKE;
+    case MQTT_PUBACK:
+    case MQTT_PUBREC:
+    case MQTT_PUBREL:
+    case MQTT_PUBCOMP:
+        if (s->phase == RH_DRAINING && s->up != NULL)
+            return PASS;
+        return HOLD;
+    case MQTT_DISCONNECT:
+        s->leave_ms = env_now_ms(s->env) + LEAVE_MS;
+        return HOLD;
+    case MQTT_CONNECT:
+    case MQTT_CONNACK:
+    case MQTT_PUBLISH:
+    case MQTT_SUBSCRIBE:
+    case MQTT_SUBACK:
+    case MQTT_UNSUBSCRIBE:
+    case MQTT_UNSUBACK:
+    case MQTT_PINGRESP:
+    case MQTT_AUTH:
+    default:
+        return HOLD;
+    }
+}
+
+static enum verdict from_device(struct session *s, struct run *run, const struct mqtt_packet *pkt)
+{
+    struct err err;
+    uint8_t reason = 0;
+
+    if (pkt->type == MQTT_PUBLISH && !s->holding && s->state == SESSION_RELAYING)
+        return device_publish(s, run, pkt);
+    if (pkt->type == MQTT_CONNECT) {
+        err_set(&err, ERR_PROTOCOL, "a second CONNECT [MQTT-3.1.0-2]");
+        end_malformed(s, run, 0x82, &err);
+        return OVER;
+    }
+    if (mqtt_check(pkt, MQTT_TO_SERVER, s->version, &reason, &err) != 0) {
+        end_malformed(s, run, reason, &err);
+        return OVER;
+    }
+    if (s->state == SESSION_OPENING) {
+        if (pkt->type == MQTT_DISCONNECT)
+            s->leave_ms = env_now_ms(s->env) + LEAVE_MS;
+        return pkt->type == MQTT_AUTH ? PASS : HOLD;
+    }
+    if (s->holding) {
+        enum verdict v = while_holding(s, pkt);
+        if (v != PASS)
+            return v;
+    }
+    switch (pkt->type) {
+    case MQTT_PUBLISH:
+        return device_publish(s, run, pkt);
+    case MQTT_PUBACK:
+    case MQTT_PUBREC:
+    case MQTT_PUBREL:
+    case MQTT_PUBCOMP:
+        return device_ack(s, pkt);
+    case MQTT_SUBSCRIBE:
+    case MQTT_UNSUBSCRIBE:
+        return device_subscribe(s, run, pkt);
+    case MQTT_PINGREQ:
+        return device_ping(s);
+    case MQTT_DISCONNECT:
+        return device_disconnect(s, run, pkt);
+    case MQTT_AUTH:
+    case MQTT_CONNECT:
+    case MQTT_CONNACK:
+    case MQTT_SUBACK:
+    case MQTT_UNSUBACK:
+    case MQTT_PINGRESP:
+    default:
+        return PASS;
+    }
+}
+
+/* Returns false when the session is over. */
+static bool device_packet(struct session *s, struct run *run, const struct mqtt_packet *pkt)
+{
+    s->env->stats.packets_in++;
+    switch (from_device(s, run, pkt)) {
+    case PASS:
+        run_pass(run, s->up != NULL ? s->up : s->cand, pkt);
+        return true;
+    case HOLD:
+        run_send(run);
+        if (buf_append(&s->held, pkt->raw, pkt->raw_bytes) == 0)
+            return true;
+        session_end(s, 0x97, false, "out of memory");
+        return false;
+    case TAKE:
+        return true;
+    case OVER:
+    default:
+        return false;
+    }
+}
+
+void relay_from_device(struct session *s, const uint8_t *p, size_t n)
+{
+    uint32_t most = s->snap->conf->limits.packet_bytes;
+    struct run run = {0};
+    struct mqtt_packet pkt;
+    struct err err;
+    uint8_t reason;
+    int rc;
+
+    while ((rc = mqtt_in_next(&s->down->in, &p, &n, most, &pkt)) == 1) {
+        if (!device_packet(s, &run, &pkt))
+            return;
+        if (s->down->in.part_done)
+            run_send(&run); /* the packet lies in memory that goes with the next one */
+    }
+    run_send(&run);
+    if (run.sent)
+        s->last_tx_up_ms = s->last_rx_ms;
+    if (rc < 0) {
+        err_set(&err, ERR_MALFORMED, "%s", relay_framing_fault(rc, &reason));
+        end_malformed(s, &run, reason, &err);
+    } else if (s->phase != RH_IDLE) {
+        upstream_drained(s);
+        session_arm(s);
+    }
+}
+
+void relay_release(struct session *s)
+{
+    struct buf held = s->held;
+    struct run run = {0};
+    struct mqtt_packet pkt;
+    size_t at = 0;
+    uint32_t need;
+
+    s->held = (struct buf){0};
+    while (at < held.len &&
+           mqtt_packet_peek(held.p + at, held.len - at, MQTT_LARGEST_PACKET, &pkt, &need) == 1) {
+        at += pkt.raw_bytes;
+        s->env->stats.packets_in--; /* it was counted when it came */
+        if (!device_packet(s, &run, &pkt))
+            break;
+    }
+    if (s->state != SESSION_OVER)
+        run_send(&run);
+    buf_fini(&held);
+}

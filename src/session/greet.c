@@ -1,0 +1,181 @@
+/* What is said to the broker in CONNECT and DISCONNECT, and to the device in CONNACK: the device's
+ * own words, but for the templates of its profile and for the session state that a flip needs (see
+ * session.h, enum session_clear).
+ */
+#include "session/greet.h"
+
+#include <string.h>
+
+/* How long the upstream session of a 5.0 device outlives its connection, whatever the device asked
+ * for: long enough for a flip or a short outage, short enough to leave no litter. */
+#define KEEP_EXPIRY_S 600u
+
+static int template_or_own(const struct session *s, const char *template,
+                           const struct match_facts *facts, bool has_own, struct slice own,
+                           struct buf *out, bool *has)
+{
+    *has = has_own;
+    if (template == NULL)
+        return buf_append(out, own.p, own.n);
+    int rc = match_template(template, facts, s->dev->name, s->snap->conf->gateway, out);
+    *has = out->len > 0;
+    return rc;
+}
+
+static int copy_props(struct buf *out, struct mqtt_props in, enum mqtt_prop but)
+{
+    struct mqtt_prop_value v;
+    uint32_t at = 0;
+    int rc = 0;
+
+    while (rc == 0 && mqtt_props_next(in, &at, &v))
+        if (v.id != but)
+            rc = buf_append(out, v.raw.p, v.raw.n);
+    return rc;
+}
+
+/* The session state that the leg begins with: the device's wish the first time, the broker's memory
+ * later. */
+static int session_wish(const struct session *s, struct mqtt_connect *c, bool wipe,
+                        struct buf *props)
+{
+    bool again = s->state == SESSION_RELAYING;
+
+    if (wipe) {
+        c->clean = true;
+        c->has_will = c->has_will && s->will_quiet;
+    } else if (c->version == MQTT_V5) {
+        c->clean = c->clean && !again;
+    } else if (s->keep) {
+        c->clean = false;
+    }
+    if (c->version != MQTT_V5)
+        return 0;
+    uint32_t expiry = s->device_expiry_s;
+    if (wipe)
+        expiry = 0;
+    else if (s->keep && expiry < KEEP_EXPIRY_S && !s->will_stays) /* the Will waits for its end */
+        expiry = KEEP_EXPIRY_S;
+    int rc = copy_props(props, c->props, MQTT_PROP_SESSION_EXPIRY);
+    if (rc == 0 && expiry > 0)
+        rc = mqtt_props_put_num(props, MQTT_PROP_SESSION_EXPIRY, expiry);
+    c->props = (struct mqtt_props){props->p, (uint32_t)props->len};
+    return rc;
+}
+
+int greet_connect(struct session *s, enum flip_slot slot, bool wipe, struct buf *out)
+{
+    const struct conf_upstream *u = upstream_profile(s, slot, NULL);
+    struct buf id = {0}, user = {0}, pass = {0}, props = {0};
+    struct mqtt_packet pkt;
+    struct mqtt_connect c;
+    uint32_t need;
+    uint8_t reason;
+
+    if (mqtt_packet_peek(s->connect, s->connect_bytes, MQTT_LARGEST_PACKET, &pkt, &need) != 1 ||
+        mqtt_connect_read(&pkt, &c, &reason, NULL) != 0)
+        return -ERR_MALFORMED; /* it was read before */
+    struct match_facts facts = {
+        .listener = s->listener,
+        .cn = s->cn,
+        .sans = (const char *const *)&s->san,
+        .san_count = s->san != NULL,
+        .client_id = c.client_id,
+        .has_username = c.has_username,
+        .username = c.username,
+        .has_password = c.has_password,
+        .password = c.password,
+    };
+    bool has_id = true;
+    int rc = template_or_own(s, u->client_id, &facts, true, c.client_id, &id, &has_id);
+    if (rc == 0 && id.len == 0 && s->assigned_id != NULL)
+        rc = buf_append(&id, s->assigned_id, strlen(s->assigned_id));
+    if (rc == 0)
+        rc = template_or_own(s, u->username, &facts, c.has_username, c.username, &user,
+                             &c.has_username);
+    if (rc == 0)
+        rc = template_or_own(s, u->password, &facts, c.has_password, c.password, &pass,
+                             &c.has_password);
+    /* 3.1.1 has no password without a user name [MQTT-3.1.2-22]; 5.0 allows it. */
+    if (c.version != MQTT_V5 && !c.has_username)
+        c.has_password = false;
+    c.client_id = (struct slice){id.p, id.len};
+    c.username = (struct slice){user.p, user.len};
+    c.password = (struct slice){pass.p, pass.len};
+    if (!u->keepalive_as_device)
+        c.keepalive_s = (uint16_t)u->keepalive_s;
+    /* Only a session with a name can be found again. */
+    s->keep = u->keep_session && (id.len > 0 || c.version == MQTT_V5);
+    s->up_keepalive_s = c.keepalive_s;
+    if (rc == 0)
+        rc = session_wish(s, &c, wipe, &props);
+    if (rc == 0)
+        rc = mqtt_connect_write(out, &c);
+    buf_fini(&id);
+    buf_fini(&user);
+    buf_fini_wipe(&pass);
+    buf_fini(&props);
+    return rc;
+}
+
+void greet_disconnect(struct session *s, struct leg *leg, uint8_t reason, bool set_expiry,
+                      uint32_t expiry_s)
+{
+    struct buf out = {0}, props = {0};
+    struct mqtt_disconnect d = {.reason = reason};
+
+    if (s->version == MQTT_V5 && set_expiry &&
+        mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, expiry_s) == 0)
+        d.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    if (mqtt_disconnect_write(&out, s->version, &d) == 0)
+        leg_write(leg, out.p, out.len);
+    buf_fini(&out);
+    buf_fini(&props);
+    leg_flush(leg);
+}
+
+int greet_device(struct session *s, const struct mqtt_connack *ack)
+{
+    struct buf out = {0}, props = {0};
+    struct mqtt_connack mine = *ack;
+    struct mqtt_prop_value v;
+    int rc = 0;
+
+    if (s->clean)
+        mine.session_present = false;
+    if (s->version == MQTT_V5) {
+        rc = copy_props(&props, ack->props, MQTT_PROP_SESSION_EXPIRY);
+        /* A broker that allows less than was asked for says so; more than the device asked for is
+         * our affair. */
+        if (rc == 0 && mqtt_props_find(ack->props, MQTT_PROP_SESSION_EXPIRY, &v) &&
+            v.num < s->device_expiry_s)
+            rc = mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, v.num);
+        mine.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    }
+    if (rc == 0)
+        rc = mqtt_connack_write(&out, s->version, &mine);
+    if (rc == 0 && s->down != NULL)
+        leg_write(s->down, out.p, out.len);
+    buf_fini(&out);
+    buf_fini(&props);
+    return rc;
+}
+
+void greet_heard(struct session *s, const struct mqtt_connack *ack)
+{
+    struct mqtt_prop_value v;
+
+    if (s->version != MQTT_V5)
+        return;
+    s->alias_most =
+        mqtt_props_find(ack->props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM, &v) ? (uint16_t)v.num : 0;
+    if (s->state == SESSION_OPENING)
+        s->alias_told = s->alias_most;
+    if (mqtt_props_find(ack->props, MQTT_PROP_SERVER_KEEP_ALIVE, &v)) {
+        s->up_keepalive_s = (uint16_t)v.num;
+        if (s->state == SESSION_OPENING)
+            s->keepalive_s = (uint16_t)v.num; /* the device is told so [MQTT-3.1.2-21] */
+    }
+    if (mqtt_props_find(ack->props, MQTT_PROP_ASSIGNED_CLIENT_ID, &v) && s->assigned_id == NULL)
+        s->assigned_id = strndup((const char *)v.str.p, v.str.n);
+}

@@ -1,0 +1,35 @@
+/* session/relay.h - what both directions of the relay share; for from_device.c, from_broker.c and
+ * restore.c. */
+#ifndef SESSION_RELAY_H
+#define SESSION_RELAY_H
+
+#include "session/session.h"
+
+/* Adjacent packets on their way to one leg. */
+struct run {
+    struct leg *to;
+    const uint8_t *p;
+    size_t n;
+    bool sent; /* something was written */
+};
+
+void run_send(struct run *run);
+/* The packet goes on as it is, together with those that lie beside it. */
+void run_pass(struct run *run, struct leg *to, const struct mqtt_packet *pkt);
+
+/* What becomes of a packet. */
+enum verdict {
+    PASS, /* it goes on as it is */
+    TAKE, /* it was dealt with */
+    HOLD, /* keep it until there is a leg */
+    OVER, /* the session ended */
+};
+
+/* PUBACK, PUBREC, PUBREL or PUBCOMP without more. */
+void relay_ack(struct session *s, struct leg *leg, enum mqtt_type type, uint16_t packet_id);
+void relay_answer_ping(struct session *s);           /* PINGRESP to the device */
+void relay_ping_asked(struct session *s, bool ours); /* a PINGREQ went to the broker */
+/* What mqtt_in_next's error means, as a sentence, and as the 5.0 reason code. */
+const char *relay_framing_fault(int rc, uint8_t *reason);
+
+#endif

@@ -1,0 +1,135 @@
+/* What a new upstream leg has to be told, so that nothing that was under way is lost, and nothing
+ * comes twice.
+ *
+ * With the session present the broker knows: unfinished exchanges are taken up with their
+ * identifiers [MQTT-4.4.0-1]. Without it they begin anew, and the subscriptions are made again.
+ */
+#include "session/relay.h"
+
+/* What the broker has begun need not be over: it repeats that on the next leg, and the device is
+ * not shown it again. */
+bool relay_drained(const struct session *s)
+{
+    return s->to_broker.count == 0;
+}
+
+static void resend_publish(struct session *s, struct inflight_item *item, bool dup)
+{
+    /* DUP is bit 3 of the first byte [MQTT-3.3.1-1]. */
+    item->raw[0] = (uint8_t)(dup ? item->raw[0] | 0x08u : item->raw[0] & ~0x08u);
+    leg_write(s->up, item->raw, item->raw_bytes);
+}
+
+/* Returns 1 when a PUBLISH was sent again. */
+static uint32_t resume_item(struct session *s, struct inflight_item *item, bool present)
+{
+    switch ((enum inflight_state)item->state) {
+    case INFLIGHT_PUBLISH:
+        resend_publish(s, item, present);
+        return 1;
+    case INFLIGHT_RECEIVED:
+        if (present)
+            return 0; /* the device's PUBREL is still to come */
+        /* The broker that had it never released it, and has forgotten it. */
+        item->redo = true;
+        resend_publish(s, item, false);
+        return 1;
+    case INFLIGHT_RELEASED:
+        relay_ack(s, s->up, MQTT_PUBREL, item->packet_id);
+        return 0;
+    case INFLIGHT_SUBSCRIBE:
+    case INFLIGHT_UNSUBSCRIBE:
+    default:
+        leg_write(s->up, item->raw, item->raw_bytes);
+        return 0;
+    }
+}
+
+/* Subscribe again to all that was granted, one SUBSCRIBE per subscription identifier. */
+static uint32_t resubscribe(struct session *s)
+{
+    uint32_t restored = 0;
+    uint16_t most = UINT16_MAX;
+
+    for (const struct sub *sub = s->subs.first; sub != NULL; sub = sub->next) {
+        struct mqtt_filter f = {{sub->filter, sub->filter_bytes}, sub->options};
+        struct buf out = {0}, props = {0};
+        uint16_t id = inflight_free_id(&s->to_broker, most);
+        most = id > 0 ? (uint16_t)(id - 1) : 0;
+        if (sub->subscription_id != 0)
+            (void)mqtt_props_put_num(&props, MQTT_PROP_SUBSCRIPTION_ID, sub->subscription_id);
+        if (id != 0 &&
+            mqtt_subscribe_write(&out, s->version, MQTT_SUBSCRIBE, id,
+                                 (struct mqtt_props){props.p, (uint32_t)props.len}, &f, 1) == 0) {
+            struct inflight_item *item =
+                inflight_add(&s->to_broker, id, INFLIGHT_SUBSCRIBE, 0, out.p, (uint32_t)out.len);
+            if (item != NULL)
+                item->ours = true;
+            leg_write(s->up, out.p, out.len);
+            restored++;
+        }
+        buf_fini(&out);
+        buf_fini(&props);
+    }
+    return restored;
+}
+
+/* The broker repeats what it has no acknowledgement of [MQTT-4.4.0-1], maybe before it reads those
+ * that are on their way. */
+static void expect_repetitions(struct session *s)
+{
+    list_for_each_safe (it, &s->to_device.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        item->again = true;
+        item->answered = false;
+        if (item->acked)
+            inflight_del(&s->to_device, item);
+    }
+}
+
+/* What we asked the former leg for is asked for anew by resubscribe(). */
+static void forget_ours(struct session *s)
+{
+    list_for_each_safe (it, &s->to_broker.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (item->ours)
+            inflight_del(&s->to_broker, item);
+    }
+}
+
+/* QoS 2 messages whose PUBREL the broker may have seen or not, before it forgot them: sent again
+ * they might come twice. */
+static uint32_t count_uncertain(const struct session *s)
+{
+    uint32_t count = 0;
+
+    list_for_each (it, &s->to_broker.items)
+        count += list_entry(it, struct inflight_item, link)->state == INFLIGHT_RELEASED;
+    return count;
+}
+
+void relay_restore(struct session *s, bool session_present, uint32_t *replayed, uint32_t *restored,
+                   uint32_t *lost)
+{
+    *lost = session_present ? 0 : count_uncertain(s);
+    aliases_forget(&s->aliases);
+    if (!session_present || s->leg_lost)
+        forget_ours(s);
+    list_for_each (it, &s->to_broker.items)
+        *replayed += resume_item(s, list_entry(it, struct inflight_item, link), session_present);
+    if (session_present)
+        expect_repetitions(s);
+    /* A 3.1 broker does not say whether it has the session: after an outage it may not. */
+    if (session_present && s->version == MQTT_V31 && s->leg_lost)
+        *restored = resubscribe(s);
+    if (session_present)
+        return;
+    *restored = resubscribe(s);
+    list_for_each_safe (it, &s->to_device.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        /* The broker has forgotten it: the device's acknowledgement is of no use to anybody. */
+        item->redo = true;
+        if (item->state == INFLIGHT_RECEIVED && s->down != NULL)
+            relay_ack(s, s->down, MQTT_PUBREL, item->packet_id);
+    }
+}
