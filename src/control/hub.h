@@ -110,6 +110,7 @@ struct hub_device {
     unsigned old_failures;           /* of such tries in a row */
     int64_t try_old_from_ms;         /* the next one not earlier (CLOCK_BOOTTIME) */
     bool going_back;                 /* to the old identity: EV_ROLLED is awaited */
+    bool uncounted;                  /* resumed, and nothing was tried since: not an attempt yet */
     bool queued;                     /* waits for its turn */
     bool moving;                     /* its turn: counts against flip.concurrent */
     int64_t moving_until_ms;         /* when its turn ends, whatever happened */

@@ -61,6 +61,9 @@ struct hub {
  */
 int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const struct hub_why *why);
 
+/* The identity on trial is being tried: that makes it an attempt. */
+void hub_count_attempt(struct hub *h, struct hub_device *d);
+
 /* Something that show_device shows has changed. */
 void hub_touch(struct hub *h, struct hub_device *d);
 /* Something is collected on the device for the flush. */

@@ -190,6 +190,24 @@ static void back_without_new(struct hub *h, struct hub_device *d)
                           .todo = "install the new identity again, then: certflipctl reload"});
 }
 
+/* Go on with a trial after a restart.  What uses up its attempts is that it was tried and did not
+ * come to an end, not that the gateway was started while the sensor was away. */
+static void resume(struct hub *h, struct hub_device *d)
+{
+    bool used_up = d->flip.attempts >= d->flip.max_attempts;
+
+    hub_apply(
+        h, d, EV_RESTARTED,
+        &(struct hub_why){
+            .cause = used_up ? "exhausted" : NULL,
+            .msg = used_up ? "started anew so often during the trial that its attempts are used up"
+                           : NULL});
+    if (used_up)
+        return;
+    d->flip.attempts--;
+    d->uncounted = true;
+}
+
 /* Another identity than the one that has begun to prove itself: it has all of that before it. */
 static void begin_anew(struct hub *h, struct hub_device *d)
 {
@@ -206,12 +224,7 @@ static void begin_anew(struct hub *h, struct hub_device *d)
 /* `new_changed`: since the phase was decided. */
 static void settle(struct hub *h, struct hub_device *d, bool starting, bool new_changed)
 {
-    bool used_up = starting && d->flip.attempts >= d->flip.max_attempts;
     const struct hub_why why = {0};
-    const struct hub_why restarted = {
-        .cause = used_up ? "exhausted" : NULL,
-        .msg = used_up ? "started anew so often during the trial that its attempts are used up"
-                       : NULL};
 
     switch (d->flip.phase) {
     case FLIP_STEADY:
@@ -229,7 +242,7 @@ static void settle(struct hub *h, struct hub_device *d, bool starting, bool new_
         if (d->cred[FLIP_NEW] == NULL)
             back_without_new(h, d);
         else if (starting)
-            hub_apply(h, d, EV_RESTARTED, &restarted);
+            resume(h, d);
         else if (new_changed)
             begin_anew(h, d);
         break;

@@ -74,6 +74,8 @@ static void on_up(struct hub *h, struct hub_device *d, const struct msg *m)
     newest_wins(h, d, s);
     list_add(&d->sessions, &s->link);
     d->session_count++;
+    if (d->told_slot == FLIP_NEW)
+        hub_count_attempt(h, d);
     hub_touch(h, d);
 }
 
@@ -228,6 +230,8 @@ static void on_leg(struct hub *h, struct hub_device *d, const struct msg *m)
     if (m->u.leg.flip_seq != d->told_seq || d->queued)
         return; /* news of an earlier decision */
     hub_turn_end(h, d);
+    if (m->u.leg.slot == FLIP_NEW)
+        hub_count_attempt(h, d);
     if (accepted)
         on_accepted(h, d, m);
     else

@@ -83,7 +83,7 @@ void hub_phase_entered(struct hub *h, struct hub_device *d)
         list_add(&h->trials, &d->trial_link);
     d->suspects = d->old_failures = 0;
     d->try_old_from_ms = 0;
-    d->rejected = false;
+    d->rejected = d->uncounted = false;
     if (d->flip.phase != FLIP_ROLLED_BACK)
         hub_replace(&d->reason, NULL);
 }
@@ -95,6 +95,16 @@ static bool may_try_old(const struct hub *h, const struct hub_device *d, enum fl
 {
     return ev != EV_SUSPECT && d->cred[FLIP_OLD] != NULL && !d->trying_old &&
            hub_now(h) >= d->try_old_from_ms;
+}
+
+void hub_count_attempt(struct hub *h, struct hub_device *d)
+{
+    if (!d->uncounted || d->flip.phase != FLIP_TRIAL)
+        return;
+    d->uncounted = false;
+    d->flip.attempts++;
+    d->dirty = true;
+    hub_touch(h, d);
 }
 
 int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const struct hub_why *why)

@@ -548,8 +548,9 @@ static void a_trial_is_resumed_until_its_attempts_are_used_up(void **state)
         world_stop(w);
         world_start(w);
         world_phase(w, "press", FLIP_TRIAL);
-        assert_int_equal(hub_find(w->hub, "press")->flip.attempts, attempt);
         assert_int_equal(hub_find(w->hub, "press")->told_slot, FLIP_NEW);
+        world_up(w, 0, "press");
+        assert_int_equal(hub_find(w->hub, "press")->flip.attempts, attempt);
     }
     world_stop(w);
     world_start(w);
@@ -572,7 +573,26 @@ static void a_start_that_fails_costs_no_attempt(void **state)
     }
     world_stop(w);
     world_start(w);
+    world_up(w, 0, "press");
     assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 2);
+}
+
+static void a_restart_while_the_sensor_is_away_is_no_attempt(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command(w, "press", EV_FLIP);
+    for (int i = 0; i < 9; i++) {
+        world_stop(w);
+        world_start(w);
+        world_phase(w, "press", FLIP_TRIAL);
+    }
+    world_leg(w, "press", world_up(w, 0, "press"), FLIP_NEW, DIAG_OK);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 2);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
 }
 
 static void every_phase_survives_a_restart(void **state)
@@ -811,6 +831,7 @@ int main(void)
         TEST(later_news_replaces_what_could_not_be_saved),
         TEST(a_trial_is_resumed_until_its_attempts_are_used_up),
         TEST(a_start_that_fails_costs_no_attempt),
+        TEST(a_restart_while_the_sensor_is_away_is_no_attempt),
         TEST(every_phase_survives_a_restart),
         TEST(an_identity_that_is_gone_after_a_restart_is_not_used),
         TEST(another_new_identity_ends_the_quarantine),
