@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -776,7 +777,8 @@ static json_t *serve_value(struct dispatch *d, const struct caller *caller, json
     json_t *reply;
 
     if (rpc_request(value, &r, &f) != 0) {
-        reply = rpc_reply_error(r.id, &f);
+        /* What is a notification but for its parameters gets no reply either. */
+        reply = r.id == NULL && f.code == RPC_INVALID_PARAMS ? NULL : rpc_reply_error(r.id, &f);
         rpc_fault_fini(&f);
         return reply;
     }
@@ -787,30 +789,71 @@ static json_t *serve_value(struct dispatch *d, const struct caller *caller, json
     return NULL;
 }
 
-static json_t *serve_batch(struct dispatch *d, const struct caller *caller, json_t *batch)
+static json_t *refuse_batch(size_t n)
 {
     struct rpc_fault f = {0};
-    json_t *replies, *item;
+    json_t *reply;
+
+    rpc_refuse(&f, n == 0 ? RPC_INVALID_REQUEST : RPC_TOO_BIG, NULL,
+               "a batch holds 1 to %d requests", RPC_BATCH_MAX);
+    reply = rpc_reply_error(NULL, &f);
+    rpc_fault_fini(&f);
+    return reply;
+}
+
+/* One of a batch, for which there is no room: it is not carried out. */
+static json_t *refuse_rest(json_t *value)
+{
+    struct rpc_request r;
+    struct rpc_fault f = {0};
+    json_t *reply = NULL;
+
+    if (rpc_request(value, &r, &f) == 0)
+        rpc_refuse(&f, RPC_TOO_BIG, "send smaller batches",
+                   "not carried out: the replies of this batch are beyond %d bytes",
+                   RPC_BATCH_REPLIES_MAX);
+    if (r.id != NULL || f.code == RPC_INVALID_REQUEST)
+        reply = rpc_reply_error(r.id, &f);
+    rpc_fault_fini(&f);
+    return reply;
+}
+
+/* Takes the reply, which may be NULL.  Returns 0, or -1 without memory. */
+static int add_reply(struct buf *out, json_t *reply)
+{
+    char *text;
+    int rc = -1;
+
+    if (reply == NULL)
+        return 0;
+    text = json_dumps(reply, JSON_COMPACT);
+    json_decref(reply);
+    if (text != NULL && buf_append_u8(out, out->len == 0 ? '[' : ',') == 0)
+        rc = buf_append(out, text, strlen(text));
+    free(text);
+    return rc == 0 ? 0 : -1;
+}
+
+/* Each reply becomes text at once: as values, all of them would take a multiple of its room. */
+static char *serve_batch(struct dispatch *d, const struct caller *caller, json_t *batch)
+{
+    struct buf out = {0};
+    json_t *item;
     size_t i;
 
-    if (json_array_size(batch) == 0 || json_array_size(batch) > RPC_BATCH_MAX) {
-        rpc_refuse(&f, json_array_size(batch) == 0 ? RPC_INVALID_REQUEST : RPC_TOO_BIG, NULL,
-                   "a batch holds 1 to %d requests", RPC_BATCH_MAX);
-        replies = rpc_reply_error(NULL, &f);
-        rpc_fault_fini(&f);
-        return replies;
-    }
-    replies = json_array();
     json_array_foreach(batch, i, item)
     {
-        json_t *reply = serve_value(d, caller, item);
-
-        if (reply != NULL)
-            json_array_append_new(replies, reply);
+        if (add_reply(&out, out.len < RPC_BATCH_REPLIES_MAX ? serve_value(d, caller, item)
+                                                            : refuse_rest(item)) != 0)
+            goto fail;
     }
-    if (json_array_size(replies) != 0)
-        return replies;
-    json_decref(replies);
+    if (out.len == 0)
+        return NULL;
+    if (buf_append_u8(&out, ']') != 0 || buf_append_u8(&out, 0) != 0)
+        goto fail;
+    return (char *)out.p; /* as malloc gave it */
+fail:
+    buf_fini(&out);
     return NULL;
 }
 
@@ -818,12 +861,18 @@ char *dispatch_text(struct dispatch *d, const struct caller *caller, const char 
 {
     struct rpc_fault f = {0};
     json_t *value = rpc_parse(text, n, &f), *reply;
+    size_t count = json_array_size(value);
     char *out;
 
+    if (json_is_array(value) && count >= 1 && count <= RPC_BATCH_MAX) {
+        out = serve_batch(d, caller, value);
+        json_decref(value);
+        return out;
+    }
     if (value == NULL)
         reply = rpc_reply_error(NULL, &f);
     else if (json_is_array(value))
-        reply = serve_batch(d, caller, value);
+        reply = refuse_batch(count);
     else
         reply = serve_value(d, caller, value);
     json_decref(value);

@@ -43,7 +43,7 @@ struct json_t *rpc_parse(const char *text, size_t n, struct rpc_fault *f)
                    RPC_LINE_MAX);
         return NULL;
     }
-    value = json_loadb(text, n, JSON_REJECT_DUPLICATES, &at);
+    value = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &at);
     if (value == NULL)
         rpc_refuse(f, RPC_PARSE, NULL, "not JSON: %s at byte %d", at.text, at.position);
     return value;

@@ -57,10 +57,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RPC_LINE_MAX  1048576 /* bytes of one request or batch */
-#define RPC_BATCH_MAX 100
-#define RPC_ROWS_MAX  1000
-#define RPC_ID_MAX    128 /* bytes of an id, as JSON text */
+#define RPC_LINE_MAX          1048576 /* bytes of one request or batch */
+#define RPC_BATCH_MAX         100
+#define RPC_ROWS_MAX          1000
+#define RPC_BATCH_REPLIES_MAX (4 * 1048576) /* bytes; the rest of a batch is refused then */
+#define RPC_ID_MAX            128           /* bytes of an id, as JSON text */
 
 enum rpc_access {
     RPC_OBSERVE, /* reads only */
@@ -124,7 +125,7 @@ enum rpc_access {
     X(RPC_CONFIG,          -32007, "config")           /* the configuration has faults: data.faults */     \
     X(RPC_STORE,           -32008, "store")            /* could not be made durable: nothing was done */   \
     X(RPC_BUSY,            -32009, "busy")             /* at a limit; later it may work */                 \
-    X(RPC_TOO_BIG,         -32010, "too-big")          /* beyond RPC_LINE_MAX or RPC_BATCH_MAX */          \
+    X(RPC_TOO_BIG,         -32010, "too-big")          /* beyond RPC_LINE_MAX, RPC_BATCH_MAX, or the replies beyond a limit */        \
     X(RPC_ID_REUSED,       -32011, "id-reused")        /* the id was used for another request */           \
     X(RPC_TOO_LATE,        -32012, "too-late")         /* not_after_s has passed */
 /* clang-format on */

@@ -164,6 +164,9 @@ static void what_is_no_request_gets_the_error_of_the_standard(void **state)
         {"\xff", -32700, "null"},
         {"{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":2,\"method\":\"help\"}", -32700, "null"},
         {"[]", -32600, "null"},
+        {"1", -32600, "null"},
+        {"\"help\"", -32600, "null"},
+        {"null", -32600, "null"},
         {"{}", -32600, "null"},
         {"{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"help\"}", -32600, "1"},
         {"{\"jsonrpc\":\"2.0\",\"id\":\"a\"}", -32600, "\"a\""},
@@ -209,6 +212,45 @@ static void a_batch_is_answered_in_order_and_notifications_are_not(void **state)
     json_decref(reply);
     assert_null(say(w, &operator, "{\"jsonrpc\":\"2.0\",\"method\":\"help\"}"));
     assert_null(say(w, &operator, "[{\"jsonrpc\":\"2.0\",\"method\":\"help\"}]"));
+    assert_null(say(w, &operator, "{\"jsonrpc\":\"2.0\",\"method\":\"help\",\"params\":[1]}"));
+}
+
+static void a_batch_ends_where_its_replies_are_too_big(void **state)
+{
+    struct world *w = *state;
+    struct buf text = {0};
+    size_t served = 0, refused_count = 0, i;
+    json_t *reply, *row;
+    char fault[701];
+
+    memset(fault, 'x', 700);
+    fault[700] = '\0';
+    for (i = 0; i < WORLD_DEVICES; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "d%zu", i);
+        world_device(w, name, 1, 2)->fault[FLIP_NEW] = fault;
+        w->device[i].fault[FLIP_OLD] = fault;
+    }
+    world_start(w);
+    for (i = 0; i < RPC_BATCH_MAX; i++)
+        buf_printf(&text, "%s{\"jsonrpc\":\"2.0\",\"id\":%zu,\"method\":\"device.list\"}",
+                   i == 0 ? "[" : ",", i);
+    buf_append(&text, "]", 2);
+    reply = say(w, &operator,(const char *) text.p);
+    assert_int_equal(json_array_size(reply), RPC_BATCH_MAX);
+    json_array_foreach(reply, i, row)
+    {
+        assert_int_equal(json_integer_value(json_object_get(row, "id")), (json_int_t)i);
+        if (json_object_get(row, "result") != NULL)
+            served++;
+        else if (strcmp(error_name(row), "too-big") == 0)
+            refused_count++;
+    }
+    assert_int_equal(served + refused_count, RPC_BATCH_MAX);
+    assert_true(served > 10 && refused_count > 10);
+    json_decref(reply);
+    buf_fini(&text);
 }
 
 static void what_is_too_big_is_not_even_read(void **state)
@@ -521,6 +563,7 @@ int main(void)
         cmocka_unit_test(every_error_has_a_name_of_its_own),
         TEST(what_is_no_request_gets_the_error_of_the_standard),
         TEST(a_batch_is_answered_in_order_and_notifications_are_not),
+        TEST(a_batch_ends_where_its_replies_are_too_big),
         TEST(what_is_too_big_is_not_even_read),
         TEST(an_observer_may_look_and_nothing_else),
         TEST(parameters_are_checked_by_the_table),
