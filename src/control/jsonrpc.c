@@ -66,6 +66,10 @@ int rpc_request(struct json_t *value, struct rpc_request *out, struct rpc_fault 
         out->id = json_null();
         return rpc_refuse(f, RPC_INVALID_REQUEST, NULL, "id: must be a string or a number");
     }
+    if (json_string_length(out->id) > RPC_ID_MAX) {
+        out->id = json_null();
+        return rpc_refuse(f, RPC_INVALID_REQUEST, NULL, "id: is longer than %d bytes", RPC_ID_MAX);
+    }
     json_object_foreach(value, key, member)
     {
         if (strcmp(key, "jsonrpc") != 0 && strcmp(key, "id") != 0 && strcmp(key, "method") != 0 &&

@@ -12,6 +12,7 @@ int store_command_get(struct store *s, const char *id, char **reply, struct err 
     int at = 1, rc;
 
     db_bind_text(st, &at, id);
+    db_bind_int(st, &at, clock_wall_s() - STORE_COMMANDS_S);
     rc = sqlite3_step(st);
     if (rc == SQLITE_ROW) {
         const char *text = (const char *)sqlite3_column_text(st, 0);
@@ -35,6 +36,7 @@ static int forget_oldest(struct store *s, struct err *err)
     int at = 1;
 
     db_bind_int(st, &at, STORE_COMMANDS_KEPT);
+    db_bind_int(st, &at, clock_wall_s() - STORE_COMMANDS_S);
     return db_write(s, st, err);
 }
 

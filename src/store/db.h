@@ -30,11 +30,13 @@
     X(DB_DEVICE_PUT,     "REPLACE INTO devices (" DB_DEVICE_COLUMNS ")"                            \
                          " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")                              \
     X(DB_DEVICE_DEL,     "DELETE FROM devices WHERE name = ?1")                                    \
-    X(DB_COMMAND_GET,    "SELECT reply FROM commands WHERE id = ?1")                               \
+    X(DB_COMMAND_GET,    "SELECT reply FROM commands WHERE id = ?1 AND time_s >= ?2")              \
     X(DB_COMMAND_PUT,    "INSERT INTO commands (id, time_s, reply) VALUES (?1, ?2, ?3)"            \
                          " ON CONFLICT (id) DO UPDATE SET time_s = ?2, reply = ?3")                \
     X(DB_COMMAND_FORGET, "DELETE FROM commands"                                                    \
-                         " WHERE seq <= (SELECT max(seq) FROM commands) - ?1")                     \
+                         " WHERE seq <= (SELECT max(seq) FROM commands) - ?1"                      \
+                         " OR (seq IN (SELECT seq FROM commands ORDER BY seq LIMIT 4)"             \
+                         " AND time_s < ?2)")                                                      \
     X(DB_AUDIT_ADD,      "INSERT INTO audit (time_s, who, what, target, outcome)"                  \
                          " VALUES (?1, ?2, ?3, ?4, ?5)")                                           \
     X(DB_VALUE_GET,      "SELECT value FROM \"values\" WHERE key = ?1")                            \

@@ -498,6 +498,78 @@ static void a_request_that_comes_twice_acts_once_and_answers_the_same(void **sta
     json_decref(status);
 }
 
+static void a_long_reply_is_kept_without_its_rows(void **state)
+{
+    struct world *w = *state;
+    char params[6200], request[6400];
+    json_t *first, *again;
+    size_t n;
+
+    for (int i = 0; i < WORLD_DEVICES - 1; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "d%d", i);
+        world_device(w, name, 1, 2)->fault[FLIP_NEW] =
+            "/identities/of/a/device/with/a/long/name/new/chain.pem: what is in it is no certificate "
+            "that could be read, nor a chain of such, in the form of PEM: put one there";
+    }
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    n = (size_t)snprintf(params, sizeof(params), "\"target\":[\"*\"");
+    while (n < 6000) /* more than is kept as it is */
+        n += (size_t)snprintf(params + n, sizeof(params) - n, ",\"press\"");
+    snprintf(params + n, sizeof(params) - n, "]");
+    snprintf(request, sizeof(request),
+             "{\"jsonrpc\":\"2.0\",\"id\":\"c\",\"method\":\"flip\",\"params\":{%s}}", params);
+    first = say(w, &central, request);
+    assert_int_equal(number(json_object_get(first, "result"), "done"), 1);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(first, "result"), "devices")),
+                     WORLD_DEVICES);
+    again = say(w, &central, request);
+    assert_int_equal(number(json_object_get(again, "result"), "done"), 1);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(again, "result"), "devices")),
+                     0);
+    json_decref(first);
+    json_decref(again);
+    again = ask(w, &central, "\"c\"", "flip", "\"target\":\"press\"");
+    assert_string_equal(error_name(again), "id-reused");
+    json_decref(again);
+}
+
+static void an_id_is_bounded(void **state)
+{
+    struct world *w = *state;
+    char id[200];
+    json_t *reply;
+
+    world_start(w);
+    memset(id, 'i', sizeof(id));
+    id[0] = id[RPC_ID_MAX + 2] = '"';
+    id[RPC_ID_MAX + 3] = '\0';
+    reply = ask(w, &central, id, "help", "");
+    assert_string_equal(error_name(reply), "invalid-request");
+    json_decref(reply);
+    id[RPC_ID_MAX + 1] = '"';
+    id[RPC_ID_MAX + 2] = '\0';
+    reply = ask(w, &central, id, "help", "");
+    assert_non_null(json_object_get(reply, "result"));
+    json_decref(reply);
+}
+
+static void what_nobody_can_tell_to_be_new_is_not_carried_out(void **state)
+{
+    struct world *w = *state;
+    json_t *reply;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    w->fail_gets = 1;
+    reply = ask(w, &central, "1", "flip", "\"target\":\"press\"");
+    assert_string_equal(error_name(reply), "store");
+    json_decref(reply);
+    world_phase(w, "press", FLIP_STAGED);
+}
+
 static void on_the_control_socket_ids_are_not_remembered(void **state)
 {
     struct world *w = *state;
@@ -573,6 +645,9 @@ int main(void)
         TEST(a_device_is_shown_as_documented),
         TEST(confirm_needs_a_fingerprint_for_each_device),
         TEST(a_request_that_comes_twice_acts_once_and_answers_the_same),
+        TEST(a_long_reply_is_kept_without_its_rows),
+        TEST(an_id_is_bounded),
+        TEST(what_nobody_can_tell_to_be_new_is_not_carried_out),
         TEST(on_the_control_socket_ids_are_not_remembered),
         TEST(what_could_not_be_saved_is_not_remembered_as_done),
         TEST(who_commanded_what_is_written_down),

@@ -130,6 +130,17 @@ int __wrap_store_commit(struct store *s, struct err *err)
     return err_set(err, ERR_STORE, "disk full");
 }
 
+int __real_store_command_get(struct store *s, const char *id, char **reply, struct err *err);
+int __wrap_store_command_get(struct store *s, const char *id, char **reply, struct err *err);
+
+int __wrap_store_command_get(struct store *s, const char *id, char **reply, struct err *err)
+{
+    if (here->fail_gets == 0)
+        return __real_store_command_get(s, id, reply, err);
+    here->fail_gets--;
+    return err_set(err, ERR_STORE, "disk on fire");
+}
+
 /* -- what the hub sends out -- */
 
 static const char *stored_phase(const struct world *w, const char *device)

@@ -21,7 +21,7 @@
 #include "control/dispatch.h"
 #include "control/hub.h"
 
-#define WORLD_DEVICES 40
+#define WORLD_DEVICES 50
 #define WORLD_WORKERS 2
 
 /* What is on disk for a device. */
@@ -46,6 +46,7 @@ struct world {
     bool trace_wakes;
     uint64_t next_session;
     int fail_saves; /* so many transactions fail */
+    int fail_gets;  /* so many looks at the commands that were carried out */
     bool no_folder; /* the folder of identities is not there */
     unsigned reloads;
 };

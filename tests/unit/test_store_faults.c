@@ -230,6 +230,37 @@ static void audit_log_cannot_be_edited(void **state)
                      SQLITE_CONSTRAINT_TRIGGER);
 }
 
+/* -- commands -- */
+
+static bool has_command(struct store *s, const char *id)
+{
+    char *reply = NULL;
+    int rc = store_command_get(s, id, &reply, NULL);
+
+    free(reply);
+    return rc == 0;
+}
+
+static void old_commands_are_forgotten(void **state)
+{
+    struct folder *f = *state;
+    struct store *s = folder_open(f);
+    char sql[200];
+
+    assert_int_equal(store_command_put(s, "old", "{}", NULL), 0);
+    assert_int_equal(store_command_put(s, "young", "{}", NULL), 0);
+    snprintf(sql, sizeof(sql),
+             "UPDATE commands SET time_s = time_s - %d WHERE id = 'old';"
+             "UPDATE commands SET time_s = time_s - %d WHERE id = 'young'",
+             STORE_COMMANDS_S + 60, STORE_COMMANDS_S - 60);
+    assert_int_equal(sqlite3_exec(s->db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_false(has_command(s, "old"));
+    assert_true(has_command(s, "young"));
+    assert_int_equal(store_command_put(s, "new", "{}", NULL), 0);
+    assert_int_equal(ask_sql(s, "SELECT count(*) FROM commands"), 2);
+    assert_true(has_command(s, "young"));
+}
+
 /* -- versions -----------------------------------------------------------------------------------
  */
 
@@ -557,6 +588,7 @@ static void killed_process_loses_nothing_acknowledged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        ROW(old_commands_are_forgotten),
         ROW(garbage_is_refused),
         ROW(truncated_file_is_refused),
         ROW(damaged_page_is_refused),
