@@ -27,6 +27,7 @@
 #include "tls/ctx.h"
 
 #define UNACKED_MAX 16
+#define REPLY_MAX   ((size_t)RPC_CENTRAL_REPLY_MAX)
 #define SETTLE_MS   100 /* changes within it are published once */
 #define MISC_MS     1000
 #define CONNACK_MS                                                                \
@@ -366,28 +367,39 @@ static int publish_message(struct central *c, const struct outgoing *o)
     return rc;
 }
 
+/* May it work on the next connection? */
+static bool is_away(int rc)
+{
+    return rc == MOSQ_ERR_NO_CONN || rc == MOSQ_ERR_CONN_LOST;
+}
+
 /* Publish the next thing that waits.  Returns whether there was one that could be published. */
 static bool pump_one(struct central *c)
 {
     const struct outgoing *first = outbox_first(&c->outbox);
     const char *name;
+    int rc;
 
     if (first != NULL) {
-        int rc = publish_message(c, first);
-
-        if (rc == MOSQ_ERR_NO_CONN || rc == MOSQ_ERR_CONN_LOST)
+        if (is_away(publish_message(c, first)))
             return false;
         outbox_pop(&c->outbox); /* what cannot be sent at all would only be in the way */
         return true;
     }
     if (c->state_ready) {
-        c->state_ready = publish_state(c) != MOSQ_ERR_SUCCESS;
+        c->state_ready = is_away(publish_state(c));
         return !c->state_ready;
     }
     name = outbox_ready(&c->outbox);
-    if (name == NULL || publish_device(c, name) != MOSQ_ERR_SUCCESS)
+    if (name == NULL)
         return false;
-    outbox_told(&c->outbox);
+    rc = publish_device(c, name);
+    if (is_away(rc))
+        return false;
+    if (rc != MOSQ_ERR_SUCCESS)
+        log_event(LOG_CENTRAL, LOG_WARN_, "central-not-told", "device=%s msg=%s", name,
+                  LOG_Q(mosquitto_strerror(rc)));
+    outbox_told(&c->outbox); /* those behind it have their turn, whatever came of it */
     return true;
 }
 
@@ -560,10 +572,13 @@ static void reply_to(struct central *c, const mosquitto_property *asked, char *t
     free(topic);
 }
 
-/* A reply that does not fit through would end the connection.  Takes text, returns owned. */
+/* A reply that does not fit through would end the connection: ours to the gateway, or the gateway's
+ * to the broker, and again on the next one.  What a broker takes an MQTT 3.1.1 client does not
+ * know.  Takes text, returns owned. */
 static char *fit_reply(const struct central *c, char *text)
 {
-    size_t most = c->conf->limits.packet_bytes;
+    size_t most =
+        c->conf->limits.packet_bytes < REPLY_MAX ? c->conf->limits.packet_bytes : REPLY_MAX;
     struct rpc_fault f = {0};
     json_t *whole, *reply;
 
@@ -571,8 +586,8 @@ static char *fit_reply(const struct central *c, char *text)
         return text;
     whole = json_loads(text, 0, NULL);
     rpc_refuse(&f, RPC_TOO_BIG, "ask for less at a time: target, limit",
-               "carried out, but the reply of %zu bytes is beyond limits.packet_bytes",
-               strlen(text));
+               "carried out, but its reply of %zu bytes is more than the %zu that are sent",
+               strlen(text), most);
     reply = rpc_reply_error(json_object_get(whole, "id"), &f);
     free(text);
     text = json_dumps(reply, JSON_COMPACT);

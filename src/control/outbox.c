@@ -48,7 +48,7 @@ void outbox_fini(struct outbox *b)
         name_free(list_entry(it, struct outname, link));
     map_free(b->names);
     b->names = NULL;
-    b->count = 0;
+    b->count = b->bytes = 0;
 }
 
 int outbox_put(struct outbox *b, const char *topic, char *payload, void *correlation, size_t len)
@@ -68,8 +68,11 @@ int outbox_put(struct outbox *b, const char *topic, char *payload, void *correla
     o->correlation = correlation;
     o->correlation_len = len;
     list_init(&o->link);
+    o->bytes = sizeof(*o) + strlen(topic) + strlen(payload) + len;
     list_add(&b->messages, &o->link);
-    if (b->count++ == OUTBOX_MAX) {
+    b->count++;
+    b->bytes += o->bytes;
+    while (b->count > OUTBOX_MAX || (b->bytes > OUTBOX_BYTES_MAX && b->count > 1)) {
         outbox_pop(b);
         b->dropped++;
     }
@@ -83,8 +86,11 @@ const struct outgoing *outbox_first(const struct outbox *b)
 
 void outbox_pop(struct outbox *b)
 {
+    struct outgoing *o = list_entry(b->messages.next, struct outgoing, link);
+
     b->count--;
-    message_free(list_entry(b->messages.next, struct outgoing, link));
+    b->bytes -= o->bytes;
+    message_free(o);
 }
 
 int outbox_touch(struct outbox *b, const char *name)

@@ -1,8 +1,9 @@
 /* control/outbox.h - what waits to be published: messages in order, and names whose topic is out of
  * date.
  *
- * Messages are bounded: beyond OUTBOX_MAX the oldest goes.  A name is there once, however often it
- * changes; it is stale until outbox_settle, ready from then on.  Main thread.
+ * Messages are bounded: beyond OUTBOX_MAX, or OUTBOX_BYTES_MAX, the oldest go.  A name is there
+ * once, however often it changes; it is stale until outbox_settle, ready from then on.  Main
+ * thread.
  */
 #ifndef CONTROL_OUTBOX_H
 #define CONTROL_OUTBOX_H
@@ -12,7 +13,8 @@
 
 #include "base/list.h"
 
-#define OUTBOX_MAX 10000
+#define OUTBOX_MAX       10000
+#define OUTBOX_BYTES_MAX ((size_t)16 * 1024 * 1024)
 
 /* A message that waits. */
 struct outgoing {
@@ -20,11 +22,12 @@ struct outgoing {
     char *topic, *payload;  /* owned */
     void *correlation;      /* owned, or NULL */
     size_t correlation_len; /* bytes */
+    size_t bytes;           /* all of it */
 };
 
 struct outbox {
     struct list messages; /* struct outgoing */
-    size_t count;
+    size_t count, bytes;
     uint64_t dropped;
     struct map *names;        /* struct outname, in whichever list it is */
     struct list stale, ready; /* struct outname */

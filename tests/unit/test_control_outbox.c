@@ -59,6 +59,26 @@ static void beyond_the_bound_the_oldest_goes(void **state)
     assert_string_equal(outbox_first(b)->payload, "3");
 }
 
+static void large_messages_are_bounded_by_their_bytes(void **state)
+{
+    struct outbox *b = *state;
+
+    for (int i = 0; i < 20; i++) {
+        char *large = calloc(1, 1024 * 1024 + 1);
+
+        assert_non_null(large);
+        memset(large, 'a' + i, 1024 * 1024);
+        assert_int_equal(outbox_put(b, "reply", large, NULL, 0), 0);
+        assert_true(b->bytes <= OUTBOX_BYTES_MAX);
+    }
+    assert_int_equal(b->count, 15);
+    assert_int_equal(b->dropped, 5);
+    assert_int_equal(outbox_first(b)->payload[0], 'a' + 5);
+    while (outbox_first(b) != NULL)
+        outbox_pop(b);
+    assert_int_equal(b->bytes, 0);
+}
+
 static void a_name_is_told_once_however_often_it_changes(void **state)
 {
     struct outbox *b = *state;
@@ -86,6 +106,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(messages_keep_their_order),
         TEST(beyond_the_bound_the_oldest_goes),
+        TEST(large_messages_are_bounded_by_their_bytes),
         TEST(a_name_is_told_once_however_often_it_changes),
     };
 
