@@ -132,6 +132,22 @@ static bool target_has(const json_t *target, const char *name)
     return false;
 }
 
+/* Is the device named, not only matched? */
+static bool target_names(const json_t *target, const char *name)
+{
+    size_t i;
+    json_t *item;
+
+    if (json_is_string(target))
+        return strcmp(json_string_value(target), name) == 0;
+    json_array_foreach(target, i, item)
+    {
+        if (strcmp(json_string_value(item), name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool is_wanted(const json_t *target, const char *name)
 {
     return target == NULL || target_has(target, name);
@@ -406,6 +422,13 @@ static const char *fingerprint_for(const struct call *c, const char *device)
     return json_string_value(json_object_get(json_object_get(c->params, "fingerprints"), device));
 }
 
+/* Whoever rolls back all that match means those that are on the new identity; the others are where
+ * they shall be. */
+static bool was_never_flipped(const struct hub_device *d, enum flip_event ev)
+{
+    return ev == EV_ROLLBACK && (d->flip.phase == FLIP_STEADY || d->flip.phase == FLIP_STAGED);
+}
+
 static int on_targets(struct call *c, enum flip_event ev, const struct hub_terms *terms)
 {
     const json_t *target = json_object_get(c->params, "target");
@@ -427,6 +450,10 @@ static int on_targets(struct call *c, enum flip_event ev, const struct hub_terms
 
         if (!target_has(target, d->name))
             continue;
+        if (was_never_flipped(d, ev) && !target_names(target, d->name)) {
+            outcome_done(&o, d, false);
+            continue;
+        }
         if (c->method == RPC_CONFIRM_METHOD && (fp = fingerprint_for(c, d->name)) == NULL)
             rpc_refuse(&f, RPC_FINGERPRINT, "name the certificate that the far side saw",
                        "device %s: no fingerprint was given for it", d->name);
@@ -794,6 +821,12 @@ static void keep(struct dispatch *d, char *key, const struct rpc_request *r, jso
 
 /* -- requests -- */
 
+/* Not with the flush: there only its audit row is written. */
+static bool is_done_at_once(enum rpc_method m)
+{
+    return m == RPC_CONFIG_RELOAD_METHOD || m == RPC_LOG_LEVEL_METHOD;
+}
+
 static json_t *serve_request(struct dispatch *d, const struct caller *caller,
                              const struct rpc_request *r)
 {
@@ -812,8 +845,12 @@ static json_t *serve_request(struct dispatch *d, const struct caller *caller,
         keep(d, key, r, reply);
     if (hub_flush(d->hub, &err) != 0 && rpc_method_access(c.method) == RPC_OPERATE) {
         json_decref(reply);
-        rpc_refuse(&c.fault, RPC_STORE, "mend the state directory, then command again",
-                   "nothing was done: %s", err.msg);
+        if (is_done_at_once(c.method) && c.fault.code == RPC_OK)
+            rpc_refuse(&c.fault, RPC_STORE, "mend the state directory",
+                       "it was done, but could not be written to the audit log: %s", err.msg);
+        else
+            rpc_refuse(&c.fault, RPC_STORE, "mend the state directory, then command again",
+                       "nothing was done: %s", err.msg);
         reply = rpc_reply_error(r->id, &c.fault);
     }
     rpc_fault_fini(&c.fault);

@@ -372,6 +372,44 @@ static void some_refused_is_a_result_all_refused_is_an_error(void **state)
     json_decref(r);
 }
 
+static void a_rollback_of_all_is_for_those_that_were_flipped(void **state)
+{
+    struct world *w = *state;
+    json_t *r;
+
+    world_device(w, "flipped", 1, 2);
+    world_device(w, "staged", 1, 2);
+    world_device(w, "steady", 1, 0);
+    world_start(w);
+    world_command(w, "flipped", EV_FLIP);
+    r = result(w, "rollback", "\"target\":\"*\"");
+    assert_int_equal(number(r, "done"), 3);
+    assert_int_equal(number(r, "refused"), 0);
+    json_decref(r);
+    world_phase(w, "flipped", FLIP_ROLLED_BACK);
+    world_phase(w, "staged", FLIP_STAGED);
+    refused(w, &operator, "rollback", "\"target\":\"steady\"",
+            "phase"); /* by name it is an error */
+    r = result(w, "rollback", "\"target\":[\"*\",\"steady\"]");
+    assert_int_equal(number(r, "refused"), 1);
+    json_decref(r);
+}
+
+static void what_is_done_though_it_is_not_audited_is_said_to_be_done(void **state)
+{
+    struct world *w = *state;
+    json_t *r;
+
+    world_start(w);
+    w->fail_saves = 1;
+    r = ask(w, &operator, "1", "log.level", "\"subsystem\":\"flip\",\"level\":\"warn\"");
+    assert_string_equal(error_name(r), "store");
+    assert_non_null(strstr(
+        json_string_value(json_object_get(json_object_get(r, "error"), "message")), "it was done"));
+    json_decref(r);
+    assert_int_equal(log_get_level(LOG_FLIP), LOG_WARN_);
+}
+
 static void a_long_list_comes_in_pages(void **state)
 {
     struct world *w = *state;
@@ -641,6 +679,8 @@ int main(void)
         TEST(parameters_are_checked_by_the_table),
         TEST(every_word_of_a_target_must_match_something),
         TEST(some_refused_is_a_result_all_refused_is_an_error),
+        TEST(a_rollback_of_all_is_for_those_that_were_flipped),
+        TEST(what_is_done_though_it_is_not_audited_is_said_to_be_done),
         TEST(a_long_list_comes_in_pages),
         TEST(a_device_is_shown_as_documented),
         TEST(confirm_needs_a_fingerprint_for_each_device),
