@@ -108,6 +108,26 @@ static int refuse_slot(const struct hub *h, const struct hub_device *d, enum fli
         h->snapshot->conf->identities_dir, d->name, flip_slot_name(slot));
 }
 
+/* A broker would refuse it: that need not be tried.  Returns 0 when the certificate is valid now.
+ */
+static int refuse_dates(const struct hub_device *d, struct rpc_fault *f)
+{
+    const struct cert_info *leaf = cred_leaf(d->cred[FLIP_NEW]);
+    int64_t now_s = clock_wall_s();
+    char date[32], now[32];
+
+    if (now_s > leaf->not_after_s)
+        return rpc_refuse(f, RPC_NO_IDENTITY, "install one that is valid, then: certflipctl reload",
+                          "device %s: the new identity expired on %s", d->name,
+                          clock_iso(leaf->not_after_s, date, sizeof(date)));
+    if (now_s < leaf->not_before_s)
+        return rpc_refuse(f, RPC_NO_IDENTITY, "check the clock, or reissue it backdated",
+                          "device %s: the new identity is not valid before %s, the gateway says %s",
+                          d->name, clock_iso(leaf->not_before_s, date, sizeof(date)),
+                          clock_iso(now_s, now, sizeof(now)));
+    return 0;
+}
+
 static int refuse_phase(const struct hub_device *d, enum flip_event ev, struct rpc_fault *f)
 {
     char text[400];
@@ -187,6 +207,8 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
         return 0;
     if (ev == EV_FLIP && d->cred[FLIP_NEW] == NULL)
         return refuse_slot(h, d, FLIP_NEW, f);
+    if (ev == EV_FLIP && refuse_dates(d, f) != 0)
+        return -1;
     if (ev == EV_ROLLBACK && d->cred[FLIP_OLD] == NULL && d->flip.phase != FLIP_STEADY)
         return refuse_slot(h, d, FLIP_OLD, f);
     if (ev == EV_FLIP) {

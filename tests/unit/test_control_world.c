@@ -29,6 +29,8 @@ static struct cred *cred_make(uint8_t fp)
     assert_non_null(c);
     c->refs = 1;
     memset(c->info.fp, fp, sizeof(c->info.fp));
+    c->info.not_before_s = clock_wall_s() + (fp == WORLD_FP_EARLY ? 3600 : -3600);
+    c->info.not_after_s = clock_wall_s() + (fp == WORLD_FP_EXPIRED ? -60 : 7200);
     c->info.subject = c->info.issuer = c->info.cn = NULL;
     return c;
 }

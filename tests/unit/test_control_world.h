@@ -22,7 +22,11 @@
 #include "control/hub.h"
 
 #define WORLD_DEVICES 50
-#define WORLD_WORKERS 2
+
+/* Certificates by their fingerprint; all others are valid. */
+#define WORLD_FP_EXPIRED 0xe0
+#define WORLD_FP_EARLY   0xe1
+#define WORLD_WORKERS    2
 
 /* What is on disk for a device. */
 struct world_device {
