@@ -91,6 +91,7 @@ struct hub_device {
     struct cred *cred[FLIP_SLOTS]; /* owned references; NULL: empty or unusable */
     bool present[FLIP_SLOTS];      /* the slot has files */
     char *fault[FLIP_SLOTS];       /* owned; why they are unusable, or NULL */
+    char new_fp[65];               /* of the new identity when it was last usable; "": none */
     struct flip flip;              /* as the engine has it now */
     struct flip saved;             /* as it is in the store */
     char *reason, *saved_reason;   /* owned, or NULL: why it was rolled back */

@@ -161,6 +161,8 @@ static void fill_row(const struct hub *h, const struct hub_device *d, struct sto
     for (int slot = 0; slot < FLIP_SLOTS; slot++)
         if (d->cred[slot] != NULL)
             str_hex(row->fp[slot], cred_leaf(d->cred[slot])->fp, CERT_FP_BYTES);
+    if (d->cred[FLIP_NEW] == NULL)
+        snprintf(row->fp[FLIP_NEW], sizeof(row->fp[FLIP_NEW]), "%s", d->new_fp);
     snprintf(row->reason, sizeof(row->reason), "%s", d->reason == NULL ? "" : d->reason);
     row->changed_s = d->changed_s;
 }

@@ -106,9 +106,12 @@ static void take_fault(struct hub_device *d, enum flip_slot slot, const struct e
     d->fault[slot] = text == NULL ? NULL : strdup(text);
 }
 
-/* Returns a bit for each slot whose identity changed, or a negative code. */
-static int load(struct hub *h, struct hub_device *d, struct err *err)
+/* Returns a bit for each slot whose identity changed, or a negative code.  *is_another: the new
+ * identity is not the one that was last usable: files that cannot be read for a while change
+ * nothing. */
+static int load(struct hub *h, struct hub_device *d, bool *is_another, struct err *err)
 {
+    char fp[CERT_FP_TEXT];
     struct slots on_disk = {0};
     int rc = slots_load(h->snapshot->conf->identities_dir, d->name, &on_disk, err);
     int changed = 0;
@@ -127,6 +130,13 @@ static int load(struct hub *h, struct hub_device *d, struct err *err)
         d->cred[slot] = cred == NULL ? NULL : cred_ref(cred);
     }
     slots_fini(&on_disk);
+    if (!d->present[FLIP_NEW]) {
+        d->new_fp[0] = '\0';
+    } else if (d->cred[FLIP_NEW] != NULL) {
+        str_hex(fp, cred_leaf(d->cred[FLIP_NEW])->fp, CERT_FP_BYTES);
+        *is_another = strcmp(fp, d->new_fp) != 0;
+        snprintf(d->new_fp, sizeof(d->new_fp), "%s", fp);
+    }
     return changed;
 }
 
@@ -163,15 +173,6 @@ static void take_row(struct hub *h, struct hub_device *d, const struct store_dev
     }
     if (d->flip.phase == FLIP_TRIAL)
         list_add(&h->trials, &d->trial_link);
-}
-
-static bool is_other(const struct hub_device *d, enum flip_slot slot, const char *fp)
-{
-    char now[CERT_FP_TEXT] = "";
-
-    if (d->cred[slot] != NULL)
-        str_hex(now, cred_leaf(d->cred[slot])->fp, CERT_FP_BYTES);
-    return strcmp(now, fp) != 0;
 }
 
 /* -- what it means
@@ -266,7 +267,9 @@ static int start_device(struct scan *s, struct hub_device *d)
     rc = store_device_get(s->hub->store, d->name, row, NULL);
     if (rc == 0) {
         take_row(s->hub, d, row);
-        new_changed = is_other(d, FLIP_NEW, row->fp[FLIP_NEW]);
+        if (d->present[FLIP_NEW] && d->cred[FLIP_NEW] == NULL)
+            snprintf(d->new_fp, sizeof(d->new_fp), "%s", row->fp[FLIP_NEW]);
+        new_changed = strcmp(d->new_fp, row->fp[FLIP_NEW]) != 0;
     } else if (rc != -ERR_NOT_FOUND) {
         rc = store_device_get(s->hub->store, d->name, row, s->err); /* now for the sentence */
         free(row);
@@ -283,14 +286,14 @@ static int each(void *arg, const char *name)
 {
     struct scan *s = arg;
     struct hub_device *d = hub_find(s->hub, name);
-    bool is_new = d == NULL;
+    bool is_new = d == NULL, is_another = false;
     int changed;
 
     if (is_new && (d = device_new(s->hub, name)) == NULL)
         return err_set(s->err, ERR_NOMEM, "device %s: out of memory", name);
     if (map_put(s->seen, name, d) != 0)
         return err_set(s->err, ERR_NOMEM, "device %s: out of memory", name);
-    changed = load(s->hub, d, s->err);
+    changed = load(s->hub, d, &is_another, s->err);
     if (changed < 0)
         return changed == -ERR_NOT_FOUND ? 0 : changed;
     if (is_new) {
@@ -303,7 +306,7 @@ static int each(void *arg, const char *name)
     log_event(LOG_CONTROL, LOG_NOTICE_, "identity-changed", "device=%s slots=%s%s%s", name,
               (changed & 1) != 0 ? "old" : "", changed == 3 ? "," : "",
               (changed & 2) != 0 ? "new" : "");
-    settle(s->hub, d, s->starting, (changed & (1 << FLIP_NEW)) != 0);
+    settle(s->hub, d, s->starting, is_another);
     hub_post_device(s->hub, d, true);
     hub_touch(s->hub, d);
     return 0;

@@ -789,6 +789,30 @@ static void an_identity_that_replaces_the_one_on_trial_has_to_prove_itself(void 
     world_phase(w, "press", FLIP_COMMITTED);
 }
 
+static void the_quarantine_stays_when_the_same_files_were_unreadable_for_a_while(void **state)
+{
+    struct world *w = *state;
+    struct world_device *press = world_device(w, "press", 1, 2);
+
+    world_start(w);
+    world_command(w, "press", EV_FLIP);
+    world_command(w, "press", EV_ROLLBACK);
+    press->fault[FLIP_NEW] = "key.pem: permission denied";
+    reload(w, 1, 0, 0);
+    press->fault[FLIP_NEW] = NULL;
+    reload(w, 1, 0, 0);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    press->fault[FLIP_NEW] = "key.pem: permission denied";
+    world_stop(w);
+    world_start(w);
+    press->fault[FLIP_NEW] = NULL;
+    reload(w, 1, 0, 0);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    press->fp[FLIP_NEW] = 3;
+    reload(w, 1, 0, 0);
+    world_phase(w, "press", FLIP_STAGED);
+}
+
 static void a_flip_needs_a_usable_new_identity(void **state)
 {
     struct world *w = *state;
@@ -798,6 +822,12 @@ static void a_flip_needs_a_usable_new_identity(void **state)
     world_start(w);
     assert_string_equal(world_command(w, "none", EV_FLIP), "no-identity");
     assert_string_equal(world_command(w, "faulty", EV_FLIP), "no-identity");
+    world_device(w, "expired", 1, WORLD_FP_EXPIRED);
+    world_device(w, "early", 1, WORLD_FP_EARLY);
+    reload(w, 0, 2, 0);
+    assert_string_equal(world_command(w, "expired", EV_FLIP), "no-identity");
+    assert_string_equal(world_command(w, "early", EV_FLIP), "no-identity");
+    world_phase(w, "expired", FLIP_STAGED);
     assert_string_equal(world_command(w, "none", EV_ROLLBACK), "phase");
     assert_string_equal(world_command(w, "none", EV_CLEARED), "phase");
 }
@@ -840,6 +870,7 @@ int main(void)
         TEST(what_was_decided_about_a_device_that_goes_is_told_first),
         TEST(without_a_folder_of_identities_a_reload_changes_nothing),
         TEST(an_identity_that_replaces_the_one_on_trial_has_to_prove_itself),
+        TEST(the_quarantine_stays_when_the_same_files_were_unreadable_for_a_while),
         TEST(a_flip_needs_a_usable_new_identity),
     };
 
