@@ -73,6 +73,7 @@ struct central {
     uint32_t backoff_ms;
     int64_t since_ms; /* of this phase */
     int64_t since_s;  /* of the connection; 0: none */
+    int64_t lost_s;   /* when the latest one was lost; 0: there was none */
     char last_error[256];
     char *cmd, *reply, *state, *event, *device; /* topics, owned; `device` without the name */
     struct outbox outbox;
@@ -199,6 +200,8 @@ static void lost(struct central *c, const char *why)
 
     watch_close(c);
     c->since_s = 0;
+    if (online)
+        c->lost_s = clock_wall_s();
     if (c->phase != CENTRAL_ONLINE && c->phase != CENTRAL_CONNECTING)
         return;
     if (online && clock_boot_ms() - c->since_ms >= STABLE_MS)
@@ -870,12 +873,25 @@ static bool is_connected(const struct central *c)
            (d->leg->what == MSG_LEG_ACCEPTED || d->leg->slot != flip_active_slot(&d->flip));
 }
 
+/* Since when it is, or is not, connected; 0: it never was. */
+static int64_t connected_since_s(const struct central *c)
+{
+    const struct hub_device *d = hub_find(c->hub, c->conf->management.device);
+    int64_t leg_s = d == NULL || d->leg == NULL ? 0 : d->leg->since_s;
+
+    if (c->phase != CENTRAL_ONLINE)
+        return c->lost_s;
+    if (!is_connected(c))
+        return leg_s;
+    return leg_s > c->since_s ? leg_s : c->since_s;
+}
+
 struct json_t *central_status(const struct central *c)
 {
     if (c == NULL || c->mosq == NULL)
         return json_pack("{s:b}", "enabled", 0);
     return json_pack("{s:b, s:s, s:b, s:o, s:o, s:I}", "enabled", 1, "device",
                      c->conf->management.device, "connected", is_connected(c), "since",
-                     rpc_time(c->since_s), "last_error", rpc_text_or_null(c->last_error),
+                     rpc_time(connected_since_s(c)), "last_error", rpc_text_or_null(c->last_error),
                      "events_dropped", (json_int_t)c->outbox.dropped);
 }

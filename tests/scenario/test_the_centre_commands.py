@@ -213,6 +213,18 @@ def test_events_are_numbered(site):
     assert events
 
 
+def test_status_says_since_when_the_broker_is_away(site):
+    def central():
+        return site.gateway.rpc("status")["central"]
+    since = until("it is connected", lambda: central()["connected"] and central()["since"])
+    until("a second has passed", lambda: site.gateway.rpc("status")["now"] > since)
+    site.broker.stop()
+    until("it is not connected", lambda: not central()["connected"])
+    assert central()["since"] > since
+    site.broker.start()
+    until("it is connected again", lambda: central()["connected"], 40)
+
+
 def test_what_a_start_decides_is_told(site):
     """The events have no gaps: a new identity that was installed while the gateway was off is one of them."""
     centre = Centre(site)
