@@ -79,7 +79,7 @@ int listen_tcp(const char *address, uint16_t port, bool probe, struct err *err)
         fd = bind_one(sa, sizeof(struct sockaddr_in), false, true);
     }
     if (fd < 0)
-        return err_set(err, ERR_IO, "%s port %u: %s: %s", address, port, strerror(-fd),
+        return err_set(err, ERR_IO, "%s port %u: %s: %s", address, port, strerrordesc_np(-fd),
                        bind_remedy(-fd));
     return fd;
 }

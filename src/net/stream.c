@@ -9,7 +9,7 @@
 #include "base/err.h"
 
 /* A buffer larger than this is given back to the allocator, not kept as the spare. */
-#define SPARE_BYTES_MAX (256u * 1024u)
+#define SPARE_BYTES_MAX 262144u
 #define OUT_BYTES_FIRST 4096u
 
 struct stream_write {

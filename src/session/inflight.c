@@ -17,8 +17,9 @@ void inflight_init(struct inflight *f)
 
 void inflight_fini(struct inflight *f)
 {
-    while (!list_empty(&f->items))
-        inflight_del(f, item_of(f->items.next));
+    list_for_each_safe (it, &f->items)
+        free(item_of(it));
+    inflight_init(f);
 }
 
 struct inflight_item *inflight_add(struct inflight *f, uint16_t packet_id,

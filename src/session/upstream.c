@@ -6,6 +6,7 @@
 #include "session/blame.h"
 #include "session/greet.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,9 @@
 #define REASON_WITH_WILL          0x04
 #define REASON_SERVER_UNAVAILABLE 0x88 /* in CONNACK only */
 #define REASON_SERVER_BUSY        0x89
+
+/* The actions that speak of a failure. */
+#define NEEDS_WHY (RH_DO_REPORT_LOST | RH_DO_REPORT_FAILED | RH_DO_WAIT)
 
 static const struct leg_ops up_ops;
 
@@ -97,6 +101,7 @@ static void tell_leg(struct session *s, struct session_leg_news *news)
 static void tell_trouble(struct session *s, bool lost, enum flip_slot slot, const struct cred *cred,
                          const struct diag *d)
 {
+    assert(d != NULL);
     log_event(LOG_SESSION, lost ? LOG_NOTICE_ : LOG_WARN_, lost ? "uplink-lost" : "uplink-failed",
               "device=%s slot=%s class=%s cause=%s msg=%s todo=%s", s->dev->name,
               flip_slot_name(slot), diag_class_name(d->class), d->name, LOG_Q(d->sentence),
@@ -335,68 +340,124 @@ static void failed(struct session *s, enum rehome_phase was, const struct diag *
         retry_later(s, d.class == DIAG_SUSPECT ? DIAG_NETWORK : d.class);
 }
 
-static void act(struct session *s, enum rehome_phase was, unsigned todo, const struct diag *why)
+/* What an action may want to know about the step that it belongs to. */
+struct occasion {
+    enum rehome_phase was;
+    unsigned todo;
+    const struct diag *why; /* never NULL where something failed or was lost */
+};
+
+static void do_report_lost(struct session *s, const struct occasion *o)
 {
-    if ((todo & RH_DO_REPORT_LOST) != 0 && s->accepted) {
-        s->leg_lost = true;
-        /* A leg that is taken away soon after it was accepted is no success: somebody else may have
-         * the client id. */
-        if (env_now_ms(s->env) - s->up_since_ms >= STEADY_MS)
-            (void)backoff_next_ms(&s->backoff, &backoff_default, DIAG_OK, 0);
-        tell_trouble(s, true, s->have, s->up != NULL ? s->up->cred : NULL, why);
-    }
-    if ((todo & RH_DO_REPORT_FAILED) != 0)
-        failed(s, was, why);
-    if ((todo & RH_DO_HOLD) != 0)
-        hold(s);
-    if ((todo & RH_DO_DROP_CAND) != 0) {
-        /* A broker that is slow may accept it yet, and would publish the Will of a live device. */
-        if (s->cand != NULL && s->cand->state == LEG_OPEN && !s->cand->answered &&
-            (was == RH_SWITCHING || was == RH_SWITCHING_LOST))
-            greet_disconnect(s, s->cand, REASON_NORMAL, false, 0);
-        s->proven = false;
-        leg_close_gentle(&s->cand);
-        s->due_ms = 0;
-    }
-    if ((todo & RH_DO_CLOSE_OLD) != 0)
-        close_old(s, (todo & RH_DO_ADOPT) != 0);
-    if (s->state == SESSION_OVER)
+    if (!s->accepted)
         return;
-    if (s->phase == RH_DIALING_LOST && s->proven) {
-        /* With the old leg gone there is nothing to keep: CONNACK tells. */
-        s->proven = false;
-        step(s, RH_EV_CAND_UP, NULL);
-        return;
-    }
-    if ((todo & RH_DO_DIAL) != 0)
-        dial(s);
-    if ((todo & RH_DO_DRAIN) != 0) {
-        s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->have, NULL)->drain_timeout_ms;
-        upstream_drained(s);
-    }
-    if ((todo & RH_DO_PING) != 0) {
-        s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
-        relay_ping(s);
-    }
-    if ((todo & RH_DO_DISCONNECT) != 0) {
-        s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
-        greet_disconnect(s, s->up, REASON_NORMAL, false, 0);
-        s->will_quiet = s->has_will;
-    }
-    if ((todo & RH_DO_CONNECT) != 0)
-        send_connect(s);
-    if ((todo & RH_DO_ADOPT) != 0)
-        adopt(s);
-    if ((todo & RH_DO_RELEASE) != 0) {
-        s->holding = false;
-        relay_release(s);
-    }
-    if ((todo & RH_DO_WAIT) != 0 && s->state != SESSION_OVER) {
-        if (probe_other(s, why))
-            step(s, RH_EV_RETRY, NULL);
-        else
-            no_leg(s, why);
-    }
+    s->leg_lost = true;
+    /* A leg that is taken away soon after it was accepted is no success: somebody else may have the
+     * client id. */
+    if (env_now_ms(s->env) - s->up_since_ms >= STEADY_MS)
+        (void)backoff_next_ms(&s->backoff, &backoff_default, DIAG_OK, 0);
+    tell_trouble(s, true, s->have, s->up != NULL ? s->up->cred : NULL, o->why);
+}
+
+static void do_report_failed(struct session *s, const struct occasion *o)
+{
+    failed(s, o->was, o->why);
+}
+
+static void do_hold(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    hold(s);
+}
+
+static void do_drop_cand(struct session *s, const struct occasion *o)
+{
+    /* A broker that is slow may accept it yet, and would publish the Will of a live device. */
+    if (s->cand != NULL && s->cand->state == LEG_OPEN && !s->cand->answered &&
+        (o->was == RH_SWITCHING || o->was == RH_SWITCHING_LOST))
+        greet_disconnect(s, s->cand, REASON_NORMAL, false, 0);
+    s->proven = false;
+    leg_close_gentle(&s->cand);
+    s->due_ms = 0;
+}
+
+static void do_close_old(struct session *s, const struct occasion *o)
+{
+    close_old(s, (o->todo & RH_DO_ADOPT) != 0);
+}
+
+static void do_dial(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    dial(s);
+}
+
+static void due_in(struct session *s, uint32_t ms)
+{
+    s->due_ms = env_now_ms(s->env) + ms;
+}
+
+static void do_drain(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    due_in(s, upstream_profile(s, s->have, NULL)->drain_timeout_ms);
+    upstream_drained(s);
+}
+
+static void do_ping(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
+    relay_ping(s);
+}
+
+static void do_disconnect(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
+    greet_disconnect(s, s->up, REASON_NORMAL, false, 0);
+    s->will_quiet = s->has_will;
+}
+
+static void do_connect(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    send_connect(s);
+}
+
+static void do_adopt(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    adopt(s);
+}
+
+static void do_release(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    s->holding = false;
+    relay_release(s);
+}
+
+static void do_wait(struct session *s, const struct occasion *o)
+{
+    if (probe_other(s, o->why))
+        step(s, RH_EV_RETRY, NULL);
+    else
+        no_leg(s, o->why);
+}
+
+/* In the order of enum rehome_do. */
+static void (*const deeds[])(struct session *s, const struct occasion *o) = {
+    do_report_lost, do_report_failed, do_hold,    do_drop_cand, do_close_old, do_dial, do_drain,
+    do_ping,        do_disconnect,    do_connect, do_adopt,     do_release,   do_wait,
+};
+
+static void act(struct session *s, const struct occasion *o)
+{
+    assert(o->why != NULL || (o->todo & NEEDS_WHY) == 0);
+    for (unsigned bit = 0; bit < sizeof deeds / sizeof deeds[0]; bit++)
+        if ((o->todo & 1u << bit) != 0 && s->state != SESSION_OVER)
+            deeds[bit](s, o);
 }
 
 /* Is the leg in use that of the identity that shall be in use? */
@@ -408,6 +469,13 @@ static bool at_home(const struct session *s)
 /* The leg in use is not the wanted identity's (any more): go on, unless that one was refused. */
 static void settle(struct session *s)
 {
+    if (s->state != SESSION_OVER && s->phase == RH_DIALING_LOST && s->proven) {
+        /* With the old leg gone there is nothing to keep: CONNACK tells what ticket or time would.
+         */
+        s->proven = false;
+        step(s, RH_EV_CAND_UP, NULL);
+        return;
+    }
     if (s->state == SESSION_OVER || s->phase != RH_IDLE || s->up == NULL || s->retry_ms != 0)
         return;
     if (!at_home(s) && s->refused_seq != s->dev->flip_seq && s->dev->cred[s->dev->active] != NULL)
@@ -425,7 +493,7 @@ static void step(struct session *s, enum rehome_event ev, const struct diag *why
                   rehome_phase_name(s->phase));
     if (todo == 0)
         return;
-    act(s, was, todo, why);
+    act(s, &(struct occasion){was, todo, why});
     settle(s);
 }
 
