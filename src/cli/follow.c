@@ -42,15 +42,18 @@ static const char *text(const json_t *object, const char *key)
     return s == NULL ? "" : s;
 }
 
-/* After a rollback the sensor's session has yet to move, when there is one. */
+/* After a rollback the sensor's session has yet to move, when there is one.  Where the old identity
+ * does not get in, as the broker is away, there is nothing more to wait for: it is decided. */
 static bool is_back_on_old(const json_t *device)
 {
-    const json_t *upstream = json_object_get(device, "upstream");
+    return !json_is_true(json_object_get(device, "online")) ||
+           strcmp(text(json_object_get(device, "upstream"), "slot"), "old") == 0;
+}
 
-    if (!json_is_true(json_object_get(device, "online")))
-        return true;
-    return strcmp(text(upstream, "slot"), "old") == 0 &&
-           strcmp(text(upstream, "state"), "accepted") == 0;
+static bool is_cut_off(const json_t *device)
+{
+    return json_is_true(json_object_get(device, "online")) &&
+           strcmp(text(json_object_get(device, "upstream"), "state"), "accepted") != 0;
 }
 
 enum follow_state follow_judge(const json_t *device, bool rollback)
@@ -79,6 +82,9 @@ static void describe(const json_t *device, enum follow_state state, char *out, s
         snprintf(out, n, "%s: %s", phase, text(device, "reason"));
     else if (state == FOLLOW_GOING && strcmp(phase, "rolled-back") == 0)
         snprintf(out, n, "%s, connects with the old identity", phase);
+    else if (state == FOLLOW_DONE && strcmp(phase, "rolled-back") == 0 && is_cut_off(device))
+        snprintf(out, n, "%s here; not connected: %s", phase,
+                 text(json_object_get(device, "last_error"), "message"));
     else
         snprintf(out, n, "%s", phase);
 }

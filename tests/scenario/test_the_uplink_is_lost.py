@@ -100,3 +100,16 @@ def test_a_gateway_that_stops_ends_its_sessions(plant):
     site.gateway.stop()
     for client in clients:
         client.wait_end()
+
+
+def test_a_rollback_is_not_waited_for_where_the_broker_is_away(plant):
+    """It is decided, and durable; the way back to the broker may take for ever."""
+    site = plant(["away"])
+    site.connect("away")
+    site.gateway.flip("away", probation_s=1)
+    site.gateway.wait_device("away", phase="committed")
+    site.broker.stop()
+    until("it is noticed", lambda: site.gateway.device("away")["upstream"]["state"] != "accepted")
+    told = site.gateway.ctl("rollback", "away", "--wait", "--timeout", "30")[1]
+    assert "rolled-back here; not connected" in told, told
+    assert site.gateway.device("away")["active"] == "old"

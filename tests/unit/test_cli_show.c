@@ -445,6 +445,10 @@ static void rollbacks_are_judged(void **unused)
                            "{\"phase\": \"rolled-back\", \"active\": \"old\", \"online\": true,"
                            " \"upstream\": {\"slot\": \"old\", \"state\": \"accepted\"}}"),
                      FOLLOW_DONE);
+    assert_int_equal(judge(true, /* the broker is away: that may take for ever */
+                           "{\"phase\": \"rolled-back\", \"active\": \"old\", \"online\": true,"
+                           " \"upstream\": {\"slot\": \"old\", \"state\": \"failed\"}}"),
+                     FOLLOW_DONE);
     assert_int_equal(judge(true, "{\"phase\": \"committed\", \"active\": \"new\"}"), FOLLOW_FAILED);
 }
 
