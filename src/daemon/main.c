@@ -1,8 +1,9 @@
 /* daemon/main.c - certflipd: everything is started in order and ended in reverse.
  *
  * Order matters at the start: the workers' sockets are bound, and the identities read, before
- * anything is written or told, so that a start that fails changes nothing; at the end: nobody new,
- * then the management client's goodbye (a worker carries it), then the workers, then the store.
+ * anything is written or told, so that a start that fails changes nothing; a worker runs when it
+ * has been told of all devices, so that none of them is turned away; at the end: nobody new, then
+ * the management client's goodbye (a worker carries it), then the workers, then the store.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -329,9 +330,18 @@ static int start_workers(struct daemon *d, struct err *err)
         if (d->workers[w] == NULL)
             return err->code == 0 ? -ERR_IO : -err->code;
         d->worker_count++;
-        d->running++;
     }
     return 0;
+}
+
+static int run_workers(struct daemon *d, struct err *err)
+{
+    int rc = 0;
+
+    for (unsigned w = 0; w < d->worker_count && rc == 0; w++)
+        if ((rc = worker_run(d->workers[w], err)) == 0)
+            d->running++;
+    return rc;
 }
 
 static int start_local(struct daemon *d, struct err *err)
@@ -394,7 +404,7 @@ static int start(struct daemon *d, struct err *err)
         return -err->code;
     if ((rc = hub_start(d->hub, err)) != 0 || (rc = start_workers(d, err)) != 0 ||
         (rc = start_local(d, err)) != 0 || (rc = start_central(d, err)) != 0 ||
-        (rc = hub_flush(d->hub, err)) != 0)
+        (rc = hub_flush(d->hub, err)) != 0 || (rc = run_workers(d, err)) != 0)
         return rc;
     start_handles(d);
     return 0;

@@ -55,6 +55,7 @@ struct worker {
     struct pace pace;
     uv_loop_t loop;
     pthread_t thread;
+    bool has_run; /* there is a thread */
     struct inbox box;
     struct inbox *main_box;
     uv_timer_t tick;
@@ -563,6 +564,8 @@ static void *run(void *arg)
     sigfillset(&all); /* signals are the main thread's */
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     (void)prctl(PR_SET_TIMERSLACK, PACE_SLACK_NS, 0, 0, 0);
+    uv_update_time(&w->loop);
+    inbox_drain(&w->box); /* the devices are known before the first of them is accepted */
     uv_run(&w->loop, UV_RUN_DEFAULT);
     return NULL;
 }
@@ -634,20 +637,30 @@ struct worker *worker_start(unsigned index, struct wk_snapshot *snapshot, struct
     uv_prepare_init(&w->loop, &w->pace.prepare);
     w->pace.prepare.data = w;
     uv_prepare_start(&w->pace.prepare, on_prepare);
-    rc = open_listeners(w, err);
-    if (rc == 0 && pthread_create(&w->thread, NULL, run, w) != 0)
-        rc = err_set(err, ERR_IO, "worker %u: no thread", index);
-    if (rc != 0) {
-        list_for_each_safe (it, &w->listeners)
-            listener_close(list_entry(it, struct wk_listener, link));
-        uv_close((uv_handle_t *)&w->tick, NULL);
-        uv_close((uv_handle_t *)&w->pace.prepare, NULL);
-        inbox_close(&w->box, NULL);
-        map_free(w->env.devices);
-        worker_free(w);
+    if (open_listeners(w, err) != 0) {
+        worker_join(w);
         return NULL;
     }
     return w;
+}
+
+int worker_run(struct worker *w, struct err *err)
+{
+    if (pthread_create(&w->thread, NULL, run, w) != 0)
+        return err_set(err, ERR_IO, "worker %u: no thread", w->index);
+    w->has_run = true;
+    return 0;
+}
+
+/* Close what a thread that runs closes by itself. */
+static void close_unrun(struct worker *w)
+{
+    inbox_drain(&w->box);
+    list_for_each_safe (it, &w->listeners)
+        listener_close(list_entry(it, struct wk_listener, link));
+    uv_close((uv_handle_t *)&w->tick, NULL);
+    uv_close((uv_handle_t *)&w->pace.prepare, NULL);
+    inbox_close(&w->box, NULL);
 }
 
 void worker_post(struct worker *w, struct msg *m)
@@ -657,7 +670,10 @@ void worker_post(struct worker *w, struct msg *m)
 
 void worker_join(struct worker *w)
 {
-    pthread_join(w->thread, NULL);
+    if (w->has_run)
+        pthread_join(w->thread, NULL);
+    else
+        close_unrun(w);
     free_devices(w);
     worker_free(w);
 }

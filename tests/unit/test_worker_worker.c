@@ -135,7 +135,9 @@ static struct staff *hire(unsigned count)
         if (st->workers[st->count] == NULL)
             fail_msg("%s", err.msg);
     }
-    tell_device(st, "d1", FLIP_OLD, 1);
+    tell_device(st, "d1", FLIP_OLD, 1); /* known before the first connection is accepted */
+    for (unsigned i = 0; i < st->count; i++)
+        assert_int_equal(worker_run(st->workers[i], &err), 0);
     return st;
 }
 
@@ -317,6 +319,21 @@ static void stop_says_goodbye_on_both_sides(void **unused)
     tells(st->w, "down d1: certflipd stops");
 }
 
+static void a_worker_that_never_ran_is_freed_with_its_mail(void **unused)
+{
+    struct staff *st = hire(1);
+    struct err err = {0};
+    struct wk_snapshot *other = world_configure(st->w, &(struct world_args){.port = free_port()});
+    struct worker *w = worker_start(1, other, &st->box, &err);
+
+    (void)unused;
+    assert_non_null(w);
+    worker_post(w, msg_new(MSG_POLL));
+    worker_post(w, msg_new(MSG_STOP));
+    worker_join(w);
+    snapshot_unref(other);
+}
+
 static void port_in_use_is_an_error_at_start(void **unused)
 {
     struct staff *st = hire(1);
@@ -365,6 +382,7 @@ int main(void)
         staffed(removed_device_is_disconnected_and_unknown),
         staffed(reload_moves_the_listener_and_keeps_the_session),
         staffed(stop_says_goodbye_on_both_sides),
+        staffed(a_worker_that_never_ran_is_freed_with_its_mail),
         staffed(port_in_use_is_an_error_at_start),
         staffed(messages_release_what_they_carry),
     };
