@@ -26,6 +26,13 @@ int64_t clock_mono_us(void)
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+int64_t clock_wall_ms(void)
+{
+    struct timespec ts = now(CLOCK_REALTIME);
+
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 int64_t clock_wall_s(void)
 {
     return (int64_t)now(CLOCK_REALTIME).tv_sec;

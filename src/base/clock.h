@@ -7,6 +7,7 @@
 
 int64_t clock_boot_ms(void); /* CLOCK_BOOTTIME: monotonic, counts suspend; for deadlines */
 int64_t clock_mono_us(void); /* CLOCK_MONOTONIC, microseconds; for measuring */
+int64_t clock_wall_ms(void); /* CLOCK_REALTIME, milliseconds; to tell times of the others by it */
 int64_t clock_wall_s(void);  /* CLOCK_REALTIME; for certificates and for people */
 
 /* "2031-05-02 00:00:00 UTC" / "2031-05-02T00:00:00Z" of a wall time.  out >= 32 bytes.  Returns

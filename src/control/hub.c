@@ -243,7 +243,8 @@ void hub_count(const struct hub *h, struct hub_counts *out)
         out->phase[d->flip.phase]++;
         out->sessions += d->session_count;
         out->online += d->session_count != 0;
-        out->faulty += d->cred[flip_active_slot(&d->flip)] == NULL;
+        out->faulty += d->cred[flip_active_slot(&d->flip)] == NULL || d->fault[FLIP_OLD] != NULL ||
+                       d->fault[FLIP_NEW] != NULL;
     }
 }
 

@@ -98,6 +98,12 @@ static int by_name(const void *a, const void *b)
 static void take_fault(struct hub_device *d, enum flip_slot slot, const struct err *fault)
 {
     const char *text = fault->code == 0 ? NULL : fault->msg;
+    char where[200];
+    size_t n = (size_t)snprintf(where, sizeof(where), "device %s: %s identity: ", d->name,
+                                flip_slot_name(slot));
+
+    if (text != NULL && strncmp(text, where, n) == 0)
+        text += n; /* those who show it say so themselves */
 
     if (text != NULL && (d->fault[slot] == NULL || strcmp(d->fault[slot], text) != 0))
         log_event(LOG_CERT, LOG_WARN_, "identity-unusable", "device=%s slot=%s msg=%s", d->name,

@@ -23,7 +23,8 @@ static json_t *show_due(const struct hub *h, const struct hub_device *d)
                   : d->flip.due_ms != 0                            ? d->flip.due_ms
                                                                    : d->flip.dead_ms;
 
-    return due == 0 ? json_null() : rpc_time(clock_wall_s() + (due - hub_now(h)) / 1000);
+    /* Rounded: cut, it would be one second earlier or later by the moment in which one asks. */
+    return due == 0 ? json_null() : rpc_time((clock_wall_ms() + due - hub_now(h) + 500) / 1000);
 }
 
 static json_t *show_slot(const struct hub_device *d, enum flip_slot slot)

@@ -813,6 +813,23 @@ static void the_quarantine_stays_when_the_same_files_were_unreadable_for_a_while
     world_phase(w, "press", FLIP_STAGED);
 }
 
+static void a_fault_begins_with_the_file(void **state)
+{
+    struct world *w = *state;
+    struct hub_counts counts;
+
+    world_device(w, "press", 1, 2)->fault[FLIP_NEW] =
+        "device press: new identity: chain.pem: no certificate in it";
+    world_device(w, "saw", 1, 2)->fault[FLIP_OLD] = "key.pem: permission denied";
+    world_device(w, "fine", 1, 2);
+    world_start(w);
+    assert_string_equal(hub_find(w->hub, "press")->fault[FLIP_NEW],
+                        "chain.pem: no certificate in it");
+    assert_string_equal(hub_find(w->hub, "saw")->fault[FLIP_OLD], "key.pem: permission denied");
+    hub_count(w->hub, &counts);
+    assert_int_equal(counts.faulty, 2);
+}
+
 static void a_flip_needs_a_usable_new_identity(void **state)
 {
     struct world *w = *state;
@@ -871,6 +888,7 @@ int main(void)
         TEST(without_a_folder_of_identities_a_reload_changes_nothing),
         TEST(an_identity_that_replaces_the_one_on_trial_has_to_prove_itself),
         TEST(the_quarantine_stays_when_the_same_files_were_unreadable_for_a_while),
+        TEST(a_fault_begins_with_the_file),
         TEST(a_flip_needs_a_usable_new_identity),
     };
 
