@@ -6,13 +6,14 @@ on CPU 0, the proxy is pinned to CPU 1 with one worker or thread.  Counted is th
 (user and system, nanoseconds from the kernel) per unit of work, so that the speed of the load generator does not
 matter.  Runs are interleaved (A B C A B C); the table shows medians, and min..max in parentheses.
 
-    bench.py --build DIR                     everything, about ten minutes
+    bench.py --build DIR                     everything, about twenty minutes
     bench.py --build DIR --quick             small numbers, under two minutes
     bench.py --build DIR --rows ec qos0      some rows;  --peers haproxy  some peers
     bench.py --build DIR --rows ec --peers   certflipd alone
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -503,11 +504,11 @@ class Bench:
     def saturation(self):
         """A proxy that is faster than the generator is not saturated: it would sleep and wake between bursts.  So both
         share a CPU here, and take turns: the proxy always finds as much as can be waiting.  With the generator on the
-        other CPU it is measured too, for the notes."""
+        other CPU it is measured too, for the notes (not with --quick)."""
         total = 100000
 
         def once(what):
-            for load_cpu in (PROXY_CPU, LOAD_CPU):
+            for load_cpu in self.size((PROXY_CPU, LOAD_CPU), (PROXY_CPU,)):
                 with Setup(self, what, "ec", 100, load_cpu=load_cpu) as s:
                     s.load("connect", 0, 100, 50)
                     for row, qos, window in (("qos0", 0, 0), ("qos1", 1, 10)):
@@ -524,7 +525,7 @@ class Bench:
         self.rounds("saturation", [Certflip] + self.peers, once)
 
     def paced(self):
-        total = self.size(60000, 30000)
+        total = self.size(60000, 20000)
 
         def once(what):
             with Setup(self, what, "ec", 100) as s:
@@ -537,26 +538,30 @@ class Bench:
                 self.add("paced", what, cost * 100000 / total)
                 self.paced_latency.setdefault(what.name, []).append((answer["p50_us"], answer["p99_us"]))
                 self.late["paced"].append(answer["late_us"])
-        participants = [Certflip] + self.peers + ([Relay] if Haproxy in self.peers else [])
+        participants = [Certflip] + self.peers + ([Relay] if Haproxy in self.peers and not self.args.quick else [])
         self.rounds("paced", participants, once)
 
     def latency(self):
-        total = self.size(6000, 3000)
-        direct = {}
-
-        def once(what):
-            with Setup(self, what, "ec", 500) as s:
+        """All of them stand ready, and take turns of one second: what else happens on the machine hits all alike."""
+        participants = [Direct, Certflip] + self.peers
+        with contextlib.ExitStack() as stack:
+            setups = []
+            for what in participants:
+                print("  latency: start %s" % what.name, file=sys.stderr, flush=True)
+                s = stack.enter_context(Setup(self, what, "ec", 500))
                 s.load("connect", 0, 500, 50)
                 s.load("pace", 1000, 1000, 0)
-                answer = s.load("pace", 1000, total, 0)
-                self.late["latency"].append(answer["late_us"])
-            for row in ("p50", "p99"):
-                if what is Direct:
-                    direct[row] = answer[row + "_us"]
-                    self.results[row].setdefault("direct", []).append(answer[row + "_us"])
-                else:
-                    self.add(row, what, answer[row + "_us"] - direct[row])
-        self.rounds("latency", [Direct, Certflip] + self.peers, once)
+                setups.append(s)
+            turns = self.size(8, 2) * self.args.runs
+            print("  latency: %d turns" % turns, file=sys.stderr, flush=True)
+            for _ in range(turns):
+                answers = [s.load("pace", 1000, 1000, 0) for s in setups]
+                self.late["latency"] += [a["late_us"] for a in answers]
+                for row in ("p50", "p99"):
+                    direct = answers[0][row + "_us"]
+                    self.add(row, Direct, direct)
+                    for what, answer in zip(participants[1:], answers[1:]):
+                        self.add(row, what, answer[row + "_us"] - direct)
 
     def memory(self):
         count = self.size(2000, 500)
@@ -586,10 +591,10 @@ class Bench:
                 settled_cpu(s.proxy.pid, 0.3)
                 full = rss_kib(s.proxy.pid)
                 s.load("leave", 50)
-                # Half a minute in which it may give memory back.
-                end = time.monotonic() + self.size(30, 15)
-                seconds, rest, start = 0, rss_kib(s.proxy.pid), time.monotonic()
-                while time.monotonic() < end:
+                # It may take its time to give memory back: until nothing changes any more.
+                start = time.monotonic()
+                seconds, rest = 0, rss_kib(s.proxy.pid)
+                while time.monotonic() - start < seconds + self.size(10, 3):
                     time.sleep(0.5)
                     now = rss_kib(s.proxy.pid)
                     if now != rest:
