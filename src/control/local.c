@@ -2,13 +2,15 @@
  *
  * A client that sends requests faster than it reads the replies is not read from any more until its
  * replies are gone, so what it can make us hold is one line of input and OUT_HIGH plus one reply of
- * output.
+ * output.  Where all places are taken, the client that has been silent for the longest gives up its
+ * own, if that is IDLE_MS or more: nobody can lock the operator out by doing nothing.
  */
 #include "control/local.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <jansson.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +27,7 @@
 #include "control/jsonrpc.h"
 
 #define CLIENTS_MAX 128
+#define IDLE_MS     1000
 #define OUT_HIGH    ((size_t)1024 * 1024)
 #define READ_CHUNK  65536
 #define SOCKET_MODE 0660
@@ -36,8 +39,8 @@ struct local {
     uv_pipe_t listener;
     struct dispatch *dispatch; /* borrowed */
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-    gid_t group; /* whose members may operate; NO_GROUP: none */
-    struct list clients;
+    gid_t group;         /* whose members may operate; NO_GROUP: none */
+    struct list clients; /* who was silent for the longest first */
     unsigned client_count;
     bool stopping;
     bool listener_closed;
@@ -49,6 +52,7 @@ struct client {
     uv_shutdown_t shutdown;
     struct local *local;
     struct list link;
+    uint64_t heard_ms; /* of the loop's time */
     struct buf in;
     char who[96];
     bool operate;
@@ -122,12 +126,20 @@ static void on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *out)
     *out = uv_buf_init(c->local->chunk, sizeof(c->local->chunk));
 }
 
+static void client_heard(struct client *c)
+{
+    c->heard_ms = uv_now(c->pipe.loop);
+    list_del(&c->link);
+    list_add(&c->local->clients, &c->link);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *data)
 {
     struct client *c = stream->data;
 
     if (n == 0)
         return;
+    client_heard(c);
     if (n < 0) {
         uv_read_stop(stream);
         c->ended = true;
@@ -284,6 +296,40 @@ static int client_identify(struct client *c)
     return 0;
 }
 
+/* Close who has been silent for the longest.  Returns whether there was one. */
+static bool make_place(struct local *l)
+{
+    list_for_each (it, &l->clients) {
+        struct client *c = list_entry(it, struct client, link);
+
+        if (c->closing)
+            continue;
+        if (uv_now(c->pipe.loop) - c->heard_ms < IDLE_MS)
+            return false;
+        log_event(LOG_CONTROL, LOG_NOTICE_, "control-client-dropped", "peer=%s cause=idle", c->who);
+        client_close(c);
+        return true;
+    }
+    return false;
+}
+
+static void client_refuse(struct client *c)
+{
+    struct rpc_fault f = {0};
+    json_t *reply;
+
+    log_event(LOG_CONTROL, LOG_WARN_, "control-client-refused", "peer=%s cause=limit most=%d",
+              c->who, CLIENTS_MAX);
+    rpc_refuse(&f, RPC_BUSY, "try again; see who holds connections: ss -xp",
+               "there are %d clients on the control socket already", CLIENTS_MAX);
+    reply = rpc_reply_error(NULL, &f);
+    rpc_fault_fini(&f);
+    client_reply(c, json_dumps(reply, JSON_COMPACT));
+    json_decref(reply);
+    if (!c->closing)
+        client_finish(c);
+}
+
 static void on_connection(uv_stream_t *server, int status)
 {
     struct local *l = server->data;
@@ -298,6 +344,7 @@ static void on_connection(uv_stream_t *server, int status)
         return;
     c->local = l;
     c->pipe.data = c;
+    c->heard_ms = uv_now(server->loop);
     uv_pipe_init(server->loop, &c->pipe, 0);
     list_add(&l->clients, &c->link);
     l->client_count++;
@@ -305,10 +352,8 @@ static void on_connection(uv_stream_t *server, int status)
         client_close(c);
         return;
     }
-    if (l->client_count > CLIENTS_MAX) {
-        log_event(LOG_CONTROL, LOG_WARN_, "control-client-refused", "peer=%s cause=limit most=%d",
-                  c->who, CLIENTS_MAX);
-        client_close(c);
+    if (l->client_count > CLIENTS_MAX && !make_place(l)) {
+        client_refuse(c);
         return;
     }
     if (uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read) != 0)

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "control/local.h"
 
 struct socket_world {
@@ -305,6 +306,52 @@ static void clients_do_not_wait_for_each_other(void **unused)
     }
 }
 
+static void who_is_silent_gives_up_its_place(void **unused)
+{
+    struct buf heard = {0};
+    bool open = true;
+    int held[128], late;
+    int64_t end_us;
+
+    (void)unused;
+    start();
+    for (size_t i = 0; i < 128; i++) {
+        held[i] = dial();
+        turn();
+    }
+    late = dial();
+    while (open)
+        hear(late, &heard, &open);
+    assert_int_equal(buf_append_u8(&heard, 0), 0);
+    assert_non_null(strstr((const char *)heard.p, "\"busy\""));
+    close(late);
+    buf_fini(&heard);
+
+    end_us = clock_mono_us() + 1200000;
+    while (clock_mono_us() < end_us)
+        turn();
+    say(held[0], help, strlen(help)); /* not silent */
+    open = true;
+    while (count_lines(&heard) < 1)
+        hear(held[0], &heard, &open);
+    late = dial();
+    say(late, help, strlen(help));
+    buf_fini(&heard);
+    while (count_lines(&heard) < 1)
+        hear(late, &heard, &open);
+    assert_true(open);
+    buf_fini(&heard);
+    while (open) /* the longest silent one */
+        hear(held[1], &heard, &open);
+    open = true;
+    hear(held[0], &heard, &open);
+    assert_true(open);
+    close(late);
+    for (size_t i = 0; i < 128; i++)
+        close(held[i]);
+    buf_fini(&heard);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make, clean)
 
 int main(void)
@@ -320,6 +367,7 @@ int main(void)
         TEST(a_line_without_end_is_refused),
         TEST(who_does_not_read_is_not_read_from_but_gets_every_reply),
         TEST(clients_do_not_wait_for_each_other),
+        TEST(who_is_silent_gives_up_its_place),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
