@@ -308,7 +308,7 @@ def test_paho_through_tls(site):
         device = site.fresh()
         got, up = [], []
         pair = site.pki.sensor(device)
-        client = paho.Client(device, protocol=version)
+        client = paho.Client(client_id=device, protocol=version)
         client.tls_set(site.pki.server_ca.cert, pair.chain, pair.key, tls_version=ssl.PROTOCOL_TLS_CLIENT)
         client.on_connect = lambda c, u, f, rc, *more: up.append(rc)
         client.on_message = lambda c, u, m: got.append((m.topic, m.payload))

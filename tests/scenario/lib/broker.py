@@ -44,14 +44,13 @@ class Mosquitto:
     def write(self):
         """Write the configuration anew; restart() makes it count."""
         lines = [
-            "per_listener_settings true",
+            # Not per listener: mosquitto 2.0.21 then denies what is queued for a client that is away.
             "log_dest stderr",
             "log_type all",
             "connection_messages true",
             "persistence false",
             "max_inflight_messages 1000",
-            "max_queued_messages 0",
-            "max_queued_bytes 0",
+            "max_queued_messages 100000",  # 0, for no bound, keeps nothing in some versions
             self.extra,
             "listener %d 127.0.0.1" % self.port,
             "allow_anonymous true",
