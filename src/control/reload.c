@@ -105,11 +105,16 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
         return refused(&text, faults, err, count);
     buf_fini(&text);
     snapshot = snapshot_new(conf, err);
+    if (snapshot == NULL)
+        count = snapshot_faults(conf, &text);
     if (snapshot == NULL || worker_check_listeners(hub_conf(hub), conf, err) != 0) {
-        buf_printf(&text, "%s\n", err->msg);
+        if (text.len == 0) {
+            buf_printf(&text, "%s\n", err->msg);
+            count = 1;
+        }
         snapshot_unref(snapshot);
         conf_unref(conf);
-        return refused(&text, faults, err, 1);
+        return refused(&text, faults, err, count);
     }
     conf_restart_needed(started, conf, &text);
     rc = hub_reload(hub, snapshot, &what, err);

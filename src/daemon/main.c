@@ -467,6 +467,26 @@ static void usage(FILE *to)
           to);
 }
 
+/* All of what `err` says the first of. */
+static void say_faults(const struct conf *conf, const struct err *err)
+{
+    struct buf text = {0};
+
+    if (snapshot_faults(conf, &text) == 0) {
+        start_failed(err);
+        return;
+    }
+    for (size_t at = 0; at < text.len;) {
+        const char *line = (const char *)text.p + at;
+        const char *end = memchr(line, '\n', text.len - at);
+        int n = (int)(end == NULL ? text.len - at : (size_t)(end - line));
+
+        fprintf(stderr, "certflipd: %.*s\n", n, line);
+        at += (size_t)n + 1;
+    }
+    buf_fini(&text);
+}
+
 /* Load and check everything that the configuration names.  Returns owned, or NULL after all was
  * said. */
 static struct wk_snapshot *load(const char *path)
@@ -486,7 +506,7 @@ static struct wk_snapshot *load(const char *path)
     buf_fini(&faults);
     snapshot = snapshot_new(conf, &err);
     if (snapshot == NULL)
-        start_failed(&err);
+        say_faults(conf, &err);
     conf_unref(conf);
     return snapshot;
 }

@@ -104,6 +104,35 @@ struct wk_snapshot *snapshot_new(struct conf *conf, struct err *err)
     return s;
 }
 
+static unsigned fault_of(struct tls_ctx *ctx, const char *what, const char *name,
+                         const struct err *err, struct buf *out)
+{
+    if (ctx != NULL) {
+        tls_ctx_unref(ctx);
+        return 0;
+    }
+    buf_printf(out, "%s %s: %s\n", what, name, err->msg);
+    return 1;
+}
+
+unsigned snapshot_faults(const struct conf *conf, struct buf *out)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *l = &conf->listeners[i];
+        struct err err = {0};
+        if (l->type == CONF_LISTEN_TLS)
+            count += fault_of(listener_ctx(l, &err), "listener", l->name, &err, out);
+    }
+    for (size_t i = 0; i < conf->upstream_count; i++) {
+        const struct conf_upstream *u = &conf->upstreams[i];
+        struct err err = {0};
+        count += fault_of(upstream_ctx(u, &err), "upstream", u->name, &err, out);
+    }
+    return count;
+}
+
 struct wk_snapshot *snapshot_ref(struct wk_snapshot *s)
 {
     atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);

@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "conf/conf.h"
 #include "tls/ctx.h"
@@ -21,6 +22,9 @@ struct wk_snapshot {
 
 /* Takes a reference on conf.  Returns owned or NULL; err names file and remedy. */
 struct wk_snapshot *snapshot_new(struct conf *conf, struct err *err);
+/* What is wrong with the files that the configuration names: a line for each listener and upstream
+ * that cannot be had, as snapshot_new says it of the first one.  Returns how many. */
+unsigned snapshot_faults(const struct conf *conf, struct buf *out);
 struct wk_snapshot *snapshot_ref(struct wk_snapshot *s);
 void snapshot_unref(struct wk_snapshot *s); /* NULL is fine; any thread */
 

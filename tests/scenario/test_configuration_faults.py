@@ -138,6 +138,17 @@ def test_a_server_key_that_does_not_match(gateway, pki):
     assert pki.server("other").key in gateway.log.text()
 
 
+def test_all_faults_of_certificates_and_ciphers_in_one_run(gateway, pki):
+    gateway.listener()["chains"][0]["key"] = pki.server("other").key
+    gateway.upstream()["ciphers"] = "NO-SUCH-CIPHER"
+    code, said = _check(gateway)
+    assert code == 2
+    lines = said.splitlines()
+    assert len(lines) == 2, said
+    assert lines[0].startswith("certflipd: listener tls: ") and pki.server("other").key in lines[0]
+    assert lines[1].startswith("certflipd: upstream broker: ") and "cipher" in lines[1]
+
+
 def test_unreadable_identities_cost_only_themselves(plant, pki):
     """A missing certificate, garbage, a key that does not match, a wrong kind of file: each is named with its file."""
     site = plant(["good", "no-cert", "garbage", "mismatch", "folder", "world"], start=False)
