@@ -280,6 +280,8 @@ static int start_device(struct scan *s, struct hub_device *d)
         rc = store_device_get(s->hub->store, d->name, row, s->err); /* now for the sentence */
         free(row);
         return rc;
+    } else {
+        d->dirty = true; /* it is known from now on, also when its folder is gone */
     }
     free(row);
     settle(s->hub, d, true, new_changed);

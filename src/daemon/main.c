@@ -368,6 +368,16 @@ static int start_central(struct daemon *d, struct err *err)
     return d->central == NULL ? -err->code : 0;
 }
 
+/* What is retained of a device whose folder went away while we were not there is cleared. */
+static int clear_gone(void *arg, const struct store_device *row)
+{
+    struct daemon *d = arg;
+
+    if (hub_find(d->hub, row->name) == NULL)
+        central_device(d->central, row->name);
+    return 0;
+}
+
 static void start_handles(struct daemon *d)
 {
     uint64_t watchdog_ms = notify_watchdog_ms();
@@ -404,6 +414,7 @@ static int start(struct daemon *d, struct err *err)
         return -err->code;
     if ((rc = hub_start(d->hub, err)) != 0 || (rc = start_workers(d, err)) != 0 ||
         (rc = start_local(d, err)) != 0 || (rc = start_central(d, err)) != 0 ||
+        (rc = store_device_each(d->store, clear_gone, d, err)) != 0 ||
         (rc = hub_flush(d->hub, err)) != 0 || (rc = run_workers(d, err)) != 0)
         return rc;
     start_handles(d);

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
@@ -198,6 +199,15 @@ def test_retained_device_topics_are_true_after_restart(site):
     late = Centre(site)
     assert late.wait("p-2", phase="committed", active="new")
     assert late.wait("p-3", phase="staged", active="old")
+
+
+def test_what_is_retained_of_a_device_that_went_away_is_cleared(site):
+    centre = Centre(site)
+    centre.wait("p-2", phase="staged")
+    site.gateway.stop()
+    shutil.rmtree(os.path.join(site.gateway.identities, "p-2"))
+    site.gateway.start()
+    until("it is cleared", lambda: centre.topic("device/p-2")[-1] == b"")
 
 
 def test_events_are_numbered(site):

@@ -619,7 +619,7 @@ static void every_phase_survives_a_restart(void **state)
     world_phase(w, "committed", FLIP_COMMITTED);
     assert_int_equal(hub_find(w->hub, "committed")->told_slot, FLIP_NEW);
     world_phase(w, "staged", FLIP_STAGED);
-    assert_int_equal(hub_find(w->hub, "steady")->flip.phase, FLIP_STEADY);
+    world_phase(w, "steady", FLIP_STEADY);
 }
 
 static void an_identity_that_is_gone_after_a_restart_is_not_used(void **state)
@@ -706,7 +706,7 @@ static void a_reload_finds_what_changed_on_disk(void **state)
 
     press->fp[FLIP_NEW] = 2;
     reload(w, 1, 0, 0);
-    world_expect(w, CONF_TOLD "press: use old, changed, stored nothing\n"
+    world_expect(w, CONF_TOLD "press: use old, changed, stored steady\n"
                               "1 press: steady -> staged, installed by certflipd\n");
     press->fp[FLIP_NEW] = 0;
     world_device(w, "third", 1, 0);
