@@ -1,7 +1,9 @@
 """A new identity that the broker refuses costs the device nothing: it is back on the old one by itself.  What is not the
 identity's fault rolls nothing back."""
 
+import shutil
 import ssl
+import time
 
 import pytest
 
@@ -71,6 +73,31 @@ def test_the_broker_has_revoked_the_new_certificate(plant, pki, tls):
     site.gateway.wait_device(fine, phase="committed", active="new")
     streams.progress(10)
     streams.prove()
+
+
+@TLS
+def test_both_identities_are_refused(plant, pki, tls):
+    """Nothing can be done here: then the broker is asked at the pace of flip.backoff_tls_s, not without a pause."""
+    site = plant(["both"], **_tls(tls))
+    site.connect("both")
+    site.gateway.flip("both", probation_s=1)
+    site.gateway.wait_device("both", phase="committed")
+    shutil.copy(pki.server_ca.cert, site.broker.anchors)
+    mark = site.broker.log.mark()
+    site.broker.restart()
+
+    def tries():
+        return len(site.broker.log.find(r"New connection from \S+ on port %d" % site.broker.tls_port, mark))
+    until("both were tried", lambda: tries() >= 6, 20)
+    before, begin = tries(), time.monotonic()
+    until("they were tried again", lambda: tries() >= before + 9, 40)
+    assert time.monotonic() - begin > 1.5
+    assert site.gateway.device("both")["phase"] == "committed"
+    with open(site.broker.anchors, "a", encoding="ascii") as out, open(pki.old.cert, encoding="ascii") as f:
+        out.write(f.read())
+    site.broker.restart()
+    _rolled_back(site, "both")
+    site.broker.wait_slot("both", "old")
 
 
 @pytest.mark.parametrize("what", ["expired", "future"])
