@@ -47,6 +47,9 @@
  * and is cut at RPC_ROWS_MAX rows.  When every device was refused the reply is an error instead
  * (its code is that of the first device) and the same "devices" is in error.data.results.
  *
+ *   Over MQTT a request that comes again with its id within seven days gets the reply of the first
+ * time; "devices", or "results", of one beyond 16 KiB are not kept: they are empty, or left out.
+ *
  * ERROR: { "code": -32003, "name": "phase", "message": "...", "remedy": "..." }.  As the reply's
  *   "error" it is standard JSON-RPC: { "code", "message", "data": { "name", "remedy", "results"? }
  * }.
@@ -61,9 +64,8 @@
 #define RPC_BATCH_MAX         100
 #define RPC_ROWS_MAX          1000
 #define RPC_BATCH_REPLIES_MAX (4 * 1048576) /* bytes; the rest of a batch is refused then */
-#define RPC_CENTRAL_REPLY_MAX \
-    262144             /* bytes of a reply over MQTT; ask for fewer rows with `limit` */
-#define RPC_ID_MAX 128 /* bytes of an id */
+#define RPC_CENTRAL_REPLY_MAX 262144        /* bytes of a reply over MQTT */
+#define RPC_ID_MAX            128           /* bytes of an id */
 
 enum rpc_access {
     RPC_OBSERVE, /* reads only */
@@ -76,6 +78,7 @@ enum rpc_access {
     /* {} -> { "gateway", "version", "tls_library", "pid", "now", "started", "uptime_s", "config", "workers",          \
      *   "devices": { "total", "online", "steady", "staged", "trial", "committed", "rolled_back", "queued", "faulty" },\
      *   "central": { "enabled", "device", "connected", "since", "last_error" },                                       \
+     *     "since": of the connection, or of its loss; "faulty": devices with an identity that cannot be used          \
      *   "counters": { every member of struct worker_stats, summed, "age_ms" },                                        \
      *   "refused": { "unknown-device": 3, ... }, "messages": [ "what is wrong now", ... ] } */                        \
     X(RPC_STATUS,           "status",           RPC_OBSERVE, "",                      "the gateway in one object")     \

@@ -171,7 +171,7 @@ def test_unreadable_identities_cost_only_themselves(plant, pki):
     assert site.gateway.device("good")["phase"] == "staged"
     os.unlink(os.path.join(ids, "garbage", "old", "key.pem"))
     site.gateway.rpc("config.reload")
-    assert site.gateway.rpc("status")["devices"]["faulty"] == 1  # those whose active identity is unusable
+    assert site.gateway.rpc("status")["devices"]["faulty"] == 4  # those with an identity that is unusable
 
 
 def test_words_of_the_command_line():
