@@ -110,10 +110,10 @@ struct conf_limits {
     uint32_t handshake_timeout_ms;
     uint32_t connect_timeout_ms; /* from handshake's end (or accept) to CONNECT */
     uint32_t packet_bytes;
-    uint32_t inflight;      /* unacknowledged QoS 1/2 per direction, remembered per session */
-    uint32_t queue_bytes;   /* high watermark of what waits for a slow side */
-    uint32_t idle_close_ms; /* how long a closing connection may linger */
-    uint32_t subscriptions; /* per session */
+    uint32_t inflight;           /* unacknowledged QoS 1/2 per direction, remembered per session */
+    uint32_t queue_bytes;        /* high watermark of what waits for a slow side */
+    uint32_t idle_close_ms;      /* how long a closing connection may linger */
+    uint32_t subscriptions;      /* per session */
     uint32_t wakeups_per_second; /* per worker; 0: no bound */
 };
 

@@ -558,11 +558,17 @@ struct tls_ctx *tls_ctx_new_server(const struct tls_server_args *args, struct er
 
 /* The key share that the first flight carries: X25519 costs a fraction of P-256.  A server without
  * it asks for another one (RFC 8446, 4.1.4). */
-static int groups_set(WOLFSSL_CTX *wolf, struct err *err)
+static int groups_set(WOLFSSL_CTX *wolf, enum tls_version max, struct err *err)
 {
     int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1,
                     WOLFSSL_ECC_SECP521R1};
 
+    /* Up to 1.2 the library would name the dearest one first, and servers follow. */
+    for (size_t i = 0; max < TLS_V13 && i < sizeof groups / sizeof groups[0]; i++)
+        if (wolfSSL_CTX_UseSupportedCurve(wolf, (word16)groups[i]) != WOLFSSL_SUCCESS)
+            return err_set(err, ERR_TLS, "the library has not the usual groups for key exchange");
+    if (max < TLS_V13)
+        return 0;
     if (wolfSSL_CTX_set_groups(wolf, groups, sizeof groups / sizeof groups[0]) != WOLFSSL_SUCCESS)
         return err_set(err, ERR_TLS, "the library has not the usual groups for key exchange");
     return 0;
@@ -581,8 +587,8 @@ static int client_fill(struct tls_ctx *ctx, const struct tls_client_args *args, 
     rc = min_rsa_set(ctx->wolf, ctx->min_rsa_bits, err);
     if (rc == 0)
         rc = anchors_load(ctx, ctx->wolf, args->anchor_paths, args->anchor_count, err);
-    if (rc == 0 && tls_has_version(TLS_V13) && args->max >= TLS_V13)
-        rc = groups_set(ctx->wolf, err);
+    if (rc == 0)
+        rc = groups_set(ctx->wolf, args->max, err);
     if (rc != 0)
         return rc;
     wolfSSL_CTX_set_verify(ctx->wolf, WOLFSSL_VERIFY_PEER, tls_conn_verify_cb);

@@ -23,6 +23,8 @@
  * system. */
 #define TRIM_SESSIONS    200u
 #define TRIM_QUIET_TICKS 4u
+/* Where it is never quiet. */
+#define TRIM_LATEST_TICKS 120u
 /* So many wake-ups may come at once before they are spaced. */
 #define PACE_BURST        32
 #define PACE_SLEEP_US_MAX 500000
@@ -65,6 +67,7 @@ struct worker {
     uint64_t peak_sessions;
     uint64_t last_sessions;
     unsigned quiet_ticks;
+    unsigned trim_ticks; /* since there was something to give back */
 };
 
 /* ---- news to main ---- */
@@ -509,12 +512,19 @@ static void trim(struct worker *w)
 {
     uint64_t now = w->env.stats.sessions;
 
-    w->quiet_ticks = now == w->last_sessions ? w->quiet_ticks + 1 : 0;
+    bool quiet =
+        now == w->last_sessions && list_empty(&w->env.cleaners) && list_empty(&w->env.lingering);
+    w->quiet_ticks = quiet ? w->quiet_ticks + 1 : 0;
     w->last_sessions = now;
     if (now > w->peak_sessions)
         w->peak_sessions = now;
-    if (w->quiet_ticks < TRIM_QUIET_TICKS || w->peak_sessions - now < TRIM_SESSIONS)
+    if (w->peak_sessions - now < TRIM_SESSIONS) {
+        w->trim_ticks = 0;
         return;
+    }
+    if (w->quiet_ticks < TRIM_QUIET_TICKS && ++w->trim_ticks < TRIM_LATEST_TICKS)
+        return;
+    w->trim_ticks = 0;
     w->peak_sessions = now;
     malloc_trim(0);
 }
