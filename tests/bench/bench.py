@@ -766,7 +766,10 @@ def main():
         parser.error("no certflipd in %s" % args.build)
     if os.cpu_count() < 2:
         parser.error("two CPUs are needed: one for the proxy, one for the load")
-    folder = tempfile.mkdtemp(prefix="certflip-bench-", dir="/tmp")
+    def terminated(*unused):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, terminated)
+    folder = tempfile.mkdtemp(prefix="certflip-bench-", dir="/tmp")  # short: a socket lies in it
     try:
         # A copy, so that a build meanwhile does not mix two programs into one figure.
         Certflip.build = shutil.copy2(built, folder)
