@@ -157,8 +157,12 @@ class Proxy:
         with open(self.log, "wb") as out:
             self.process = subprocess.Popen(["taskset", "-c", cpus, *command], stdin=subprocess.DEVNULL, stdout=out,
                                             stderr=out, preexec_fn=prepare_child)
-        until(lambda: "%s listens; it said:\n%s" % (self.name, self.said()), self._up, 60)
-        settled_cpu(self.pid)
+        try:
+            until(lambda: "%s listens; it said:\n%s" % (self.name, self.said()), self._up, 60)
+            settled_cpu(self.pid)
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def pid(self):
@@ -775,9 +779,11 @@ def main():
         Certflip.build = shutil.copy2(built, folder)
         bench = Bench(args, folder)
         versions = bench.versions()
+        interrupted = False
         try:
             bench.run()
         except KeyboardInterrupt:
+            interrupted = True
             print("interrupted; this is what there is:", file=sys.stderr)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -788,7 +794,8 @@ def main():
         with open(args.json, "w", encoding="utf-8") as f:
             json.dump({"versions": versions, **bench.as_json()}, f, indent=1)
             f.write("\n")
+    return 130 if interrupted else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
