@@ -62,9 +62,10 @@ flags=(
     --enable-sp=yes,4096
 )
 # The verify callback also on success; seeds by getrandom; SAN in requests; static RSA suites of old
-# sensors; our own key log; alerts that the small compatibility layer leaves out.
+# sensors; our own key log; alerts that the small compatibility layer leaves out; tables for the P-256
+# keys that come again and again (the CA, the broker): a tenth less CPU for a handshake.
 cppflags="-DWOLFSSL_ALWAYS_VERIFY_CB -DWOLFSSL_GETRANDOM -DWOLFSSL_ALT_NAMES -DWOLFSSL_STATIC_RSA"
-cppflags="$cppflags -DHAVE_SECRET_CALLBACK -DWOLFSSL_EXTRA_ALERTS"
+cppflags="$cppflags -DHAVE_SECRET_CALLBACK -DWOLFSSL_EXTRA_ALERTS -DFP_ECC"
 
 case $variant in
 normal)

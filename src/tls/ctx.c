@@ -46,6 +46,13 @@ void tls_fini(void)
     wolfSSL_Cleanup();
 }
 
+void tls_thread_fini(void)
+{
+#ifdef FP_ECC
+    wc_ecc_fp_free();
+#endif
+}
+
 const char *tls_library(void)
 {
     return "wolfSSL " LIBWOLFSSL_VERSION_STRING;

@@ -58,6 +58,8 @@ struct tls_anchors {
 /* Once per process, before anything else of this folder; returns 0 or -ERR_TLS. */
 int tls_init(struct err *err);
 void tls_fini(void);
+/* At the end of every other thread that used this folder: frees what the library keeps for each. */
+void tls_thread_fini(void);
 const char *tls_library(void);            /* "wolfSSL 5.7.2" */
 bool tls_has_version(enum tls_version v); /* distributions leave TLS 1.0 out */
 

@@ -577,6 +577,7 @@ static void *run(void *arg)
     uv_update_time(&w->loop);
     inbox_drain(&w->box); /* the devices are known before the first of them is accepted */
     uv_run(&w->loop, UV_RUN_DEFAULT);
+    tls_thread_fini();
     return NULL;
 }
 
