@@ -63,9 +63,9 @@
 #define RPC_LINE_MAX          1048576 /* bytes of one request or batch */
 #define RPC_BATCH_MAX         100
 #define RPC_ROWS_MAX          1000
-#define RPC_BATCH_REPLIES_MAX (4 * 1048576) /* bytes; the rest of a batch is refused then */
-#define RPC_CENTRAL_REPLY_MAX 262144        /* bytes of a reply over MQTT */
-#define RPC_ID_MAX            128           /* bytes of an id */
+#define RPC_BATCH_REPLIES_MAX 4194304 /* bytes, 4 MiB; the rest of a batch is refused then */
+#define RPC_CENTRAL_REPLY_MAX 262144  /* bytes of a reply over MQTT */
+#define RPC_ID_MAX            128     /* bytes of an id */
 
 enum rpc_access {
     RPC_OBSERVE, /* reads only */

@@ -51,7 +51,7 @@ int store_device_del(struct store *s, const char *name, struct err *err);
  * `STORE_COMMANDS_KEPT`, and so do those that are older than STORE_COMMANDS_S by the wall clock: as
  * long as a broker keeps a message for a gateway that is away. */
 #define STORE_COMMANDS_KEPT 10000
-#define STORE_COMMANDS_S    (INT64_C(7) * 24 * 3600)
+#define STORE_COMMANDS_S    604800 /* 7 days */
 
 /* *reply: returned owned.  -ERR_NOT_FOUND for a command that is new. */
 int store_command_get(struct store *s, const char *id, char **reply, struct err *err);
