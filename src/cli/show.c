@@ -426,12 +426,19 @@ static void device_upstream(struct table *t, const json_t *upstream)
 
 static void device_error(struct table *t, const json_t *error)
 {
-    struct pieces p = {.n = 0};
+    const json_t *alert = json_object_get(error, "alert");
+    struct pieces p = {.n = 0}, names = {.n = 0};
 
     if (!json_is_object(error))
         return;
-    piece(&p, "", "%s, on %s: %s", text(error, "time"), text(error, "slot"), text(error, "name"));
+    piece(&p, "", "%s, on %s: %s (%s)", text(error, "time"), text(error, "slot"),
+          text(error, "name"), text(error, "class"));
     line(t, "last error", TABLE_BAD, p.text);
+    if (json_is_object(alert))
+        piece(&names, "", "TLS alert %" PRId64 " %s", number(alert, "number"), text(alert, "name"));
+    if (text(error, "x509")[0] != '\0')
+        piece(&names, ", ", "%s", text(error, "x509"));
+    line(t, "", TABLE_PLAIN, names.text);
     line(t, "", TABLE_PLAIN, text(error, "message"));
     line(t, "remedy", TABLE_PLAIN, text(error, "remedy"));
 }

@@ -26,8 +26,11 @@
  *                          "since": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits },
  *     "reason": null | "...",                   why it was rolled back
  *     "last_error": null | { "time": ISO-TIME, "slot": "new", "class": "identity", "name": "...",
- *                            "message": "...", "remedy": "..." },
- *     "changed": null | ISO-TIME }              when the phase last changed
+ *                            "message": "...", "remedy": "...",
+ *                            "alert": null | { "number": 48, "name": "unknown_ca" },   the broker's
+ *                            "x509": null | "X509_V_ERR_..." },   how OpenSSL calls the cause:
+ * ours, or what a broker means that sends this alert "changed": null | ISO-TIME }              when
+ * the phase last changed
  *
  * SLOT: { "usable": true, "fingerprint": 64 hex digits, "subject": "CN=press-12", "issuer":
  * "CN=Plant", "not_before": ISO-TIME, "not_after": ISO-TIME, "fault": null | "file: what is wrong:

@@ -59,16 +59,24 @@ static json_t *show_leg(const struct hub_device *d)
                      rpc_text_or_null(leg->tls), "fingerprint", rpc_text_or_null(leg->fp));
 }
 
+static json_t *show_alert(const struct diag *d)
+{
+    if (d->alert == NULL)
+        return json_null();
+    return json_pack("{s:i, s:s}", "number", d->alert_number, "name", d->alert);
+}
+
 static json_t *show_error(const struct hub_device *d)
 {
     const struct hub_error *e = d->error;
 
     if (e == NULL)
         return json_null();
-    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o}", "time", rpc_time(e->time_s), "slot",
-                     flip_slot_name(e->slot), "class", diag_class_name(e->diag.class), "name",
-                     rpc_text(e->diag.name), "message", rpc_text(e->diag.sentence), "remedy",
-                     rpc_text_or_null(e->diag.remedy));
+    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:s?}", "time", rpc_time(e->time_s),
+                     "slot", flip_slot_name(e->slot), "class", diag_class_name(e->diag.class),
+                     "name", rpc_text(e->diag.name), "message", rpc_text(e->diag.sentence),
+                     "remedy", rpc_text_or_null(e->diag.remedy), "alert", show_alert(&e->diag),
+                     "x509", e->diag.x509);
 }
 
 struct json_t *show_device(const struct hub *h, const struct hub_device *d)

@@ -343,7 +343,40 @@ static struct diag without_a_word(const struct diag_in *in)
                REPORT);
 }
 
-struct diag diagnose(const struct diag_in *in)
+/* What an OpenSSL peer found in our certificate when it sends an alert of this number, where there
+ * is one such cause: 42 stands for several. */
+static const char *x509_behind(int alert)
+{
+    switch (alert) {
+    case 43:
+        return "X509_V_ERR_INVALID_PURPOSE";
+    case 44:
+        return "X509_V_ERR_CERT_REVOKED";
+    case 45:
+        return "X509_V_ERR_CERT_HAS_EXPIRED";
+    case 48:
+        return "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY";
+    default:
+        return NULL;
+    }
+}
+
+/* The names by which operators search. */
+static void name_tls(const struct diag_in *in, struct diag *d)
+{
+    const struct row *r;
+
+    if (in->tls_side == DIAG_TLS_PEER_CERT)
+        d->x509 = in->tls_x509;
+    if (in->tls_side != DIAG_TLS_PEER_ALERT || in->tls_alert < 0)
+        return;
+    r = row_of(alerts, COUNT(alerts), in->tls_alert);
+    d->alert = r == NULL ? "unknown" : r->name;
+    d->alert_number = in->tls_alert;
+    d->x509 = x509_behind(in->tls_alert);
+}
+
+static struct diag judge(const struct diag_in *in)
 {
     if (in->tls_side == DIAG_TLS_PEER_CERT)
         return by_certificate(in);
@@ -355,6 +388,14 @@ struct diag diagnose(const struct diag_in *in)
     if (in->stage <= DIAG_AT_TCP)
         return on_the_way(in);
     return without_a_word(in);
+}
+
+struct diag diagnose(const struct diag_in *in)
+{
+    struct diag d = judge(in);
+
+    name_tls(in, &d);
+    return d;
 }
 
 struct diag diag_settle(const struct diag *d, bool other_works)

@@ -62,6 +62,10 @@ struct diag {
     char name[48];      /* stable: "tls.unknown_ca", "connack.not-authorized", "tcp.refused" */
     char sentence[320]; /* what happened; one line */
     char remedy[240];   /* what to do about it */
+    const char *alert;  /* "unknown_ca": the TLS alert that the peer sent; NULL: none.  Static */
+    int alert_number;   /* its number (RFC 8446, 6); only with `alert` */
+    const char *x509; /* "X509_V_ERR_CERT_HAS_EXPIRED": how OpenSSL calls the cause, ours or, by its
+                         alert, the peer's; NULL: it has no such name, or nobody said.  Static */
 };
 
 /* Nothing happened yet: no alert, no code. */

@@ -103,8 +103,10 @@ static void tell_trouble(struct session *s, bool lost, enum flip_slot slot, cons
 {
     assert(d != NULL);
     log_event(LOG_SESSION, lost ? LOG_NOTICE_ : LOG_WARN_, lost ? "uplink-lost" : "uplink-failed",
-              "device=%s slot=%s class=%s cause=%s msg=%s todo=%s", s->dev->name,
-              flip_slot_name(slot), diag_class_name(d->class), d->name, LOG_Q(d->sentence),
+              "device=%s slot=%s class=%s cause=%s%s%s%s%s msg=%s todo=%s", s->dev->name,
+              flip_slot_name(slot), diag_class_name(d->class), d->name,
+              d->alert != NULL ? " alert=" : "", d->alert != NULL ? d->alert : "",
+              d->x509 != NULL ? " x509=" : "", d->x509 != NULL ? d->x509 : "", LOG_Q(d->sentence),
               LOG_Q(d->remedy));
     tell_leg(s, &(struct session_leg_news){.what = lost ? LEG_NEWS_LOST : LEG_NEWS_FAILED,
                                            .slot = slot,

@@ -44,6 +44,8 @@ def test_the_broker_does_not_know_the_new_ca(plant, pki, tls):
     for device in devices:
         state = _rolled_back(site, device)
         assert "unknown_ca" in state["last_error"]["name"]
+        assert state["last_error"]["alert"] == {"number": 48, "name": "unknown_ca"}
+        assert state["last_error"]["x509"] == "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY"
         assert len(site.broker.seen(device)) == 1, "it never left its old connection"
     streams.progress(10)
     streams.prove()

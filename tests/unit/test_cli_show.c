@@ -77,7 +77,9 @@ static const char rolled_back[] =
     " \"upstream\": null, \"reason\": \"tls.unknown_ca: the broker does not trust the issuer\","
     " \"last_error\": {\"time\": \"2031-05-02T11:00:00Z\", \"slot\": \"new\", \"class\": \"identity\","
     "  \"name\": \"tls.unknown_ca\", \"message\": \"the broker does not trust the issuer\","
-    "  \"remedy\": \"add CA 'Plant 2031' at the broker\"},"
+    "  \"remedy\": \"add CA 'Plant 2031' at the broker\","
+    "  \"alert\": {\"number\": 48, \"name\": \"unknown_ca\"},"
+    "  \"x509\": \"X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY\"},"
     " \"changed\": \"2031-05-02T11:00:00Z\", \"sessions\": []}";
 
 static const char bare[] = "{\"device\": \"x\", \"phase\": \"steady\", \"active\": \"old\","
@@ -188,7 +190,8 @@ static void failed_device_says_why_and_what_to_do(void **unused)
             "new         unusable: /etc/certflip/x/new/key.pem: does not match: put the right key "
             "there\n"
             "upstream    not connected\n"
-            "last error  2031-05-02T11:00:00Z, on new: tls.unknown_ca\n"
+            "last error  2031-05-02T11:00:00Z, on new: tls.unknown_ca (identity)\n"
+            "            TLS alert 48 unknown_ca, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY\n"
             "            the broker does not trust the issuer\n"
             "remedy      add CA 'Plant 2031' at the broker\n"
             "sensor      offline\n");

@@ -462,6 +462,8 @@ static void a_device_is_shown_as_documented(void **state)
     assert_int_equal(json_object_size(r), sizeof(keys) / sizeof(keys[0]));
     assert_string_equal(
         json_string_value(json_object_get(json_object_get(r, "last_error"), "class")), "network");
+    assert_true(json_is_null(json_object_get(json_object_get(r, "last_error"), "alert")));
+    assert_true(json_is_null(json_object_get(json_object_get(r, "last_error"), "x509")));
     session = json_array_get(json_object_get(r, "sessions"), 0);
     assert_int_equal(number(session, "worker"), 1);
     json_decref(r);

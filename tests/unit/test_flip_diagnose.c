@@ -102,6 +102,53 @@ static void alerts_carry_their_rfc_names(void **unused)
     }
 }
 
+/* Operators search by the alert and by OpenSSL's name; where a broker may mean several things by an
+ * alert, none is claimed. */
+static void a_failure_of_tls_carries_the_names_that_operators_know(void **unused)
+{
+    /* clang-format off */
+    static const struct { int alert; const char *name, *x509; } rows[] = {
+        { 42, "bad_certificate", NULL },
+        { 43, "unsupported_certificate", "X509_V_ERR_INVALID_PURPOSE" },
+        { 44, "certificate_revoked", "X509_V_ERR_CERT_REVOKED" },
+        { 45, "certificate_expired", "X509_V_ERR_CERT_HAS_EXPIRED" },
+        { 46, "certificate_unknown", NULL },
+        { 48, "unknown_ca", "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY" },
+        { 200, "unknown", NULL },
+    };
+    /* clang-format on */
+    struct diag_in in = DIAG_IN_INIT;
+    struct diag d;
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        in = alert(rows[i].alert, true);
+        d = diagnose(&in);
+        assert_string_equal(d.alert, rows[i].name);
+        assert_int_equal(d.alert_number, rows[i].alert);
+        if (rows[i].x509 == NULL)
+            assert_null(d.x509);
+        else
+            assert_string_equal(d.x509, rows[i].x509);
+        d = diag_settle(&d, true);
+        assert_string_equal(d.alert, rows[i].name);
+    }
+    in = (struct diag_in)DIAG_IN_INIT; /* the broker's certificate, seen by us: no alert came */
+    in.stage = DIAG_AT_TLS;
+    in.tls_side = DIAG_TLS_PEER_CERT;
+    in.tls_x509 = "X509_V_ERR_HOSTNAME_MISMATCH";
+    d = diagnose(&in);
+    assert_null(d.alert);
+    assert_string_equal(d.x509, "X509_V_ERR_HOSTNAME_MISMATCH");
+    in = (struct diag_in)DIAG_IN_INIT;
+    in.stage = DIAG_AT_CONNACK;
+    in.mqtt_version = 4;
+    in.code = 5;
+    d = diagnose(&in);
+    assert_null(d.alert);
+    assert_null(d.x509);
+}
+
 /* TLS 1.3 tells late: the alert counts, wherever the attempt had got to on our side. */
 static void late_alerts_count(void **unused)
 {
@@ -435,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_alert_has_its_class),
         cmocka_unit_test(alerts_carry_their_rfc_names),
+        cmocka_unit_test(a_failure_of_tls_carries_the_names_that_operators_know),
         cmocka_unit_test(late_alerts_count),
         cmocka_unit_test(connack_3_1_1),
         cmocka_unit_test(reasons_of_5_0),
