@@ -105,7 +105,6 @@ struct hub_device {
     uint64_t seq;                    /* number of the latest decision */
     uint64_t told_seq;               /* of the one that the workers have */
     enum flip_slot told_slot;        /* and the slot it named */
-    unsigned suspects;               /* suspicious failures in a row, in this trial */
     bool rejected;                   /* the committed identity was, and was not accepted since */
     bool trying_old;                 /* therefore the other identity is being tried */
     unsigned old_failures;           /* of such tries in a row */

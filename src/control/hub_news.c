@@ -131,7 +131,7 @@ static struct hub_why why_of(const struct msg *m)
 static void on_accepted(struct hub *h, struct hub_device *d, const struct msg *m)
 {
     if (m->u.leg.slot == FLIP_NEW) {
-        d->suspects = d->old_failures = 0;
+        d->old_failures = 0;
         d->rejected = false;
         d->retry = EV_NONE; /* this is later news than what could not be saved */
         hub_apply(h, d, EV_ACCEPTED, &(struct hub_why){0});
@@ -145,24 +145,6 @@ static void on_accepted(struct hub *h, struct hub_device *d, const struct msg *m
     } else {
         hub_back_on_old(h, d);
     }
-}
-
-/* A suspicion is settled by the session, which tries the old identity.  Where a connection with the
- * old one stands, there is nothing to try: it takes several failures in a row to believe that the
- * new one is at fault. */
-static void on_suspect(struct hub *h, struct hub_device *d, const struct msg *m)
-{
-    struct hub_why why = why_of(m);
-
-    if (d->flip.phase == FLIP_TRIAL && hub_stands_on(d, FLIP_OLD)) {
-        d->suspects++;
-        if (d->suspects < h->snapshot->conf->flip.attempts)
-            return;
-        if (hub_apply(h, d, EV_SUSPECT, &why) == 0)
-            hub_apply(h, d, EV_OLD_ACCEPTED, &why);
-        return;
-    }
-    hub_apply(h, d, EV_SUSPECT, &why);
 }
 
 /* Both identities fail, so it is not the identity: back to what was being tried. */
@@ -198,8 +180,8 @@ static void on_failed(struct hub *h, struct hub_device *d, const struct msg *m)
         hub_apply(h, d, EV_REJECTED, &why);
         break;
     case DIAG_SUSPECT:
-        if (!hub_stands_on(d, FLIP_NEW))
-            on_suspect(h, d, m);
+        if (!hub_stands_on(d, FLIP_NEW)) /* the session tries the old one, and tells */
+            hub_apply(h, d, EV_SUSPECT, &why);
         break;
     case DIAG_OK:
     case DIAG_TRUST:

@@ -81,7 +81,7 @@ void hub_phase_entered(struct hub *h, struct hub_device *d)
     list_del(&d->trial_link);
     if (d->flip.phase == FLIP_TRIAL)
         list_add(&h->trials, &d->trial_link);
-    d->suspects = d->old_failures = 0;
+    d->old_failures = 0;
     d->try_old_from_ms = 0;
     d->rejected = d->uncounted = false;
     if (d->flip.phase != FLIP_ROLLED_BACK)

@@ -376,6 +376,18 @@ static void name_tls(const struct diag_in *in, struct diag *d)
     d->x509 = x509_behind(in->tls_alert);
 }
 
+/* Nobody said anything, and the broker knew already who we are. */
+static bool is_silence(const struct diag_in *in)
+{
+    bool ended = in->eof || in->timed_out || in->tls_side == DIAG_TLS_EOF ||
+                 in->errnum == ECONNRESET || in->errnum == EPIPE;
+    bool said = in->code >= 0 || in->tls_alert > 0 || in->tls_side == DIAG_TLS_PEER_CERT ||
+                in->tls_side == DIAG_TLS_LOCAL;
+
+    return ended && !said && (in->stage >= DIAG_AT_CONNACK || in->tls_after_cert) &&
+           in->stage >= DIAG_AT_TLS;
+}
+
 static struct diag judge(const struct diag_in *in)
 {
     if (in->tls_side == DIAG_TLS_PEER_CERT)
@@ -395,7 +407,13 @@ struct diag diagnose(const struct diag_in *in)
     struct diag d = judge(in);
 
     name_tls(in, &d);
+    d.silent = is_silence(in);
     return d;
+}
+
+enum diag_class diag_pace(const struct diag *d)
+{
+    return d->class == DIAG_SUSPECT && d->silent ? DIAG_NETWORK : d->class;
 }
 
 struct diag diag_settle(const struct diag *d, bool other_works)
@@ -403,7 +421,7 @@ struct diag diag_settle(const struct diag *d, bool other_works)
     struct diag out = *d;
     size_t n = strlen(d->sentence);
 
-    if (d->class != DIAG_SUSPECT && d->class != DIAG_IDENTITY)
+    if (d->class != DIAG_SUSPECT && d->class != DIAG_IDENTITY && !d->silent)
         return out;
     out.class = other_works ? DIAG_IDENTITY : DIAG_BROKER;
     snprintf(out.sentence + n, sizeof(out.sentence) - n, "%s",

@@ -1,7 +1,8 @@
 /* flip/diagnose.h - why did an attempt to reach the broker fail, and whose fault is it?
  *
  * Pure tables: facts in, a class, a stable name, a sentence and a remedy out.  Any thread.
- * Only DIAG_IDENTITY rolls a flip back.  DIAG_SUSPECT is settled by trying the other identity.
+ * Only DIAG_IDENTITY rolls a flip back.  DIAG_SUSPECT, and what is silent, is settled by trying the
+ * other identity (flip/differ.h).
  */
 #ifndef FLIP_DIAGNOSE_H
 #define FLIP_DIAGNOSE_H
@@ -59,6 +60,8 @@ struct diag_in {
 
 struct diag {
     enum diag_class class;
+    bool silent; /* an end or a silence without a word after the broker had seen who we are: perhaps
+                    its answer to that, whatever the class.  See flip/differ.h */
     char name[48];      /* stable: "tls.unknown_ca", "connack.not-authorized", "tcp.refused" */
     char sentence[320]; /* what happened; one line */
     char remedy[240];   /* what to do about it */
@@ -77,9 +80,12 @@ struct diag {
 struct diag diagnose(const struct diag_in *in);
 
 /* Differential diagnosis: the other identity was tried, too, right after `d`.
- * Both fail: not the identity.  The other one works: the identity.  What was neither suspect nor an
- * identity refused stays as it is. */
+ * Both fail: not the identity.  The other one works: the identity.  What was neither suspect, nor
+ * silent, nor an identity refused stays as it is. */
 struct diag diag_settle(const struct diag *d, bool other_works);
+
+/* By which class's waits to go on: an end without a word passes by itself, like the network's. */
+enum diag_class diag_pace(const struct diag *d);
 
 const char *diag_class_name(enum diag_class c); /* "identity" */
 const char *diag_stage_name(enum diag_stage s); /* "tls" */

@@ -35,6 +35,8 @@ struct diag blame_leg(const struct session *s, const struct leg *leg, const stru
         in.stage = DIAG_AT_ESTABLISHED;
     else
         in.stage = upstream_connect_sent(s) ? DIAG_AT_CONNACK : DIAG_AT_CONNECT;
+    if (in.stage >= DIAG_AT_TLS && leg->tls != NULL) /* close_notify brings no facts */
+        in.tls_after_cert = tls_conn_cert_sent(leg->tls);
     return diagnose(&in);
 }
 
@@ -50,6 +52,6 @@ struct diag blame_timeout(const struct session *s)
         in.stage = DIAG_AT_TLS;
     else
         in.stage = DIAG_AT_TCP;
-    in.tls_after_cert = s->cand != NULL && upstream_connect_sent(s);
+    in.tls_after_cert = s->cand != NULL && s->cand->tls != NULL && tls_conn_cert_sent(s->cand->tls);
     return diagnose(&in);
 }

@@ -7,7 +7,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
-#include "flip/diagnose.h"
+#include "flip/differ.h"
 #include "flip/engine.h"
 #include "net/stream.h"
 #include "session/presence.h"
@@ -26,6 +26,7 @@ struct device {
     enum flip_slot active;
     struct presence *presence; /* owned reference; NULL: not known */
     uint64_t flip_seq;         /* number of main's latest decision about it */
+    struct differ differ;      /* what is held against its new identity since then */
     struct list sessions;      /* struct session.of_device, the newest last */
     struct cleaner *cleaner;   /* owned while it runs; NULL else */
 };

@@ -17,5 +17,6 @@ libsession_a_SOURCES = \
 	src/session/snapshot.c src/session/snapshot.h \
 	src/session/sources.c src/session/sources.h \
 	src/session/stats.h \
+	src/session/suspect.c src/session/suspect.h \
 	src/session/subs.c src/session/subs.h \
 	src/session/upstream.c

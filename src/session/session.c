@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "session/sources.h"
+#include "session/suspect.h"
 
 /* Beyond the sessions that limits.connections allows, so many more may be on their way to be
  * refused with a CONNACK; what comes then is closed at once. */
@@ -43,6 +44,7 @@ static void session_free(uv_handle_t *handle)
     subs_fini(&s->subs);
     aliases_fini(&s->aliases);
     buf_fini(&s->held);
+    suspect_drop(s);
     if (s->connect != NULL)
         explicit_bzero(s->connect, s->connect_bytes); /* it may hold a password */
     free(s->connect);

@@ -4,6 +4,7 @@
  * session.c   begins and ends it: handshake, CONNECT, who is it, deadlines
  * upstream.c  carries out what session/rehome.h decides: dial, CONNECT, CONNACK, switch
  * greet.c     CONNECT, CONNACK and DISCONNECT;  blame.c  why a leg failed
+ * suspect.c   was it the identity?  the other one is tried
  * relay.c, from_device.c, from_broker.c  pass packets, and keep what a re-home needs
  * restore.c   tells a new leg what was under way
  * cleaner.c   clears what is left at a broker of a device that asked for a clean session
@@ -43,6 +44,8 @@ enum session_clear {
                   */
     CLEAR_AGAIN, /* wiped: connect for good */
 };
+
+struct suspicion; /* session/suspect.h */
 
 struct session {
     struct list link;      /* env->sessions */
@@ -92,12 +95,11 @@ struct session {
     enum session_state state;
     enum rehome_phase phase;
     enum session_clear clear;
-    enum flip_slot have;        /* whose leg `up` is */
-    enum flip_slot probe;       /* meaningful while probing: the slot that settles a suspicion */
-    enum flip_slot failed_slot; /* of the latest failed attempt */
-    uint8_t version;            /* of the device */
-    uint8_t refusal;            /* CONNACK code (in the device's dialect) if no identity gets in */
-    uint8_t suspects;           /* suspicious ends in a row with the old leg alive */
+    enum flip_slot have;         /* whose leg `up` is */
+    enum flip_slot probe;        /* meaningful while probing: the slot that settles a suspicion */
+    struct suspicion *suspicion; /* owned, while probing: what is to be settled */
+    uint8_t version;             /* of the device */
+    uint8_t refusal;             /* CONNACK code (in the device's dialect) if no identity gets in */
     bool clean, has_will, will_stays, keep;
     bool accepted; /* the upstream leg in use is accepted */
     bool holding;  /* the device's packets wait */

@@ -5,6 +5,7 @@
  */
 #include "session/blame.h"
 #include "session/greet.h"
+#include "session/suspect.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -17,8 +18,6 @@
 
 /* A refused first connection waits this long for main to choose the other identity. */
 #define VERDICT_MS 5000u
-/* Suspicious ends in a row, the old leg being fine, that make an identity refused. */
-#define SUSPECTS_MAX 2u
 /* A leg that lived so long was a success; the next attempt begins with the first step of the
  * backoff. */
 #define STEADY_MS 30000u
@@ -88,9 +87,14 @@ static void send_connect(struct session *s)
     s->last_tx_up_ms = env_now_ms(s->env);
 }
 
+static bool said_connect(enum rehome_phase phase)
+{
+    return phase == RH_SWITCHING || phase == RH_SWITCHING_LOST;
+}
+
 bool upstream_connect_sent(const struct session *s)
 {
-    return s->phase == RH_SWITCHING || s->phase == RH_SWITCHING_LOST;
+    return said_connect(s->phase);
 }
 
 static void tell_leg(struct session *s, struct session_leg_news *news)
@@ -217,7 +221,8 @@ static void adopt(struct session *s)
     s->env->stats.legs_up++;
     relay_answer_pings(s);
     s->due_ms = 0;
-    s->suspects = 0;
+    if (s->have == FLIP_NEW)
+        differ_accepted(&s->dev->differ);
     s->up_since_ms = env_now_ms(s->env);
     s->will_quiet = false;
     news.slot = s->have;
@@ -305,21 +310,11 @@ static void no_leg(struct session *s, const struct diag *why)
                     "the uplink is lost, and its profile says uplink_lost = \"drop\"");
         return;
     }
-    retry_later(s, why->class);
+    retry_later(s, diag_pace(why));
 }
 
-/* A suspicious failure of the trial's identity with no leg left: the old identity settles it, now.
- */
-static bool probe_other(struct session *s, const struct diag *why)
-{
-    if (why->class != DIAG_SUSPECT || s->failed_slot != FLIP_NEW || s->dev->active != FLIP_NEW ||
-        !other_usable(s))
-        return false;
-    s->probing = true;
-    s->probe = FLIP_OLD;
-    return true;
-}
-
+/* When the other identity fails, too, it is not the identity.  An end without a word has it tried,
+ * at once, as far as the new one came. */
 static void failed(struct session *s, enum rehome_phase was, const struct diag *why)
 {
     enum flip_slot slot = s->cand != NULL ? s->cand->slot : wanted(s);
@@ -327,19 +322,22 @@ static void failed(struct session *s, enum rehome_phase was, const struct diag *
     struct diag d = *why;
     bool old_alive = s->up != NULL && s->accepted && was != RH_LEAVING;
 
-    s->failed_slot = slot;
-    s->probing = false; /* when the other identity fails, too, it is not the identity */
-    if (old_alive && d.class == DIAG_SUSPECT && ++s->suspects >= SUSPECTS_MAX)
-        d = diag_settle(&d, true);
     if (s->state == SESSION_RELAYING)
         s->env->stats.rehomes_failed++;
     tell_trouble(s, false, slot, cred, &d);
+    if (s->probing) {
+        suspect_fails(s, &d);
+        tell_trouble(s, false, FLIP_NEW, s->dev->cred[FLIP_NEW], &d);
+    } else if (slot == FLIP_NEW &&
+               suspect_raise(s, &d, said_connect(was) ? DIFFER_CONNACK : DIFFER_TLS, 0)) {
+        return;
+    }
     if (!old_alive)
         return;
     if (d.class == DIAG_IDENTITY)
         s->refused_seq = s->dev->flip_seq; /* until main decides anew */
     else
-        retry_later(s, d.class == DIAG_SUSPECT ? DIAG_NETWORK : d.class);
+        retry_later(s, diag_pace(&d));
 }
 
 /* What an action may want to know about the step that it belongs to. */
@@ -351,14 +349,24 @@ struct occasion {
 
 static void do_report_lost(struct session *s, const struct occasion *o)
 {
+    uint64_t lived_ms = env_now_ms(s->env) - s->up_since_ms;
+    struct diag d;
+
     if (!s->accepted)
         return;
     s->leg_lost = true;
     /* A leg that is taken away soon after it was accepted is no success: somebody else may have the
      * client id. */
-    if (env_now_ms(s->env) - s->up_since_ms >= STEADY_MS)
+    if (lived_ms >= STEADY_MS)
         (void)backoff_next_ms(&s->backoff, &backoff_default, DIAG_OK, 0);
     tell_trouble(s, true, s->have, s->up != NULL ? s->up->cred : NULL, o->why);
+    if (s->probing && s->have == s->probe && s->suspicion->far == DIFFER_STANDS) {
+        /* It does not stand longer than the new one's did. */
+        suspect_fails(s, &d);
+        tell_trouble(s, false, FLIP_NEW, s->dev->cred[FLIP_NEW], &d);
+    } else if (s->have == FLIP_NEW && o->was == RH_IDLE) {
+        (void)suspect_raise(s, o->why, DIFFER_STANDS, lived_ms);
+    }
 }
 
 static void do_report_failed(struct session *s, const struct occasion *o)
@@ -442,8 +450,8 @@ static void do_release(struct session *s, const struct occasion *o)
 
 static void do_wait(struct session *s, const struct occasion *o)
 {
-    if (probe_other(s, o->why))
-        step(s, RH_EV_RETRY, NULL);
+    if (s->probing)
+        step(s, RH_EV_RETRY, NULL); /* the other identity, at once */
     else
         no_leg(s, o->why);
 }
@@ -480,7 +488,10 @@ static void settle(struct session *s)
     }
     if (s->state == SESSION_OVER || s->phase != RH_IDLE || s->up == NULL || s->retry_ms != 0)
         return;
-    if (!at_home(s) && s->refused_seq != s->dev->flip_seq && s->dev->cred[s->dev->active] != NULL)
+    if (s->probing && s->suspicion->far != DIFFER_STANDS)
+        step(s, RH_EV_WANT, NULL); /* the same identity once more, on a connection of its own */
+    else if (!at_home(s) && s->refused_seq != s->dev->flip_seq &&
+             s->dev->cred[s->dev->active] != NULL)
         step(s, RH_EV_WANT, NULL);
 }
 
@@ -501,19 +512,29 @@ static void step(struct session *s, enum rehome_event ev, const struct diag *why
 
 /* ---- events ---- */
 
-/* The old identity was tried because the new one ended suspiciously. */
-static void settle_suspicion(struct session *s)
+/* The old identity came as far as the new one had come. */
+static void other_works(struct session *s)
 {
-    struct diag suspect = {.class = DIAG_SUSPECT};
+    struct diag d;
 
-    s->probing = false;
-    snprintf(suspect.name, sizeof suspect.name, "closed-without-a-word");
-    snprintf(
-        suspect.sentence, sizeof suspect.sentence,
-        "the broker ended the connection of the new identity without saying why, and took the old identity right after");
-    struct diag d = diag_settle(&suspect, true);
-    tell_trouble(s, false, FLIP_NEW, s->dev->cred[FLIP_NEW], &d);
-    s->refused_seq = s->dev->flip_seq;
+    if (suspect_works(s, &d)) {
+        tell_trouble(s, false, FLIP_NEW, s->dev->cred[FLIP_NEW], &d);
+        s->refused_seq = s->dev->flip_seq;
+    } else {
+        retry_later(s, diag_pace(&d));
+    }
+}
+
+/* The candidate's TLS is up and, as far as one can know, accepted. */
+static void candidate_is_up(struct session *s)
+{
+    s->proven = false;
+    if (s->phase != RH_DIALING || !s->probing || s->suspicion->far != DIFFER_TLS) {
+        step(s, RH_EV_CAND_UP, NULL);
+        return;
+    }
+    other_works(s); /* that was the question */
+    step(s, RH_EV_CANCEL, NULL);
 }
 
 static void again(struct session *s, enum session_clear clear)
@@ -538,7 +559,8 @@ static void refused(struct session *s, const struct mqtt_packet *pkt,
     struct diag d = diagnose(&in);
     if (s->state == SESSION_OPENING) {
         s->refusal = s->version == MQTT_V5 ? ack->code : 0;
-        bool trial = s->dev->active == FLIP_NEW && other_usable(s) && d.class == DIAG_IDENTITY;
+        bool trial = s->dev->active == FLIP_NEW && other_usable(s) &&
+                     (d.class == DIAG_IDENTITY || d.class == DIAG_SUSPECT);
         if (!trial && s->down != NULL) {
             /* The broker's own answer, word for word; then the table's end of it says nothing more.
              */
@@ -586,8 +608,10 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
         s->version == MQTT_V31 ? s->keep && s->state == SESSION_RELAYING : ack.session_present;
     if (s->state == SESSION_OPENING)
         (void)greet_device(s, &ack);
-    if (s->probing)
-        settle_suspicion(s);
+    if (s->probing && s->suspicion->far == DIFFER_STANDS)
+        s->retry_ms = env_now_ms(s->env) + differ_stand_ms(s->suspicion->lived_ms);
+    else if (s->probing)
+        other_works(s);
     step(s, RH_EV_ACCEPTED, NULL);
 }
 
@@ -604,7 +628,9 @@ static void on_up_open(struct leg *leg)
         session_arm(s);
         return;
     }
-    step(s, RH_EV_CAND_UP, NULL);
+    candidate_is_up(s);
+    if (s->state == SESSION_OVER)
+        return;
     session_flush(s);
     session_arm(s);
 }
@@ -615,8 +641,9 @@ static void on_up_progress(struct leg *leg)
 
     if (s->phase != RH_DIALING || leg != s->cand || !tls_conn_ticket_seen(leg->tls))
         return;
-    s->proven = false;
-    step(s, RH_EV_CAND_UP, NULL);
+    candidate_is_up(s);
+    if (s->state == SESSION_OVER)
+        return;
     session_flush(s);
     session_arm(s);
 }
@@ -763,8 +790,7 @@ void upstream_due(struct session *s, uint64_t now_ms)
         } else if (s->phase == RH_LEAVING) {
             step(s, RH_EV_TIMEOUT, NULL);
         } else if (s->phase == RH_DIALING && s->proven) {
-            s->proven = false;
-            step(s, RH_EV_CAND_UP, NULL);
+            candidate_is_up(s);
         } else if (s->phase != RH_IDLE && s->phase != RH_WAITING) {
             struct diag d = blame_timeout(s);
             step(s, RH_EV_CAND_FAILED, &d);
@@ -773,7 +799,9 @@ void upstream_due(struct session *s, uint64_t now_ms)
     if (s->state == SESSION_OVER || s->retry_ms == 0 || now_ms < s->retry_ms)
         return;
     s->retry_ms = 0;
-    if (s->state == SESSION_OPENING) { /* nobody chose another identity */
+    if (s->probing && s->phase == RH_IDLE && s->suspicion->far == DIFFER_STANDS)
+        other_works(s);                     /* it stood long enough */
+    else if (s->state == SESSION_OPENING) { /* nobody chose another identity */
         struct diag d = {.class = DIAG_IDENTITY,
                          .sentence = "the broker refused the identity",
                          .remedy = "see the line about its refusal"};
@@ -798,8 +826,8 @@ void session_device_changed(struct session *s)
 {
     if (s->state == SESSION_OVER)
         return;
-    s->probing = false;
-    s->suspects = 0;
+    suspect_drop(s);
+    s->dev->differ = (struct differ){0};
     s->refused_seq = 0;
     if (s->phase == RH_IDLE && s->up != NULL) {
         s->retry_ms = 0;
@@ -810,8 +838,11 @@ void session_device_changed(struct session *s)
     } else if (s->phase == RH_WAITING) {
         s->retry_ms = 0;
         step(s, RH_EV_WANT, NULL);
-    } else if (s->cand != NULL && s->cand->slot != s->dev->active) {
-        step(s, s->up != NULL && s->have == s->dev->active ? RH_EV_CANCEL : RH_EV_WANT, NULL);
+    } else if (s->cand != NULL) {
+        if (s->up != NULL && s->have == s->dev->active && (s->cand->slot != s->have || at_home(s)))
+            step(s, RH_EV_CANCEL, NULL);
+        else if (s->cand->slot != s->dev->active)
+            step(s, RH_EV_WANT, NULL);
         if (s->state != SESSION_OVER && s->phase == RH_IDLE && s->up != NULL && at_home(s))
             tell_home(s);
     }

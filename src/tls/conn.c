@@ -746,6 +746,11 @@ bool tls_conn_established(const struct tls_conn *c)
     return c->established;
 }
 
+bool tls_conn_cert_sent(const struct tls_conn *c)
+{
+    return c->cert_sent;
+}
+
 enum tls_status tls_conn_read(struct tls_conn *c, uint8_t *buf, size_t cap, size_t *n)
 {
     bool had_ticket = c->ticket;

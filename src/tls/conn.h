@@ -47,6 +47,7 @@ size_t tls_conn_input_left(const struct tls_conn *c); /* what the library has no
 enum tls_status tls_conn_handshake(
     struct tls_conn *c); /* until TLS_OK; call once without input on the client side to start */
 bool tls_conn_established(const struct tls_conn *c);
+bool tls_conn_cert_sent(const struct tls_conn *c); /* client: ours is on its way */
 
 /* Decrypt up to `cap` bytes.  TLS_OK with *n > 0. */
 enum tls_status tls_conn_read(struct tls_conn *c, uint8_t *buf, size_t cap, size_t *n);

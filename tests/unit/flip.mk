@@ -3,6 +3,7 @@ flip_test_ldadd = libflip.a libbase.a $(CMOCKA_LIBS)
 check_PROGRAMS += \
 	tests/unit/test_flip_backoff \
 	tests/unit/test_flip_diagnose \
+	tests/unit/test_flip_differ \
 	tests/unit/test_flip_engine
 
 tests_unit_test_flip_backoff_SOURCES = tests/unit/test_flip_backoff.c
@@ -10,6 +11,9 @@ tests_unit_test_flip_backoff_LDADD = $(flip_test_ldadd)
 
 tests_unit_test_flip_diagnose_SOURCES = tests/unit/test_flip_diagnose.c
 tests_unit_test_flip_diagnose_LDADD = $(flip_test_ldadd)
+
+tests_unit_test_flip_differ_SOURCES = tests/unit/test_flip_differ.c
+tests_unit_test_flip_differ_LDADD = $(flip_test_ldadd)
 
 tests_unit_test_flip_engine_SOURCES = tests/unit/test_flip_engine.c
 tests_unit_test_flip_engine_LDADD = $(flip_test_ldadd)

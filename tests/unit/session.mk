@@ -34,3 +34,8 @@ check_PROGRAMS += tests/unit/test_session_ends
 
 tests_unit_test_session_ends_SOURCES = tests/unit/test_session_ends.c $(session_world)
 tests_unit_test_session_ends_LDADD = $(session_test_ldadd)
+
+check_PROGRAMS += tests/unit/test_session_suspect
+
+tests_unit_test_session_suspect_SOURCES = tests/unit/test_session_suspect.c $(session_world)
+tests_unit_test_session_suspect_LDADD = $(session_test_ldadd)

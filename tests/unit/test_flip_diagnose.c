@@ -435,6 +435,135 @@ static void nothing_is_cut_that_we_say_ourselves(void **unused)
     }
 }
 
+/* May the class be identity?  By the tables of the peer's own words alone. */
+static bool may_say_identity(const struct diag_in *in)
+{
+    if (in->tls_side == DIAG_TLS_PEER_CERT)
+        return false;
+    if (in->tls_side == DIAG_TLS_PEER_ALERT && in->tls_alert >= 0)
+        return class_of_alert(in->tls_alert, true) == DIAG_IDENTITY;
+    if (in->stage != DIAG_AT_CONNACK && in->stage != DIAG_AT_ESTABLISHED)
+        return false;
+    return in->mqtt_version >= 5 ? IN(in->code, 0x86, 0x87, 0x8a) : IN(in->code, 4, 5);
+}
+
+static bool name_is_stable(const char *name)
+{
+    return *name != '\0' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == strlen(name) &&
+           strchr(name, '.') != NULL;
+}
+
+static bool is_fact_free(const struct diag_in *in)
+{
+    return in->code < 0 && in->tls_alert <= 0 && in->tls_side != DIAG_TLS_PEER_CERT &&
+           in->tls_side != DIAG_TLS_LOCAL;
+}
+
+static void check_any(const struct diag_in *in)
+{
+    struct diag d = diagnose(in);
+    bool ok = d.class < DIAG_CLASSES && name_is_stable(d.name) && *d.sentence != '\0' &&
+              strchr(d.sentence, '\n') == NULL && (*d.remedy != '\0' || d.class == DIAG_OK);
+
+    if (d.class == DIAG_IDENTITY)
+        ok = ok && may_say_identity(in) && !d.silent;
+    if (d.class == DIAG_OK) /* nobody calls it a failure that the broker said yes */
+        ok = ok && in->code == 0 && in->stage == DIAG_AT_CONNACK;
+    if (d.silent)
+        ok = ok && in->stage >= DIAG_AT_TLS && is_fact_free(in);
+    for (int works = 0; works < 2; works++) {
+        struct diag settled = diag_settle(&d, works != 0);
+        enum diag_class class = d.class;
+
+        if (d.class == DIAG_SUSPECT || d.class == DIAG_IDENTITY || d.silent)
+            class = works ? DIAG_IDENTITY : DIAG_BROKER;
+        ok = ok && settled.class == class && (*settled.remedy != '\0' || class == DIAG_OK);
+    }
+    ok = ok && diag_pace(&d) == (d.class == DIAG_SUSPECT && d.silent ? DIAG_NETWORK : d.class);
+    if (!ok)
+        fail_msg("stage %d side %d alert %d code %d errno %d v%d %s%s%s%s: %s %s '%s' '%s'",
+                 in->stage, in->tls_side, in->tls_alert, in->code, in->errnum, in->mqtt_version,
+                 in->timed_out ? "late " : "", in->eof ? "eof " : "",
+                 in->tls_after_hello ? "hello " : "", in->tls_after_cert ? "cert " : "",
+                 diag_class_name(d.class), d.name, d.sentence, d.remedy);
+}
+
+/* Whatever the facts, even those that contradict each other: a class, a stable name, a sentence and
+ * a remedy; and identity only by the broker's own word. */
+static void every_combination_of_facts_is_answered(void **unused)
+{
+    static const int alerts[] = {-1, 0, 40, 42, 48, 70, 80, 112, 116, 200, 255};
+    static const int codes[] = {-1, 0, 1, 2, 3, 4, 5, 6, 0x80, 0x87, 0x88, 0x8e, 0x9d, 0xff};
+    static const int errnums[] = {0, ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, 9999};
+    static const char *const x509[] = {NULL, "X509_V_ERR_CERT_HAS_EXPIRED", "nonsense"};
+
+    (void)unused;
+    for (int stage = DIAG_AT_DNS; stage <= DIAG_AT_ESTABLISHED; stage++)
+        for (int side = DIAG_TLS_NONE; side <= DIAG_TLS_LOCAL; side++)
+            for (size_t a = 0; a < sizeof(alerts) / sizeof(alerts[0]); a++)
+                for (size_t c = 0; c < sizeof(codes) / sizeof(codes[0]); c++)
+                    for (size_t e = 0; e < sizeof(errnums) / sizeof(errnums[0]); e++)
+                        for (unsigned bits = 0; bits < 3u << 4; bits++) {
+                            struct diag_in in = {
+                                .stage = (enum diag_stage)stage,
+                                .errnum = errnums[e],
+                                .mqtt_version = (uint8_t)(3 + bits / 16),
+                                .code = codes[c],
+                                .timed_out = (bits & 1) != 0,
+                                .eof = (bits & 2) != 0,
+                                .tls_side = (enum diag_tls_side)side,
+                                .tls_alert = alerts[a],
+                                .tls_x509 = x509[bits % 3],
+                                .tls_after_hello = (bits & 4) != 0,
+                                .tls_after_cert = (bits & 8) != 0,
+                            };
+                            check_any(&in);
+                        }
+}
+
+/* And every alert and code there is. */
+static void every_word_of_a_broker_is_answered(void **unused)
+{
+    (void)unused;
+    for (int stage = DIAG_AT_TLS; stage <= DIAG_AT_ESTABLISHED; stage++)
+        for (int word = 0; word < 256; word++)
+            for (int version = 3; version <= 5; version++) {
+                struct diag_in in = alert(word, true);
+
+                in.stage = (enum diag_stage)stage;
+                in.mqtt_version = (uint8_t)version;
+                check_any(&in);
+                in = (struct diag_in)DIAG_IN_INIT;
+                in.stage = (enum diag_stage)stage;
+                in.mqtt_version = (uint8_t)version;
+                in.code = word;
+                check_any(&in);
+            }
+}
+
+/* What may be the broker's answer to who we are: only behind our certificate, or CONNECT. */
+static void silence_is_marked_where_it_may_be_an_answer(void **unused)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    for (int late = 0; late < 2; late++) {
+        in.timed_out = late != 0;
+        in.eof = late == 0;
+        for (int stage = DIAG_AT_DNS; stage <= DIAG_AT_ESTABLISHED; stage++) {
+            in.stage = (enum diag_stage)stage;
+            in.tls_after_cert = false;
+            assert_int_equal(diagnose(&in).silent, stage >= DIAG_AT_CONNACK);
+            in.tls_after_cert = true;
+            assert_int_equal(diagnose(&in).silent, stage >= DIAG_AT_TLS);
+        }
+    }
+    in.code = 5;
+    in.stage = DIAG_AT_CONNACK;
+    assert_false(diagnose(&in).silent);
+}
+
 static void the_other_identity_settles_it(void **unused)
 {
     for (int c = 0; c < DIAG_CLASSES; c++) {
@@ -495,6 +624,9 @@ int main(void)
         cmocka_unit_test(failures_of_our_own),
         cmocka_unit_test(details_are_tidied),
         cmocka_unit_test(nothing_is_cut_that_we_say_ourselves),
+        cmocka_unit_test(every_combination_of_facts_is_answered),
+        cmocka_unit_test(every_word_of_a_broker_is_answered),
+        cmocka_unit_test(silence_is_marked_where_it_may_be_an_answer),
         cmocka_unit_test(the_other_identity_settles_it),
         cmocka_unit_test(settling_fits_in),
         cmocka_unit_test(names_of_classes_and_stages),

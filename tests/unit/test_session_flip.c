@@ -434,32 +434,6 @@ static void refused_after_leaving_returns_to_the_old_identity(void **unused)
     sees(back, "PUBLISH q1 #1 a held");
 }
 
-/* A broker may refuse by closing: the other identity settles what that meant. */
-static void closed_without_a_word_is_settled_by_the_old_identity(void **unused)
-{
-    struct world *w = world_new(NULL);
-    struct pair p = world_open(w, MQTT_V311, &with_will);
-
-    (void)unused;
-    flip_to_barrier(w, &p, FLIP_NEW);
-    say_ping(p.brk, MQTT_PINGRESP);
-    sees(p.brk, "DISCONNECT");
-    end_finish(p.brk);
-    struct end *next = broker_next(w);
-    sees(next, "CONNECT 3.1.1 d1 ka=60 will=w");
-    end_finish(next);
-    tells(w, "failed new: suspect");
-    struct end *back = broker_next(w);
-    assert_string_equal(back->cn, "old");
-    sees(back, "CONNECT 3.1.1 d1 ka=60 will=w");
-    say_connack(back, true, 0, NULL);
-    tells(w, "failed new: identity");
-    tells(w, "accepted old present rehomed");
-    p.brk = back;
-    quiet(&p);
-    assert_false(broker_has_next(w)); /* it stays until main decides */
-}
-
 static void missing_identity_leaves_the_leg_alone(void **unused)
 {
     struct world *w = world_new(NULL);
@@ -1032,7 +1006,6 @@ int main(void)
         play(flip_that_is_taken_back_in_time_moves_nothing),
         play(rollback_goes_the_same_way_back),
         play(refused_after_leaving_returns_to_the_old_identity),
-        play(closed_without_a_word_is_settled_by_the_old_identity),
         play(missing_identity_leaves_the_leg_alone),
         play(device_is_held_while_there_is_no_uplink),
         play(uplink_is_retried_by_itself),

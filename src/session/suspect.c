@@ -1,0 +1,43 @@
+#include "session/suspect.h"
+
+#include <stdlib.h>
+
+bool suspect_raise(struct session *s, const struct diag *d, enum differ_far far, uint64_t lived_ms)
+{
+    struct device *dev = s->dev;
+
+    if (dev->active != FLIP_NEW || dev->cred[FLIP_OLD] == NULL || s->probing ||
+        !differ_failed(&dev->differ, d, far, lived_ms))
+        return false;
+    s->suspicion = malloc(sizeof *s->suspicion);
+    if (s->suspicion == NULL)
+        return false;
+    *s->suspicion = (struct suspicion){*d, far, lived_ms};
+    s->probing = true;
+    s->probe = FLIP_OLD;
+    return true;
+}
+
+bool suspect_works(struct session *s, struct diag *out)
+{
+    const struct suspicion *x = s->suspicion;
+    bool settled = differ_other_works(&s->dev->differ, &x->diag, x->far);
+
+    *out = settled ? differ_verdict(&x->diag, x->far) : x->diag;
+    suspect_drop(s);
+    return settled;
+}
+
+void suspect_fails(struct session *s, struct diag *out)
+{
+    differ_other_fails(&s->dev->differ);
+    *out = diag_settle(&s->suspicion->diag, false);
+    suspect_drop(s);
+}
+
+void suspect_drop(struct session *s)
+{
+    free(s->suspicion);
+    s->suspicion = NULL;
+    s->probing = false;
+}
