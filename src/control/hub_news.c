@@ -178,6 +178,8 @@ static void on_failed(struct hub *h, struct hub_device *d, const struct msg *m)
     case DIAG_IDENTITY:
         d->rejected = true; /* a trial ends with it, which clears it again */
         hub_apply(h, d, EV_REJECTED, &why);
+        if (d->flip.phase == FLIP_COMMITTED && hub_stands_on(d, FLIP_OLD))
+            hub_apply(h, d, EV_OLD_ACCEPTED, &why); /* nothing to try any more */
         break;
     case DIAG_SUSPECT:
         if (!hub_stands_on(d, FLIP_NEW)) /* the session tries the old one, and tells */

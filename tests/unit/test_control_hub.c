@@ -210,6 +210,30 @@ static void a_committed_identity_that_is_rejected_goes_back_only_if_the_old_one_
     world_phase(w, "press", FLIP_ROLLED_BACK);
 }
 
+/* The old one was accepted while main had decided for the new one again: that news is late, but the
+ * session stands on it. */
+static void a_committed_identity_that_is_rejected_where_the_old_one_stands_goes_back(void **state)
+{
+    struct world *w = *state;
+    uint64_t s, seq;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    seq = hub_find(w->hub, "press")->told_seq;
+    world_leg(w, "press", s, FLIP_OLD, DIAG_NETWORK);
+    world_leg_seq(w, "press", s, FLIP_OLD, DIAG_OK, seq);
+    world_phase(w, "press", FLIP_COMMITTED);
+
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
 /* Each try makes the session dial without a wait. */
 static void the_old_identity_is_tried_as_often_as_the_waits_allow(void **state)
 {
@@ -864,6 +888,7 @@ int main(void)
         TEST(a_suspicion_is_left_to_the_session),
         TEST(where_the_old_connection_stands_suspicion_decides_nothing),
         TEST(a_committed_identity_that_is_rejected_goes_back_only_if_the_old_one_works),
+        TEST(a_committed_identity_that_is_rejected_where_the_old_one_stands_goes_back),
         TEST(the_old_identity_is_tried_as_often_as_the_waits_allow),
         TEST(confirmation_names_the_certificate),
         TEST(without_confirmation_in_time_it_goes_back),
