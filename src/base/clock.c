@@ -1,7 +1,9 @@
 #include "base/clock.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static struct timespec now(clockid_t id)
@@ -31,6 +33,19 @@ int64_t clock_wall_ms(void)
     struct timespec ts = now(CLOCK_REALTIME);
 
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+char *clock_boot_id(char *out, size_t n)
+{
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+    int limit = n > INT_MAX ? INT_MAX : (int)n;
+
+    if (f == NULL || fgets(out, limit, f) == NULL)
+        out[0] = '\0';
+    if (f != NULL)
+        (void)fclose(f);
+    out[strcspn(out, "\n")] = '\0';
+    return out;
 }
 
 int64_t clock_wall_s(void)

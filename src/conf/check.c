@@ -365,6 +365,11 @@ static void check_upstream(struct parse *p, struct conf_upstream *u)
             p, u, "upstreams.sni",
             "\"%s\" is an IP address, which SNI cannot carry: a host name, or \"\" for none",
             u->sni);
+    if (u->echo_topic != NULL && (strpbrk(u->echo_topic, "+#") != NULL || u->echo_topic[0] == '$'))
+        parse_fault(p, u, "upstreams.echo_topic",
+                    "\"%s\" is not a topic that one can publish to: leave out + and #, and let it "
+                    "not begin with $",
+                    u->echo_topic);
     for (size_t i = 0; i < u->anchor_count; i++)
         pem_file(p, u, "upstreams.anchors", u->anchors[i], false);
     if (u->tls_min > u->tls_max && u->tls_max != 0)

@@ -51,6 +51,7 @@ struct conf_listener {
 };
 
 enum conf_uplink_lost { CONF_UPLINK_HOLD, CONF_UPLINK_DROP };
+enum conf_evidence { CONF_EVIDENCE_CONNACK, CONF_EVIDENCE_ECHO };
 enum conf_switch { CONF_SWITCH_AUTO, CONF_SWITCH_TAKEOVER, CONF_SWITCH_DISCONNECT };
 
 struct conf_upstream {
@@ -79,6 +80,8 @@ struct conf_upstream {
     uint32_t connack_timeout_ms;
     uint32_t drain_timeout_ms;   /* in-flight exchanges, before the switch */
     uint32_t barrier_timeout_ms; /* PINGRESP, EOF */
+    char *echo_topic;            /* template: what the device may write and read, for evidence */
+    uint32_t echo_timeout_ms;    /* from SUBSCRIBE there to our message's coming back */
     uint32_t accept_wait_ms;     /* TLS 1.3: how long to wait for ticket or alert */
 };
 
@@ -119,6 +122,7 @@ struct conf_limits {
 
 struct conf_flip {
     uint32_t probation_s;
+    enum conf_evidence evidence; /* of a flip that says nothing of it */
     uint32_t attempts;
     uint32_t concurrent; /* flips under way at once */
     uint32_t backoff_tls_s[8];

@@ -37,6 +37,11 @@ static const struct conf_word uplink_lost[] = {
     {"drop", CONF_UPLINK_DROP},
     {NULL, 0},
 };
+static const struct conf_word evidences[] = {
+    {"connack", CONF_EVIDENCE_CONNACK},
+    {"echo", CONF_EVIDENCE_ECHO},
+    {NULL, 0},
+};
 static const struct conf_word switch_modes[] = {
     {"auto", CONF_SWITCH_AUTO},
     {"takeover", CONF_SWITCH_TAKEOVER},
@@ -166,6 +171,10 @@ const struct conf_row conf_rows[] = {
       "for the PINGRESP, and for the end of the old connection" },
     { "upstreams.accept_wait_ms",       CONF_MILLIS,      AT(conf_upstream, accept_wait_ms),                  0,      60000,      "1000",                           "ms",    RELOAD_NEXT,    NONE,
       "TLS 1.3: how long to wait for the broker's ticket or alert" },
+    { "upstreams.echo_topic",           CONF_TEMPLATE,    AT(conf_upstream, echo_topic),                      1,      KNOWN,      "certflip/echo/{device}",         "",      RELOAD_NEXT,    NONE,
+      "topic that the device may write and read there, for evidence = \"echo\"" },
+    { "upstreams.echo_timeout_ms",      CONF_MILLIS,      AT(conf_upstream, echo_timeout_ms),                 100,    600000,     "10000",                          "ms",    RELOAD_NEXT,    NONE,
+      "for a message to that topic to come back" },
 
     { "devices",                        CONF_LIST,        MANY(conf, rules, rule_count),                      0,      1000000,    NULL,                             "",      RELOAD_NEXT,    NULL, sizeof(struct conf_rule),
       "rules: who is it?  The first that holds decides" },
@@ -248,6 +257,8 @@ const struct conf_row conf_rows[] = {
       "trials of new identities" },
     { "flip.probation_s",               CONF_SECONDS,     AT(conf, flip.probation_s),                         1,      31536000,   "60",                             "s",     RELOAD_NEXT,    NONE,
       "how long a new identity must stay healthy before it is kept" },
+    { "flip.evidence",                  CONF_ENUM,        AT(conf, flip.evidence),                            0,      0,          "connack",                        "",      RELOAD_NEXT,    evidences, 0,
+      "what a new identity must prove: that it is accepted, or also that a message of its own comes back" },
     { "flip.attempts",                  CONF_UINT,        AT(conf, flip.attempts),                            1,      100,        "3",                              "",      RELOAD_NEXT,    NONE,
       "attempts of one trial, restarts included" },
     { "flip.concurrent",                CONF_UINT,        AT(conf, flip.concurrent),                          1,      100000,     "32",                             "",      RELOAD_NOW,     NONE,

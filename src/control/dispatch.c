@@ -476,11 +476,18 @@ static int do_flip(struct call *c)
         .confirm_ms = number_of(c, "confirm_s", 0) * 1000,
         .not_after_s = number_of(c, "not_after_s", 0),
     };
-    const char *confirm = text_of(c, "confirm");
+    const char *confirm = text_of(c, "confirm"), *evidence = text_of(c, "evidence");
+    enum flip_proof proof = FLIP_PROOF_CONNACK;
 
     if (confirm != NULL && flip_confirm_parse(confirm, &terms.confirm) != 0)
         return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL,
                           "confirm: must be \"auto\" or \"central\"");
+    if (evidence != NULL &&
+        (flip_proof_parse(evidence, &proof) != 0 || proof == FLIP_PROOF_CENTRAL))
+        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL,
+                          "evidence: must be \"connack\" or \"echo\"; that of the centre is asked "
+                          "for by confirm");
+    terms.evidence = evidence == NULL ? 0 : (unsigned)proof;
     return on_targets(c, EV_FLIP, &terms);
 }
 
@@ -505,7 +512,7 @@ static int do_confirm(struct call *c)
 
 static int do_commit(struct call *c)
 {
-    return on_targets(c, EV_CONFIRMED, NULL);
+    return on_targets(c, EV_COMMIT, NULL);
 }
 
 static int do_quarantine_clear(struct call *c)
@@ -565,7 +572,7 @@ static int do_log_level(struct call *c)
 
 /* -- the table -- */
 
-#define PARAMS_MAX 5
+#define PARAMS_MAX 6
 
 struct command {
     int (*carry_out)(struct call *c); /* sets result, or returns -1 with the fault */
@@ -594,6 +601,7 @@ static const struct command commands[RPC_METHOD_COUNT] = {
                                                              { "probation_s", K_NUMBER, false, 1, SECONDS_MAX },
                                                              { "confirm", K_NAME, false, 0, 0 },
                                                              { "confirm_s", K_NUMBER, false, 1, SECONDS_MAX },
+                                                             { "evidence", K_NAME, false, 0, 0 },
                                                              { "not_after_s", K_NUMBER, false, 1, INT64_C(1) << 40 } } },
     [RPC_ROLLBACK_METHOD]         = { do_rollback,         { TARGET, { "reason", K_TEXT, false, 1, 300 } } },
     [RPC_CONFIRM_METHOD]          = { do_confirm,          { TARGET, { "fingerprint", K_NAME, false, 0, 0 },

@@ -19,6 +19,11 @@ int64_t hub_now(const struct hub *h)
     return h->sink.now_ms(h->sink.arg);
 }
 
+int64_t hub_wall_s(const struct hub *h)
+{
+    return h->sink.wall_s(h->sink.arg);
+}
+
 /* -- devices -- */
 
 void hub_session_free(struct hub_session *s)
@@ -44,6 +49,9 @@ void hub_device_free(struct hub_device *d)
     free(d->name);
     free(d->reason);
     free(d->saved_reason);
+    free(d->proof);
+    free(d->saved_proof);
+    free(d->refusals);
     free(d->retry_cause);
     free(d->leg);
     free(d->error);
@@ -142,14 +150,19 @@ static void set_terms(struct hub *h, struct hub_device *d, const struct hub_term
     const struct conf_flip *conf = &h->snapshot->conf->flip;
     int64_t now = hub_now(h);
 
+    unsigned evidence = terms->evidence != 0                   ? terms->evidence
+                        : conf->evidence == CONF_EVIDENCE_ECHO ? FLIP_PROOF_ECHO
+                                                               : FLIP_PROOF_CONNACK;
+
     d->flip.confirm = terms->confirm;
+    d->flip.evidence = evidence & FLIP_PROOF_ECHO;
     d->flip.max_attempts = conf->attempts;
     d->flip.probation_ms =
         terms->probation_ms == 0 ? (int64_t)conf->probation_s * 1000 : terms->probation_ms;
     d->flip.confirm_ms = terms->confirm_ms == 0 ? FLIP_DEFAULT_CONFIRM_MS : terms->confirm_ms;
     d->flip.begin_by_ms = 0;
     if (terms->not_after_s != 0) {
-        d->flip.begin_by_ms = now + (terms->not_after_s - clock_wall_s()) * 1000;
+        d->flip.begin_by_ms = now + (terms->not_after_s - hub_wall_s(h)) * 1000;
         if (d->flip.begin_by_ms < 1)
             d->flip.begin_by_ms = 1; /* before the machine was started */
     }
@@ -184,7 +197,10 @@ static bool is_done(const struct hub_device *d, enum flip_event ev)
         return d->flip.phase == FLIP_TRIAL || d->flip.phase == FLIP_COMMITTED;
     case EV_ROLLBACK:
         return d->flip.phase == FLIP_ROLLED_BACK;
-    case EV_CONFIRMED:
+    case EV_CONFIRMED: /* perhaps what else is to be proven is awaited still */
+        return d->flip.phase == FLIP_COMMITTED ||
+               (d->flip.phase == FLIP_TRIAL && (d->flip.proven & FLIP_PROOF_CENTRAL) != 0);
+    case EV_COMMIT:
         return d->flip.phase == FLIP_COMMITTED;
     case EV_CLEARED:
         return d->flip.phase == FLIP_STAGED;
@@ -219,6 +235,10 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
     rc = hub_apply(h, d, ev, &(struct hub_why){.msg = text, .who = who});
     if (rc == 0) {
         *changed = true;
+        if (ev == EV_FLIP && d->session_count == 0) {
+            d->flip.attempts = 0; /* until there is a sensor to try it with */
+            d->uncounted = true;
+        }
         d->retry = EV_NONE; /* whoever commands is told when it fails, and may command again */
         return 0;
     }

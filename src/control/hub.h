@@ -37,11 +37,12 @@ struct hub_event {
     int64_t time_s; /* wall clock */
     const char *device;
     enum flip_phase from, to;
-    const char *cause; /* stable: an event's name ("flip", "rejected"), or of a diagnosis
-                          ("tls.unknown_ca") */
-    const char *msg;   /* a sentence, or "" */
-    const char *todo;  /* the remedy, or "" */
-    const char *who;   /* "certflipd" when nobody commanded it */
+    const char *cause;  /* stable: an event's name ("flip", "rejected"), or of a diagnosis
+                           ("tls.unknown_ca") */
+    const char *msg;    /* a sentence, or "" */
+    const char *todo;   /* the remedy, or "" */
+    const char *proven; /* at the end of a trial: what was proven in it, or "" */
+    const char *who;    /* "certflipd" when nobody commanded it */
 };
 
 /* What the hub needs from the world; each with `arg`. */
@@ -52,7 +53,9 @@ struct hub_sink {
     void (*event)(void *arg, const struct hub_event *ev);
     void (*wake)(void *arg, int64_t at_ms); /* call hub_tick then (CLOCK_BOOTTIME); 0: no need to */
     int64_t (*now_ms)(void *arg);           /* CLOCK_BOOTTIME */
+    int64_t (*wall_s)(void *arg);           /* wall clock */
     void *arg;
+    const char *boot; /* which boot of the machine now_ms belongs to; "": not known.  Borrowed */
     unsigned workers;
 };
 
@@ -85,18 +88,29 @@ struct hub_error {
     struct diag diag;
 };
 
+#define HUB_REFUSALS 16
+
+/* What the broker refuses a device on its old identity, too: not unexpected in a trial. */
+struct hub_refusals {
+    unsigned n;
+    uint64_t key[HUB_REFUSALS]; /* msg's `refusal` */
+};
+
 /* Read it as you like; only the hub writes. */
 struct hub_device {
-    char *name;                    /* owned */
-    struct cred *cred[FLIP_SLOTS]; /* owned references; NULL: empty or unusable */
-    bool present[FLIP_SLOTS];      /* the slot has files */
-    char *fault[FLIP_SLOTS];       /* owned; why they are unusable, or NULL */
-    char new_fp[65];               /* of the new identity when it was last usable; "": none */
-    struct flip flip;              /* as the engine has it now */
-    struct flip saved;             /* as it is in the store */
-    char *reason, *saved_reason;   /* owned, or NULL: why it was rolled back */
-    int64_t changed_s;             /* wall clock; 0: never */
-    struct list sessions;          /* struct hub_session, the newest last */
+    char *name;                      /* owned */
+    struct cred *cred[FLIP_SLOTS];   /* owned references; NULL: empty or unusable */
+    bool present[FLIP_SLOTS];        /* the slot has files */
+    char *fault[FLIP_SLOTS];         /* owned; why they are unusable, or NULL */
+    char new_fp[65];                 /* of the new identity when it was last usable; "": none */
+    struct flip flip;                /* as the engine has it now */
+    struct flip saved;               /* as it is in the store */
+    char *reason, *saved_reason;     /* owned, or NULL: why it was rolled back */
+    struct store_proof *proof;       /* owned; NULL: nothing was proven since the latest flip */
+    struct store_proof *saved_proof; /* owned: as it is in the store */
+    struct hub_refusals *refusals;   /* owned; NULL: none known */
+    int64_t changed_s;               /* wall clock; 0: never */
+    struct list sessions;            /* struct hub_session, the newest last */
     unsigned session_count;
     struct presence *presence; /* owned reference; the workers count in it */
     struct hub_leg *leg;       /* owned; NULL: no news yet */
@@ -111,10 +125,13 @@ struct hub_device {
     int64_t try_old_from_ms;         /* the next one not earlier (CLOCK_BOOTTIME) */
     bool going_back;                 /* to the old identity: EV_ROLLED is awaited */
     bool uncounted;                  /* resumed, and nothing was tried since: not an attempt yet */
+    bool must_count;                 /* resumed by a clock that cannot be right: an attempt */
     bool queued;                     /* waits for its turn */
     bool moving;                     /* its turn: counts against flip.concurrent */
     int64_t moving_until_ms;         /* when its turn ends, whatever happened */
+    uint32_t echo_us;                /* how long the latest echo took */
     bool dirty, tell, gone, touched; /* collected for hub_flush */
+    bool trial_over;                 /* the workers are to be told so, with it */
     enum flip_event retry;           /* news that could not be made durable */
     char *retry_cause;               /* owned */
     struct list trial_link;          /* in trial: somebody looks at its deadlines */
@@ -157,6 +174,7 @@ struct hub_refused {
 struct hub_terms {
     enum flip_confirm confirm;
     int64_t probation_ms, confirm_ms;
+    unsigned evidence;   /* FLIP_PROOF_CONNACK: that alone; FLIP_PROOF_ECHO */
     int64_t not_after_s; /* wall clock; 0: none */
 };
 
@@ -186,8 +204,8 @@ void hub_message(struct hub *h, struct msg *m);
 void hub_tick(struct hub *h);
 
 /* A command for one device: one of EV_FLIP (terms needed), EV_ROLLBACK, EV_CONFIRMED (with a
- * fingerprint, which must be that of the new identity, or NULL), EV_CLEARED.  `text` is its reason,
- * or NULL.  *changed: not there already. Returns 0 or -1 with the fault.  To be followed by
+ * fingerprint, which must be that of the new identity), EV_COMMIT, EV_CLEARED.  `text` is its
+ * reason, or NULL.  *changed: not there already. Returns 0 or -1 with the fault.  To be followed by
  * hub_flush. */
 int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
                 const struct hub_terms *terms, const char *fingerprint, const char *text,

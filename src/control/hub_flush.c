@@ -60,6 +60,8 @@ void hub_post_device(struct hub *h, struct hub_device *d, bool identities_change
     m->u.dev.presence = presence_ref(d->presence);
     m->u.dev.active = d->told_slot;
     m->u.dev.flip_seq = d->told_seq;
+    if (d->flip.phase == FLIP_TRIAL && d->told_slot == FLIP_NEW)
+        m->u.dev.evidence = flip_wanted(&d->flip);
     m->u.dev.identities_changed = identities_changed;
     hub_post_all(h, m);
 }
@@ -156,8 +158,14 @@ static void fill_row(const struct hub *h, const struct hub_device *d, struct sto
     memset(row, 0, sizeof(*row));
     snprintf(row->name, sizeof(row->name), "%s", d->name);
     row->flip = d->flip;
+    row->saved_s = hub_wall_s(h);
+    snprintf(row->boot, sizeof(row->boot), "%s", h->sink.boot == NULL ? "" : h->sink.boot);
     if (d->flip.begin_by_ms != 0) /* CLOCK_BOOTTIME starts anew with the machine */
-        row->begin_by_s = clock_wall_s() + (d->flip.begin_by_ms - hub_now(h)) / 1000;
+        row->begin_by_s = row->saved_s + (d->flip.begin_by_ms - hub_now(h)) / 1000;
+    if (d->flip.dead_ms != 0)
+        row->dead_left_ms = d->flip.dead_ms - hub_now(h);
+    if (d->proof != NULL)
+        row->proof = *d->proof;
     for (int slot = 0; slot < FLIP_SLOTS; slot++)
         if (d->cred[slot] != NULL)
             str_hex(row->fp[slot], cred_leaf(d->cred[slot])->fp, CERT_FP_BYTES);
@@ -199,8 +207,9 @@ static int save_event(struct hub *h, const struct notice *n, struct err *err)
     char what[64], outcome[900];
 
     snprintf(what, sizeof(what), "phase %s", flip_phase_name(n->to));
-    snprintf(outcome, sizeof(outcome), "from %s: %s%s%s", flip_phase_name(n->from), n->a,
-             *n->b == '\0' ? "" : ": ", n->b);
+    snprintf(outcome, sizeof(outcome), "from %s: %s%s%s%s%s", flip_phase_name(n->from), n->a,
+             *n->b == '\0' ? "" : ": ", n->b,
+             n->proven == NULL ? "" : "; proven: ", n->proven == NULL ? "" : n->proven);
     return store_audit_add(h->store, n->d, what, n->device->name, outcome, err);
 }
 
@@ -272,6 +281,8 @@ static void undo_all(struct hub *h, const struct err *err)
         d->flip = d->saved;
         hub_phase_entered(h, d);
         hub_replace(&d->reason, d->saved_reason);
+        hub_proof_copy(&d->proof, d->saved_proof);
+        d->trial_over = false;
         d->dirty = d->tell = d->trying_old = d->going_back = false;
         d->touched = false;
         if (d->retry != EV_NONE)
@@ -303,11 +314,14 @@ static void tell_event(struct hub *h, const struct notice *n)
         .msg = n->b,
         .todo = n->c,
         .who = n->d,
+        .proven = n->proven == NULL ? "" : n->proven,
     };
 
-    log_event(LOG_FLIP, event_level(n), "flip", "device=%s from=%s to=%s cause=%s by=%s%s%s%s%s",
-              ev.device, flip_phase_name(ev.from), flip_phase_name(ev.to), LOG_Q(ev.cause),
-              LOG_Q(ev.who), *ev.msg == '\0' ? "" : " msg=", *ev.msg == '\0' ? "" : LOG_Q(ev.msg),
+    log_event(LOG_FLIP, event_level(n), "flip",
+              "device=%s from=%s to=%s cause=%s by=%s%s%s%s%s%s%s", ev.device,
+              flip_phase_name(ev.from), flip_phase_name(ev.to), LOG_Q(ev.cause), LOG_Q(ev.who),
+              *ev.proven == '\0' ? "" : " proven=", *ev.proven == '\0' ? "" : LOG_Q(ev.proven),
+              *ev.msg == '\0' ? "" : " msg=", *ev.msg == '\0' ? "" : LOG_Q(ev.msg),
               *ev.todo == '\0' ? "" : " todo=", *ev.todo == '\0' ? "" : LOG_Q(ev.todo));
     h->sink.event(h->sink.arg, &ev);
 }
@@ -339,6 +353,7 @@ static void do_device(struct hub *h, struct hub_device *d)
         d->dirty = false;
         d->saved = d->flip;
         hub_replace(&d->saved_reason, d->reason);
+        hub_proof_copy(&d->saved_proof, d->proof);
         d->retry = EV_NONE;
         hub_replace(&d->retry_cause, NULL);
     }
@@ -347,6 +362,13 @@ static void do_device(struct hub *h, struct hub_device *d)
         tell_workers(h, d);
         if (d->session_count == 0 || hub_stands_on(d, FLIP_OLD)) /* nothing has to move for that */
             hub_back_on_old(h, d);
+    }
+    if (d->trial_over) {
+        struct msg *m = hub_device_msg(MSG_TRIAL_OVER, d->name);
+
+        d->trial_over = false;
+        if (m != NULL)
+            hub_post_all(h, m);
     }
     hub_wake_at(h, flip_due(&d->flip));
     if (d->touched && !d->dirty) {

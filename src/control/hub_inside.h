@@ -20,6 +20,7 @@ struct notice {
     struct hub_device *device; /* NOTICE_EVENT: borrowed */
     enum flip_phase from, to;
     char *a, *b, *c, *d; /* owned: cause msg todo who; who what target outcome; id reply */
+    char *proven;        /* owned, or NULL */
 };
 
 /* Why a transition happens. */
@@ -64,6 +65,11 @@ int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const str
 /* The identity on trial is being tried: that makes it an attempt. */
 void hub_count_attempt(struct hub *h, struct hub_device *d);
 
+/* "connack over TLSv1.3 at 2031-05-02T00:00:00Z, ..."; "" for nothing.  Returns out. */
+const char *hub_proof_text(const struct store_proof *p, char *out, size_t n);
+/* *into becomes a copy of p; NULL, or nothing proven: NULL. */
+void hub_proof_copy(struct store_proof **into, const struct store_proof *p);
+
 /* Something that show_device shows has changed. */
 void hub_touch(struct hub *h, struct hub_device *d);
 /* Something is collected on the device for the flush. */
@@ -103,6 +109,7 @@ struct hub_session *hub_session_find(struct hub_device *d, uint64_t id);
 void hub_session_free(struct hub_session *s);
 
 int64_t hub_now(const struct hub *h);
+int64_t hub_wall_s(const struct hub *h);
 void hub_replace(char **text, const char *with); /* frees, copies; "" and NULL become NULL */
 void hub_device_free(struct hub_device *d);
 

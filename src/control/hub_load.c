@@ -155,8 +155,28 @@ static int64_t to_boot_ms(const struct hub *h, int64_t wall_s)
 
     if (wall_s == 0)
         return 0;
-    boot_ms = (wall_s - clock_wall_s()) * 1000 + hub_now(h);
+    boot_ms = (wall_s - hub_wall_s(h)) * 1000 + hub_now(h);
     return boot_ms < 1 ? 1 : boot_ms;
+}
+
+/* The deadline of a row that was written before the machine was booted.  Where the wall clock
+ * cannot be believed nobody knows how long it was off: nothing is taken from the wait, but the
+ * attempt counts, whether the sensor is there or not, so that this cannot go on for ever. */
+static void take_deadline(struct hub *h, struct hub_device *d, const struct store_device *row)
+{
+    bool believed;
+
+    if (d->flip.dead_ms == 0 ||
+        (*row->boot != '\0' && h->sink.boot != NULL && strcmp(row->boot, h->sink.boot) == 0))
+        return;
+    d->flip.dead_ms = flip_dead_after_reboot(row->dead_left_ms, row->saved_s, hub_wall_s(h),
+                                             hub_now(h), &believed);
+    d->must_count = !believed;
+    if (!believed)
+        log_event(LOG_FLIP, LOG_WARN_, "clock-not-believed", "device=%s msg=%s todo=%s", d->name,
+                  LOG_Q("the wall clock cannot be right, so what was left of the time to confirm "
+                        "is left still"),
+                  LOG_Q("set the clock of this gateway: see timedatectl"));
 }
 
 static void take_row(struct hub *h, struct hub_device *d, const struct store_device *row)
@@ -165,6 +185,7 @@ static void take_row(struct hub *h, struct hub_device *d, const struct store_dev
 
     d->flip = row->flip;
     d->flip.begin_by_ms = to_boot_ms(h, row->begin_by_s);
+    take_deadline(h, d, row);
     broken = flip_broken(&d->flip);
     if (broken != NULL) {
         log_event(LOG_STORE, LOG_ERROR_, "row-damaged", "device=%s msg=%s todo=%s", d->name,
@@ -173,6 +194,10 @@ static void take_row(struct hub *h, struct hub_device *d, const struct store_dev
     }
     d->changed_s = row->changed_s;
     d->saved = d->flip;
+    if (d->flip.phase != FLIP_STEADY && d->flip.phase != FLIP_STAGED) {
+        hub_proof_copy(&d->proof, &row->proof);
+        hub_proof_copy(&d->saved_proof, &row->proof);
+    }
     if (*row->reason != '\0' && d->flip.phase == FLIP_ROLLED_BACK) {
         d->reason = strdup(row->reason);
         d->saved_reason = strdup(row->reason);
@@ -209,7 +234,7 @@ static void resume(struct hub *h, struct hub_device *d)
             .cause = used_up ? "exhausted" : NULL,
             .msg = used_up ? "started anew so often during the trial that its attempts are used up"
                            : NULL});
-    if (used_up)
+    if (used_up || d->must_count)
         return;
     d->flip.attempts--;
     d->uncounted = true;

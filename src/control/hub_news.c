@@ -198,11 +198,63 @@ static void on_failed(struct hub *h, struct hub_device *d, const struct msg *m)
     }
 }
 
+static bool was_refused_before(const struct hub_device *d, uint64_t key)
+{
+    for (unsigned i = 0; key != 0 && d->refusals != NULL && i < d->refusals->n; i++)
+        if (d->refusals->key[i] == key)
+            return true;
+    return false;
+}
+
+/* The old identity is refused this as well: not a thing of the new one. */
+static void remember_refusal(struct hub_device *d, uint64_t key)
+{
+    if (key == 0 || was_refused_before(d, key))
+        return;
+    if (d->refusals == NULL && (d->refusals = calloc(1, sizeof(*d->refusals))) == NULL)
+        return;
+    if (d->refusals->n < HUB_REFUSALS)
+        d->refusals->key[d->refusals->n++] = key;
+}
+
+/* An unexpected answer on the leg of an identity on trial: whatever its class, it rolls back. */
+static void on_refusal(struct hub *h, struct hub_device *d, const struct msg *m)
+{
+    struct hub_why why = why_of(m);
+
+    if (m->u.leg.slot == FLIP_OLD) {
+        remember_refusal(d, m->u.leg.refusal);
+        return;
+    }
+    if (m->u.leg.flip_seq != d->told_seq || d->queued || d->flip.phase != FLIP_TRIAL ||
+        was_refused_before(d, m->u.leg.refusal))
+        return;
+    remember_error(d, m);
+    hub_touch(h, d);
+    hub_apply(h, d, EV_REJECTED, &why);
+}
+
+static void on_proven(struct hub *h, struct hub_device *d, const struct msg *m)
+{
+    if (m->u.leg.slot != FLIP_NEW || m->u.leg.flip_seq != d->told_seq || d->queued)
+        return;
+    d->echo_us = m->u.leg.echo_us;
+    hub_apply(h, d, EV_ECHOED, &(struct hub_why){.msg = "the echo came back"});
+}
+
 static void on_leg(struct hub *h, struct hub_device *d, const struct msg *m)
 {
     struct hub_session *s = hub_session_find(d, m->session_id);
     bool accepted = m->u.leg.what == MSG_LEG_ACCEPTED;
 
+    if (m->u.leg.what == MSG_LEG_PROVEN) {
+        on_proven(h, d, m);
+        return;
+    }
+    if (m->u.leg.what == MSG_LEG_REFUSED) {
+        on_refusal(h, d, m);
+        return;
+    }
     remember_leg(d, m);
     if (!accepted)
         remember_error(d, m);
@@ -268,6 +320,7 @@ void hub_message(struct hub *h, struct msg *m)
     case MSG_DEVICE:
     case MSG_DEVICE_GONE:
     case MSG_KICK:
+    case MSG_TRIAL_OVER:
     case MSG_POLL:
     case MSG_STOP:
     case MSG_STOPPED:

@@ -22,6 +22,7 @@ void hub_notice_free(struct notice *n)
     free(n->b);
     free(n->c);
     free(n->d);
+    free(n->proven);
     free(n);
 }
 
@@ -88,6 +89,79 @@ void hub_phase_entered(struct hub *h, struct hub_device *d)
         hub_replace(&d->reason, NULL);
 }
 
+/* -- what is proven -- */
+
+void hub_proof_copy(struct store_proof **into, const struct store_proof *p)
+{
+    if (p == NULL || p->what == 0) {
+        free(*into);
+        *into = NULL;
+        return;
+    }
+    if (*into == NULL && (*into = malloc(sizeof(**into))) == NULL)
+        return;
+    if (*into != p)
+        **into = *p;
+}
+
+const char *hub_proof_text(const struct store_proof *p, char *out, size_t n)
+{
+    size_t at = 0;
+    char date[32];
+
+    out[0] = '\0';
+    if (p == NULL)
+        return out;
+    if ((p->what & FLIP_PROOF_CONNACK) != 0)
+        at += (size_t)snprintf(out, n, "connack%s%s at %s, fingerprint %s",
+                               *p->tls == '\0' ? "" : " over ", p->tls,
+                               clock_iso(p->connack_s, date, sizeof(date)), p->fp);
+    if ((p->what & FLIP_PROOF_ECHO) != 0 && at < n)
+        at += (size_t)snprintf(out + at, n - at, "%secho in %lld.%lld ms at %s", at > 0 ? ", " : "",
+                               (long long)(p->echo_us / 1000), (long long)(p->echo_us % 1000 / 100),
+                               clock_iso(p->echo_s, date, sizeof(date)));
+    if ((p->what & FLIP_PROOF_CENTRAL) != 0 && at < n)
+        snprintf(out + at, n - at, "%sconfirmed by %s at %s", at > 0 ? ", " : "", p->by,
+                 clock_iso(p->central_s, date, sizeof(date)));
+    return out;
+}
+
+static void proof_connack(const struct hub *h, const struct hub_device *d, struct store_proof *p)
+{
+    p->what |= FLIP_PROOF_CONNACK;
+    p->connack_s = hub_wall_s(h);
+    if (d->leg == NULL)
+        return;
+    p->session_present = d->leg->session_present;
+    memcpy(p->tls, d->leg->tls, sizeof(p->tls));
+    memcpy(p->fp, d->leg->fp, sizeof(p->fp));
+}
+
+/* Keep what an event proves, beside what the engine keeps: when, how, by whom.  A connection that
+ * is lost takes its proof with it, as long as the trial goes on. */
+static void proof_step(struct hub *h, struct hub_device *d, enum flip_event ev, bool stood,
+                       const char *who)
+{
+    struct store_proof p = {0};
+
+    if (d->proof != NULL && ev != EV_FLIP)
+        p = *d->proof;
+    if (ev == EV_ACCEPTED && d->flip.accepted && !stood) {
+        proof_connack(h, d, &p);
+    } else if (ev == EV_ECHOED) {
+        p.what |= FLIP_PROOF_ECHO;
+        p.echo_s = hub_wall_s(h);
+        p.echo_us = d->echo_us;
+    } else if (ev == EV_CONFIRMED) {
+        p.what |= FLIP_PROOF_CENTRAL;
+        p.central_s = hub_wall_s(h);
+        snprintf(p.by, sizeof(p.by), "%s", who == NULL ? HUB_SELF : who);
+    } else if (d->flip.phase == FLIP_TRIAL && !d->flip.accepted) {
+        p.what &= FLIP_PROOF_CENTRAL;
+    }
+    hub_proof_copy(&d->proof, &p);
+}
+
 /* A suspicion is settled by the session, which tries the old identity by itself, at once; what that
  * shows comes as news.  Where a committed identity is rejected it is for us to say so, and not more
  * often than the waits between attempts allow: each try makes the session dial without one. */
@@ -110,12 +184,16 @@ void hub_count_attempt(struct hub *h, struct hub_device *d)
 int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const struct hub_why *why)
 {
     enum flip_phase from = d->flip.phase;
+    bool stood = d->flip.accepted;
     const char *cause = why->cause == NULL ? flip_event_name(ev) : why->cause;
     int actions = flip_step(&d->flip, ev, hub_now(h));
     struct notice *n;
 
     if (actions < 0)
         return actions;
+    if (from == FLIP_TRIAL || d->flip.phase == FLIP_TRIAL)
+        proof_step(h, d, ev, stood, why->who);
+    d->trial_over |= from == FLIP_TRIAL && d->flip.phase == FLIP_COMMITTED;
     hub_note(h, d);
     d->touched = true;
     if ((actions & (DO_USE_NEW | DO_USE_OLD)) != 0) {
@@ -153,6 +231,11 @@ int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const str
     n->device = d;
     n->from = from;
     n->to = d->flip.phase;
+    if (from == FLIP_TRIAL && n->to != FLIP_TRIAL && d->proof != NULL) {
+        char text[400];
+
+        n->proven = strdup(hub_proof_text(d->proof, text, sizeof(text)));
+    }
     return 0;
 }
 
@@ -178,9 +261,24 @@ void hub_look_again(struct hub *h)
         hub_wake_at(h, h->ticked_ms + RETRY_MS);
 }
 
+static const char *due_todo(enum flip_event ev)
+{
+    switch ((int)ev) {
+    case EV_UNPROVEN:
+        return "check at the broker that the new identity may write and read its echo topic, and "
+               "give it more probation than upstreams.echo_timeout_ms";
+    case EV_DEADLINE:
+        return "look at the far side why nobody confirmed; then clear the quarantine and flip again";
+    default:
+        return NULL;
+    }
+}
+
 static const char *due_text(enum flip_event ev)
 {
     switch ((int)ev) {
+    case EV_UNPROVEN:
+        return "probation is over, and the echo that was demanded did not come";
     case EV_HEALTHY:
         return "healthy through probation";
     case EV_DEADLINE:
@@ -215,7 +313,7 @@ void hub_tick(struct hub *h)
         enum flip_event ev = flip_tick(&d->flip, now);
 
         if (ev != EV_NONE)
-            hub_apply(h, d, ev, &(struct hub_why){.msg = due_text(ev)});
+            hub_apply(h, d, ev, &(struct hub_why){.msg = due_text(ev), .todo = due_todo(ev)});
     }
     if (h->retrying) {
         h->retrying = false;

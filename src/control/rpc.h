@@ -19,11 +19,15 @@
  *                     | "confirm",   accepted; waits for `confirm` until "due"
  *     "active": "old" | "new",
  *     "due": null | "2031-05-02T00:00:00Z",     end of probation, or of the time to confirm
- *     "attempts": 1,                            of this trial, restarts included
- *     "online": true,                           a sensor is connected
- *     "slots": { "old": SLOT | null, "new": SLOT | null },      null: no files
- *     "upstream": null | { "slot": "new", "state": "accepted" | "failed" | "lost",
- *                          "since": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits },
+ *     "begin_by": null | ISO-TIME,              a trial that is not accepted by then is staged
+ * again "attempts": 1,                            of this trial, restarts included; 0: none was
+ * made yet "evidence": null                          never flipped, or staged anew | { "wanted": [
+ * "connack", "echo", "central" ],     what the flip demands "missing": [ "central" ], and what of
+ * it is not proven "proven": [ PROOF, ... ],                       in this trial, or the latest one
+ *                   "text": "connack over TLSv1.3 at ..., fingerprint ..., echo in 3.1 ms at ..."
+ * }, "online": true,                           a sensor is connected "slots": { "old": SLOT | null,
+ * "new": SLOT | null },      null: no files "upstream": null | { "slot": "new", "state": "accepted"
+ * | "failed" | "lost", "since": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits },
  *     "reason": null | "...",                   why it was rolled back
  *     "last_error": null | { "time": ISO-TIME, "slot": "new", "class": "identity", "name": "...",
  *                            "message": "...", "remedy": "...",
@@ -31,6 +35,10 @@
  *                            "x509": null | "X509_V_ERR_..." },   how OpenSSL calls the cause:
  * ours, or what a broker means that sends this alert "changed": null | ISO-TIME }              when
  * the phase last changed
+ *
+ * PROOF: { "what": "connack", "time": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits,
+ * "session_present": true }, { "what": "echo", "time": ISO-TIME, "ms": 3.1 } or { "what":
+ * "central", "time": ISO-TIME, "by": "..." }.
  *
  * SLOT: { "usable": true, "fingerprint": 64 hex digits, "subject": "CN=press-12", "issuer":
  * "CN=Plant", "not_before": ISO-TIME, "not_after": ISO-TIME, "fault": null | "file: what is wrong:
@@ -90,10 +98,11 @@ enum rpc_access {
     X(RPC_DEVICE_LIST,      "device.list",      RPC_OBSERVE, "[target] [after] [limit]", "devices, a page at a time")  \
     /* {device} -> DEVICE and "sessions": [ SESSION, ... ] */                                                          \
     X(RPC_DEVICE_GET,       "device.get",       RPC_OBSERVE, "device",                "all about one device")          \
-    /* {target, probation_s?, confirm?: "auto" | "central", confirm_s?, not_after_s?: wall clock, seconds since 1970}  \
+    /* {target, probation_s?, confirm?: "auto" | "central", confirm_s?, evidence?: "connack" | "echo",                 \
+     *   not_after_s?: wall clock, seconds since 1970}                                                                 \
      *   -> OUTCOME.  The reply comes when the intent is durable; follow the trial with device.get. */                 \
     X(RPC_FLIP,             "flip",             RPC_OPERATE,                                                           \
-      "target [probation_s] [confirm] [confirm_s] [not_after_s]",       "try the new identity, roll back if it fails") \
+      "target [probation_s] [confirm] [confirm_s] [evidence] [not_after_s]", "try the new identity, roll back if it fails") \
     /* {target, reason?} -> OUTCOME */                                                                                 \
     X(RPC_ROLLBACK,         "rollback",         RPC_OPERATE, "target [reason]",       "back to the old identity")      \
     /* {target, fingerprint} or {target, fingerprints: {device: fp}} -> OUTCOME: the far side saw this certificate */  \

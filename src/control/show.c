@@ -27,6 +27,57 @@ static json_t *show_due(const struct hub *h, const struct hub_device *d)
     return due == 0 ? json_null() : rpc_time((clock_wall_ms() + due - hub_now(h) + 500) / 1000);
 }
 
+static json_t *show_begin_by(const struct hub *h, const struct hub_device *d)
+{
+    if (d->flip.phase != FLIP_TRIAL || d->flip.begin_by_ms == 0)
+        return json_null();
+    return rpc_time(hub_wall_s(h) + (d->flip.begin_by_ms - hub_now(h) + 500) / 1000);
+}
+
+static json_t *show_bits(unsigned proofs)
+{
+    json_t *names = json_array();
+
+    for (unsigned i = 0; i < FLIP_PROOFS; i++)
+        if ((proofs & 1U << i) != 0)
+            json_array_append_new(names, json_string(flip_proof_name((enum flip_proof)(1U << i))));
+    return names;
+}
+
+static json_t *show_proofs(const struct store_proof *p)
+{
+    json_t *all = json_array();
+
+    if (p == NULL)
+        return all;
+    if ((p->what & FLIP_PROOF_CONNACK) != 0)
+        json_array_append_new(
+            all, json_pack("{s:s, s:o, s:o, s:o, s:b}", "what", "connack", "time",
+                           rpc_time(p->connack_s), "tls", rpc_text_or_null(p->tls), "fingerprint",
+                           rpc_text_or_null(p->fp), "session_present", (int)p->session_present));
+    if ((p->what & FLIP_PROOF_ECHO) != 0)
+        json_array_append_new(all, json_pack("{s:s, s:o, s:f}", "what", "echo", "time",
+                                             rpc_time(p->echo_s), "ms",
+                                             (double)(p->echo_us / 100) / 10.0));
+    if ((p->what & FLIP_PROOF_CENTRAL) != 0)
+        json_array_append_new(all, json_pack("{s:s, s:o, s:o}", "what", "central", "time",
+                                             rpc_time(p->central_s), "by", rpc_text(p->by)));
+    return all;
+}
+
+static json_t *show_evidence(const struct hub_device *d)
+{
+    unsigned wanted = flip_wanted(&d->flip);
+    char text[400];
+
+    if (d->flip.phase == FLIP_STEADY || d->flip.phase == FLIP_STAGED)
+        return json_null();
+    return json_pack("{s:o, s:o, s:o, s:o}", "wanted", show_bits(wanted), "missing",
+                     show_bits(wanted & ~(d->proof == NULL ? 0 : d->proof->what)), "proven",
+                     show_proofs(d->proof), "text",
+                     rpc_text_or_null(hub_proof_text(d->proof, text, sizeof(text))));
+}
+
 static json_t *show_slot(const struct hub_device *d, enum flip_slot slot)
 {
     const struct cert_info *leaf;
@@ -81,14 +132,14 @@ static json_t *show_error(const struct hub_device *d)
 
 struct json_t *show_device(const struct hub *h, const struct hub_device *d)
 {
-    return json_pack("{s:s, s:s, s:s?, s:s, s:o, s:i, s:b, s:{s:o, s:o}, s:o, s:o, s:o, s:o}",
-                     "device", d->name, "phase", flip_phase_name(d->flip.phase), "waiting",
-                     show_waiting(d), "active", flip_slot_name(flip_active_slot(&d->flip)), "due",
-                     show_due(h, d), "attempts", (int)d->flip.attempts, "online",
-                     d->session_count != 0, "slots", "old", show_slot(d, FLIP_OLD), "new",
-                     show_slot(d, FLIP_NEW), "upstream", show_leg(d), "reason",
-                     rpc_text_or_null(d->reason), "last_error", show_error(d), "changed",
-                     rpc_time(d->changed_s));
+    return json_pack(
+        "{s:s, s:s, s:s?, s:s, s:o, s:o, s:i, s:o, s:b, s:{s:o, s:o}, s:o, s:o, s:o, s:o}",
+        "device", d->name, "phase", flip_phase_name(d->flip.phase), "waiting", show_waiting(d),
+        "active", flip_slot_name(flip_active_slot(&d->flip)), "due", show_due(h, d), "begin_by",
+        show_begin_by(h, d), "attempts", (int)d->flip.attempts, "evidence", show_evidence(d),
+        "online", d->session_count != 0, "slots", "old", show_slot(d, FLIP_OLD), "new",
+        show_slot(d, FLIP_NEW), "upstream", show_leg(d), "reason", rpc_text_or_null(d->reason),
+        "last_error", show_error(d), "changed", rpc_time(d->changed_s));
 }
 
 struct json_t *show_session(const struct hub_device *d, const struct hub_session *s)
@@ -152,9 +203,10 @@ struct json_t *show_refused(const struct hub *h)
 
 struct json_t *show_event(const struct hub_event *ev)
 {
-    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s}", "seq",
+    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o}", "seq",
                      (json_int_t)ev->seq, "time", rpc_time(ev->time_s), "event", "flip", "device",
                      ev->device, "from", flip_phase_name(ev->from), "to", flip_phase_name(ev->to),
                      "cause", ev->cause, "message", rpc_text_or_null(ev->msg), "remedy",
-                     rpc_text_or_null(ev->todo), "by", ev->who);
+                     rpc_text_or_null(ev->todo), "by", ev->who, "proven",
+                     rpc_text_or_null(ev->proven));
 }

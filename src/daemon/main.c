@@ -38,6 +38,7 @@
 #define FOREVER_MS (INT64_C(24) * 3600 * 1000)
 
 struct daemon {
+    char boot[40];    /* which boot of the machine this is */
     const char *path; /* of the configuration */
     uv_loop_t loop;
     struct inbox inbox;
@@ -76,6 +77,12 @@ static void sink_device_changed(void *arg, const char *device)
 static void sink_event(void *arg, const struct hub_event *ev)
 {
     central_event(((struct daemon *)arg)->central, ev);
+}
+
+static int64_t sink_wall_s(void *arg)
+{
+    (void)arg;
+    return clock_wall_s();
 }
 
 static int64_t sink_now_ms(void *arg)
@@ -401,6 +408,8 @@ static int start(struct daemon *d, struct err *err)
         .event = sink_event,
         .wake = sink_wake,
         .now_ms = sink_now_ms,
+        .wall_s = sink_wall_s,
+        .boot = clock_boot_id(d->boot, sizeof(d->boot)),
         .arg = d,
         .workers = d->snapshot->conf->workers,
     };

@@ -30,6 +30,8 @@ enum mark {
     STAND, /* a connection stands: the clocks run */
     LOSE,  /* it does not any more; only the wait for a confirmation goes on */
     PROVE, /* probation is over, the confirmation is still awaited */
+    ECHO,  /* the connection that stands has proven itself */
+    VOUCH, /* confirmed; other proof is still awaited, within probation */
     OVER,  /* the trial has ended */
 };
 
@@ -83,8 +85,12 @@ static const struct rule rules[ROWS][FLIP_EVENTS] = {
         [EV_SUSPECT]      = RULE(FLIP_TRIAL,     DO_SAVE | DO_TRY_OLD | DO_ARM, LOSE),
         [EV_OLD_ACCEPTED] = BACK,
         [EV_LOST]         = RULE(FLIP_TRIAL,     DO_SAVE | DO_ARM, LOSE),
+        [EV_ECHOED]       = RULE(FLIP_TRIAL,     DO_SAVE | DO_TELL, ECHO),
         [EV_HEALTHY]      = COMMIT,
+        [EV_UNPROVEN]     = BACK,
         [EV_CONFIRMED]    = COMMIT,              /* somebody knows more than the clock */
+        [EV_VOUCHED]      = RULE(FLIP_TRIAL,     DO_SAVE | DO_ARM | DO_TELL, VOUCH),
+        [EV_COMMIT]       = COMMIT,
         [EV_EXHAUSTED]    = BACK,
         [EV_ROLLBACK]     = BACK,
         [EV_RESTARTED]    = RESUME,
@@ -95,8 +101,12 @@ static const struct rule rules[ROWS][FLIP_EVENTS] = {
         [EV_SUSPECT]      = RULE(FLIP_TRIAL,     DO_SAVE | DO_TRY_OLD | DO_ARM, LOSE),
         [EV_OLD_ACCEPTED] = BACK,
         [EV_LOST]         = RULE(FLIP_TRIAL,     DO_SAVE | DO_ARM, LOSE),
+        [EV_ECHOED]       = RULE(FLIP_TRIAL,     DO_SAVE | DO_TELL, ECHO),
         [EV_HEALTHY]      = RULE(FLIP_TRIAL,     DO_SAVE | DO_ARM | DO_TELL, PROVE),
+        [EV_UNPROVEN]     = BACK,
         [EV_CONFIRMED]    = COMMIT,
+        [EV_VOUCHED]      = RULE(FLIP_TRIAL,     DO_SAVE | DO_ARM | DO_TELL, VOUCH),
+        [EV_COMMIT]       = COMMIT,
         [EV_DEADLINE]     = BACK,
         [EV_EXHAUSTED]    = BACK,
         [EV_ROLLBACK]     = BACK,
@@ -160,6 +170,8 @@ static bool within(int64_t ms, int64_t least)
 
 static bool terms_are_fit(const struct flip *f)
 {
+    if ((f->evidence & ~(unsigned)FLIP_PROOF_ECHO) != 0)
+        return false;
     if (f->max_attempts < 1 || !within(f->probation_ms, 0) || f->begin_by_ms < 0)
         return false;
     return f->confirm == FLIP_CONFIRM_AUTO ||
@@ -171,36 +183,44 @@ const char *flip_broken(const struct flip *f)
     if ((unsigned)f->phase >= FLIP_PHASES)
         return "there is no such phase";
     if (f->phase != FLIP_TRIAL) {
-        if (f->attempts != 0 || f->accepted || f->due_ms != 0 || f->dead_ms != 0)
+        if (f->attempts != 0 || f->accepted || f->proven != 0 || f->due_ms != 0 || f->dead_ms != 0)
             return "what belongs to a trial, without a trial";
         return NULL;
     }
     if (!terms_are_fit(f))
         return "the terms of the trial are out of bounds";
-    if (f->attempts < 1 || f->attempts > f->max_attempts)
-        return "a trial that has no attempt, or too many";
+    if (f->attempts > f->max_attempts)
+        return "a trial that has too many attempts";
+    if (f->attempts < 1 && f->accepted)
+        return "accepted without an attempt";
     if (f->due_ms < 0 || f->dead_ms < 0)
         return "a time before the start of the machine";
     if (f->due_ms != 0 && !f->accepted)
         return "probation runs without a connection";
     if (f->dead_ms != 0 && f->confirm != FLIP_CONFIRM_CENTRAL)
         return "a confirmation is awaited that nobody asked for";
+    if ((f->proven & ~(unsigned)(FLIP_PROOF_ECHO | FLIP_PROOF_CENTRAL)) != 0)
+        return "something is proven that there is not";
+    if ((f->proven & FLIP_PROOF_ECHO) != 0 && !f->accepted)
+        return "an echo without a connection";
     return NULL;
 }
 
 static void mark(struct flip *f, enum mark m, int64_t now_ms)
 {
-    bool central = f->confirm == FLIP_CONFIRM_CENTRAL;
+    bool central = f->confirm == FLIP_CONFIRM_CENTRAL && (f->proven & FLIP_PROOF_CENTRAL) == 0;
 
     switch (m) {
     case KEEP:
         break;
     case BEGIN:
         f->attempts = 1;
+        f->proven = 0;
         break;
     case AGAIN:
         f->attempts++;
         f->accepted = false;
+        f->proven &= FLIP_PROOF_CENTRAL;
         f->due_ms = 0;
         /* A restart does not prolong the wait, and a clock that started anew must not either. */
         if (f->dead_ms > now_ms + f->confirm_ms)
@@ -213,15 +233,24 @@ static void mark(struct flip *f, enum mark m, int64_t now_ms)
         if (central && f->dead_ms == 0)
             f->dead_ms = now_ms + f->confirm_ms;
         break;
-    case LOSE:
+    case LOSE: /* what was proven of a connection is to be proven of the next one, too */
         f->accepted = false;
+        f->proven &= FLIP_PROOF_CENTRAL;
         f->due_ms = 0;
         break;
     case PROVE:
         f->due_ms = 0;
         break;
+    case ECHO:
+        f->proven |= FLIP_PROOF_ECHO;
+        break;
+    case VOUCH:
+        f->proven |= FLIP_PROOF_CENTRAL;
+        f->dead_ms = 0; /* nobody is waited for any more */
+        break;
     case OVER:
         f->accepted = false;
+        f->proven = 0;
         f->attempts = 0;
         f->due_ms = 0;
         f->dead_ms = 0;
@@ -235,6 +264,37 @@ static bool passed(int64_t when_ms, int64_t now_ms)
     return when_ms != 0 && now_ms >= when_ms;
 }
 
+unsigned flip_wanted(const struct flip *f)
+{
+    unsigned central = f->confirm == FLIP_CONFIRM_CENTRAL ? FLIP_PROOF_CENTRAL : 0;
+
+    return FLIP_PROOF_CONNACK | f->evidence | central;
+}
+
+unsigned flip_missing(const struct flip *f)
+{
+    if (f->phase != FLIP_TRIAL)
+        return 0;
+    return flip_wanted(f) & ~(f->proven | (f->accepted ? FLIP_PROOF_CONNACK : 0U));
+}
+
+/* What an event means by what is proven already. */
+static enum flip_event by_proof(const struct flip *f, enum flip_event ev)
+{
+    unsigned missing = flip_missing(f);
+
+    if (!f->accepted)
+        return ev;
+    if (ev == EV_HEALTHY && (missing & ~(unsigned)FLIP_PROOF_CENTRAL) != 0)
+        return EV_UNPROVEN;
+    if (ev == EV_CONFIRMED && (missing & ~(unsigned)FLIP_PROOF_CENTRAL) != 0)
+        return EV_VOUCHED;
+    if (ev == EV_ECHOED && (f->proven & FLIP_PROOF_CENTRAL) != 0 &&
+        (missing & ~(unsigned)FLIP_PROOF_ECHO) == 0)
+        return EV_CONFIRMED; /* it was, and this was all that it waited for */
+    return ev;
+}
+
 int flip_step(struct flip *f, enum flip_event ev, int64_t now_ms)
 {
     const struct rule *r;
@@ -243,6 +303,9 @@ int flip_step(struct flip *f, enum flip_event ev, int64_t now_ms)
         return -ERR_PHASE;
     if (ev == EV_RESTARTED && f->phase == FLIP_TRIAL && f->attempts >= f->max_attempts)
         ev = EV_EXHAUSTED;
+    if (ev == EV_ECHOED && by_proof(f, ev) == EV_CONFIRMED)
+        f->proven |= FLIP_PROOF_ECHO;
+    ev = by_proof(f, ev);
     r = &rules[row_of(f)][ev];
     if (!r->allowed)
         return -ERR_PHASE;
@@ -275,10 +338,21 @@ enum flip_event flip_tick(const struct flip *f, int64_t now_ms)
     if (passed(f->dead_ms, now_ms)) /* first: who slept through both has not confirmed in time */
         return EV_DEADLINE;
     if (passed(f->due_ms, now_ms))
-        return EV_HEALTHY;
+        return by_proof(f, EV_HEALTHY);
     if (!f->accepted && passed(f->begin_by_ms, now_ms))
         return EV_LATE;
     return EV_NONE;
+}
+
+int64_t flip_dead_after_reboot(int64_t left_ms, int64_t saved_s, int64_t now_s, int64_t now_ms,
+                               bool *believed)
+{
+    int64_t off_s = now_s - saved_s;
+
+    *believed = off_s >= 0 && off_s <= FLIP_LONGEST_MS / 1000;
+    if (*believed)
+        left_ms -= off_s * 1000;
+    return left_ms < 1 || now_ms + left_ms < 1 ? 1 : now_ms + left_ms;
 }
 
 enum flip_slot flip_active_slot(const struct flip *f)
@@ -301,12 +375,17 @@ static const char *const phase_names[FLIP_PHASES] = {
 };
 
 static const char *const event_names[FLIP_EVENTS] = {
-    [EV_NONE] = "none",           [EV_INSTALLED] = "installed",       [EV_DISCARDED] = "discarded",
-    [EV_FLIP] = "flip",           [EV_ACCEPTED] = "accepted",         [EV_REJECTED] = "rejected",
-    [EV_SUSPECT] = "suspect",     [EV_OLD_ACCEPTED] = "old-accepted", [EV_LOST] = "lost",
-    [EV_HEALTHY] = "healthy",     [EV_CONFIRMED] = "confirmed",       [EV_DEADLINE] = "deadline",
-    [EV_LATE] = "late",           [EV_EXHAUSTED] = "exhausted",       [EV_ROLLBACK] = "rollback",
-    [EV_ROLLED] = "rolled",       [EV_RETIRED] = "retired",           [EV_CLEARED] = "cleared",
+    [EV_NONE] = "none",           [EV_INSTALLED] = "installed",
+    [EV_DISCARDED] = "discarded", [EV_FLIP] = "flip",
+    [EV_ACCEPTED] = "accepted",   [EV_REJECTED] = "rejected",
+    [EV_SUSPECT] = "suspect",     [EV_OLD_ACCEPTED] = "old-accepted",
+    [EV_LOST] = "lost",           [EV_ECHOED] = "echoed",
+    [EV_UNPROVEN] = "unproven",   [EV_VOUCHED] = "vouched",
+    [EV_COMMIT] = "commit",       [EV_HEALTHY] = "healthy",
+    [EV_CONFIRMED] = "confirmed", [EV_DEADLINE] = "deadline",
+    [EV_LATE] = "late",           [EV_EXHAUSTED] = "exhausted",
+    [EV_ROLLBACK] = "rollback",   [EV_ROLLED] = "rolled",
+    [EV_RETIRED] = "retired",     [EV_CLEARED] = "cleared",
     [EV_RESTARTED] = "restarted",
 };
 
@@ -314,6 +393,8 @@ static const char *const confirm_names[] = {
     [FLIP_CONFIRM_AUTO] = "auto",
     [FLIP_CONFIRM_CENTRAL] = "central",
 };
+
+static const char *const proof_names[FLIP_PROOFS] = {"connack", "echo", "central"};
 
 static const char *const action_names[FLIP_ACTIONS] = {
     "save",    "quarantine", "retire", "discard", "use-new",
@@ -382,6 +463,25 @@ int flip_confirm_parse(const char *name, enum flip_confirm *out)
     return 0;
 }
 
+const char *flip_proof_name(enum flip_proof proof)
+{
+    unsigned i = 0;
+
+    while (i < FLIP_PROOFS && 1U << i != (unsigned)proof)
+        i++;
+    return name_in(proof_names, COUNT(proof_names), i);
+}
+
+int flip_proof_parse(const char *name, enum flip_proof *out)
+{
+    int i = index_in(proof_names, COUNT(proof_names), name);
+
+    if (i < 0)
+        return -ERR_INVALID;
+    *out = (enum flip_proof)(1U << (unsigned)i);
+    return 0;
+}
+
 const char *flip_event_name(enum flip_event ev)
 {
     return name_in(event_names, COUNT(event_names), ev);
@@ -412,6 +512,7 @@ struct advice {
 /* clang-format off */
 static const struct advice advice[ROWS][FLIP_EVENTS] = {
     [ROW_STEADY] = {
+        [EV_COMMIT]    = { "no flip is under way", "device" },
         [EV_DISCARDED] = { "there is no new identity to discard", "device" },
         [EV_FLIP]      = { "there is no new identity to flip to: put one into its new slot first", "device" },
         [EV_CONFIRMED] = { "no flip waits for a confirmation", "device" },
@@ -420,6 +521,7 @@ static const struct advice advice[ROWS][FLIP_EVENTS] = {
         [EV_CLEARED]   = { "nothing is in quarantine", "device" },
     },
     [ROW_STAGED] = {
+        [EV_COMMIT]    = { "it was not flipped yet", "flip" },
         [EV_FLIP]      = { "the time by which it was to begin has passed, or its terms are out of bounds", "flip" },
         [EV_CONFIRMED] = { "it was not flipped yet", "flip" },
         [EV_ROLLBACK]  = { "it was not flipped: there is nothing to roll back", "device" },
@@ -427,6 +529,7 @@ static const struct advice advice[ROWS][FLIP_EVENTS] = {
         [EV_CLEARED]   = { "nothing is in quarantine", "device" },
     },
     [ROW_PENDING] = {
+        [EV_COMMIT]    = { "the broker has not accepted the new identity yet: there is nothing to commit", "device" },
         [EV_INSTALLED] = { "the new identity is on trial: roll back first", "rollback" },
         [EV_DISCARDED] = { "the new identity is on trial: roll back first", "rollback" },
         [EV_FLIP]      = { "it was flipped already, the trial waits for a connection", "device" },
@@ -449,6 +552,7 @@ static const struct advice advice[ROWS][FLIP_EVENTS] = {
         [EV_CLEARED]   = { "nothing is in quarantine", "device" },
     },
     [ROW_COMMITTED] = {
+        [EV_COMMIT]    = { "it is committed already", "device" },
         [EV_INSTALLED] = { "both slots are taken, and the new one is in use: retire the old identity first", "retire" },
         [EV_DISCARDED] = { "the new identity is in use: roll back first", "rollback" },
         [EV_FLIP]      = { "it is on the new identity already: retire the old one before the next flip", "retire" },
@@ -456,6 +560,7 @@ static const struct advice advice[ROWS][FLIP_EVENTS] = {
         [EV_CLEARED]   = { "nothing is in quarantine", "device" },
     },
     [ROW_ROLLED_BACK] = {
+        [EV_COMMIT]    = { "the flip was rolled back", "device" },
         [EV_FLIP]      = { "the new identity is in quarantine: mend the cause, then clear it", "quarantine clear" },
         [EV_CONFIRMED] = { "the flip was rolled back", "device" },
         [EV_ROLLBACK]  = { "it was rolled back already", "device" },

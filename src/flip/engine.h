@@ -8,6 +8,10 @@
  * Which identity is active follows from the phase alone, so that no second truth can drift.
  * A trial is pending until the broker has accepted the new identity, and again after the connection
  * was lost: only a connection that stands counts towards probation.
+ *
+ * An accepted connection is not evidence of much: a broker may accept a login, acknowledge what it
+ * throws away, and grant what it never serves.  So a flip names what has to be proven (enum
+ * flip_proof), and a probation that ends without it ends the trial: silence is no success.
  */
 #ifndef FLIP_ENGINE_H
 #define FLIP_ENGINE_H
@@ -38,8 +42,12 @@ enum flip_event {
     EV_SUSPECT,      /* it may have been the identity, nobody said so: DIAG_SUSPECT */
     EV_OLD_ACCEPTED, /* where the new identity had failed, the old one was accepted */
     EV_LOST,         /* the connection failed or ended for another reason: the trial goes on */
+    EV_ECHOED,       /* a message of ours went to the broker and came back on that connection */
     EV_HEALTHY,      /* probation is over; made by flip_tick */
+    EV_UNPROVEN,     /* it is over, and something is not proven; flip_tick, or of EV_HEALTHY */
     EV_CONFIRMED,    /* the centre confirmed, naming the fingerprint of the new identity */
+    EV_VOUCHED,      /* the same while other proof is missing; made of EV_CONFIRMED by flip_step */
+    EV_COMMIT,       /* command: the new identity is good, whatever is proven */
     EV_DEADLINE,     /* nobody confirmed in time; made by flip_tick */
     EV_LATE,         /* never accepted before the time after which it shall not begin; flip_tick */
     EV_EXHAUSTED,    /* all attempts are used up; made of EV_RESTARTED by flip_step */
@@ -72,6 +80,15 @@ enum flip_confirm {
     FLIP_CONFIRM_CENTRAL, /* somebody must confirm within confirm_ms of the first acceptance */
 };
 
+/* What can be proven of the new identity: bits. */
+enum flip_proof {
+    FLIP_PROOF_CONNACK = 1 << 0, /* accepted, by a full handshake; always wanted */
+    FLIP_PROOF_ECHO = 1 << 1,    /* it may write and read: a message came back on its connection */
+    FLIP_PROOF_CENTRAL = 1 << 2, /* the far side saw it; wanted with FLIP_CONFIRM_CENTRAL */
+};
+
+enum { FLIP_PROOFS = 3 };
+
 #define FLIP_DEFAULT_ATTEMPTS     3
 #define FLIP_DEFAULT_PROBATION_MS (INT64_C(60) * 1000)
 #define FLIP_DEFAULT_CONFIRM_MS   (INT64_C(600) * 1000)
@@ -82,6 +99,7 @@ struct flip {
 
     /* The terms of the flip: set by the command before EV_FLIP, never during a trial. */
     enum flip_confirm confirm;
+    unsigned evidence;     /* FLIP_PROOF_ECHO, or 0: what is wanted beside what always is */
     uint32_t max_attempts; /* at least 1 */
     int64_t probation_ms;  /* how long a connection must stand */
     int64_t confirm_ms;    /* FLIP_CONFIRM_CENTRAL: how long to wait for EV_CONFIRMED */
@@ -89,8 +107,9 @@ struct flip {
                             a reboot the caller works it out anew, from wall time. */
 
     /* The trial itself: all zero in every other phase. */
-    uint32_t attempts; /* of this trial, restarts included */
+    uint32_t attempts; /* of this trial, restarts included; 0: nothing was tried yet */
     bool accepted;     /* a connection with the new identity stands; false: the trial is pending */
+    unsigned proven;   /* FLIP_PROOF_ECHO: on the connection that stands; FLIP_PROOF_CENTRAL */
     int64_t due_ms;    /* CLOCK_BOOTTIME: probation is over; 0: nothing runs */
     int64_t dead_ms;   /* CLOCK_BOOTTIME: confirmation comes too late; 0: nothing runs */
 };
@@ -112,6 +131,19 @@ int64_t flip_due(const struct flip *f);
 /* The event that time has brought about, for flip_step; EV_NONE when none is due. */
 enum flip_event flip_tick(const struct flip *f, int64_t now_ms);
 
+/* What has to be proven for a commit, and what of it is not: FLIP_PROOF_ bits.  Outside of a trial
+ * `wanted` are the terms of the latest one, and nothing is missing. */
+unsigned flip_wanted(const struct flip *f);
+unsigned flip_missing(const struct flip *f);
+
+/* Where the time to confirm ends after a reboot, which made CLOCK_BOOTTIME start anew: `left_ms`
+ * were left when the row was written, at `saved_s` by the wall clock.  The time of being off counts
+ * as far as the wall clock can be believed: not when it went backwards, or on by more than
+ * FLIP_LONGEST_MS.  Then what was left is left still, and *believed is false.  `now_s` is wall
+ * clock, `now_ms` CLOCK_BOOTTIME, and so is the result; at least 1. */
+int64_t flip_dead_after_reboot(int64_t left_ms, int64_t saved_s, int64_t now_s, int64_t now_ms,
+                               bool *believed);
+
 /* The identity that new connections use. */
 enum flip_slot flip_active_slot(const struct flip *f);
 
@@ -130,9 +162,11 @@ const char *flip_explain(const struct flip *f, enum flip_event ev, const char *d
 const char *flip_phase_name(enum flip_phase phase); /* "rolled-back" */
 const char *flip_event_name(enum flip_event ev);    /* "old-accepted" */
 const char *flip_confirm_name(enum flip_confirm confirm);
+const char *flip_proof_name(enum flip_proof proof); /* "echo"; of one bit */
 /* Return 0, or -ERR_INVALID with *out unchanged. */
 int flip_phase_parse(const char *name, enum flip_phase *out);
 int flip_confirm_parse(const char *name, enum flip_confirm *out);
+int flip_proof_parse(const char *name, enum flip_proof *out);
 
 /* "save use-new arm", in the order of doing; 128 bytes are enough.  Returns `out`. */
 const char *flip_actions_text(int actions, char *out, size_t n);

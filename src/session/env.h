@@ -25,6 +25,8 @@ struct device {
     struct cred *cred[2]; /* owned references, by enum flip_slot; NULL: none */
     enum flip_slot active;
     struct presence *presence; /* owned reference; NULL: not known */
+    unsigned evidence;         /* FLIP_PROOF_ bits: what the leg of the active slot, which is on
+                                  trial, has to show; 0: it is not on trial */
     uint64_t flip_seq;         /* number of main's latest decision about it */
     struct differ differ;      /* what is held against its new identity since then */
     struct list sessions;      /* struct session.of_device, the newest last */

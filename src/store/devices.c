@@ -3,6 +3,32 @@
 
 #include "store/db.h"
 
+static void write_proof(sqlite3_stmt *st, int *at, const struct store_proof *p)
+{
+    db_bind_int(st, at, p->what);
+    db_bind_int(st, at, p->connack_s);
+    db_bind_int(st, at, p->echo_s);
+    db_bind_int(st, at, p->central_s);
+    db_bind_int(st, at, p->echo_us);
+    db_bind_int(st, at, p->session_present);
+    db_bind_text(st, at, p->tls);
+    db_bind_text(st, at, p->fp);
+    db_bind_text(st, at, p->by);
+}
+
+static void read_proof(sqlite3_stmt *st, int *at, struct store_proof *p)
+{
+    p->what = (unsigned)sqlite3_column_int64(st, (*at)++);
+    p->connack_s = sqlite3_column_int64(st, (*at)++);
+    p->echo_s = sqlite3_column_int64(st, (*at)++);
+    p->central_s = sqlite3_column_int64(st, (*at)++);
+    p->echo_us = sqlite3_column_int64(st, (*at)++);
+    p->session_present = sqlite3_column_int64(st, (*at)++) != 0;
+    db_column_text(st, (*at)++, p->tls, sizeof(p->tls));
+    db_column_text(st, (*at)++, p->fp, sizeof(p->fp));
+    db_column_text(st, (*at)++, p->by, sizeof(p->by));
+}
+
 static int write_row(struct store *s, const struct store_device *d, struct err *err)
 {
     sqlite3_stmt *st = db_statement(s, DB_DEVICE_PUT);
@@ -25,6 +51,12 @@ static int write_row(struct store *s, const struct store_device *d, struct err *
     db_bind_text(st, &at, d->fp[FLIP_NEW]);
     db_bind_text(st, &at, d->reason);
     db_bind_int(st, &at, d->changed_s);
+    db_bind_text(st, &at, f->evidence == 0 ? "" : flip_proof_name((enum flip_proof)f->evidence));
+    db_bind_int(st, &at, f->proven);
+    db_bind_text(st, &at, d->boot);
+    db_bind_int(st, &at, d->saved_s);
+    db_bind_int(st, &at, d->dead_left_ms);
+    write_proof(st, &at, &d->proof);
     rc = db_write(s, st, err);
     return rc == 0 ? 0 : err_wrap(err, rc, "device %s", d->name);
 }
@@ -34,7 +66,8 @@ static int read_row(const struct store *s, sqlite3_stmt *st, struct store_device
 {
     struct store_device d = {.name = ""};
     struct flip *f = &d.flip;
-    char phase[32], confirm[32];
+    char phase[32], confirm[32], evidence[32];
+    enum flip_proof wanted = FLIP_PROOF_ECHO;
     int at = 0;
 
     db_column_text(st, at++, d.name, sizeof(d.name));
@@ -53,6 +86,18 @@ static int read_row(const struct store *s, sqlite3_stmt *st, struct store_device
     db_column_text(st, at++, d.fp[FLIP_NEW], sizeof(d.fp[FLIP_NEW]));
     db_column_text(st, at++, d.reason, sizeof(d.reason));
     d.changed_s = sqlite3_column_int64(st, at++);
+    db_column_text(st, at++, evidence, sizeof(evidence));
+    f->proven = (unsigned)sqlite3_column_int64(st, at++);
+    db_column_text(st, at++, d.boot, sizeof(d.boot));
+    d.saved_s = sqlite3_column_int64(st, at++);
+    d.dead_left_ms = sqlite3_column_int64(st, at++);
+    read_proof(st, &at, &d.proof);
+    if (*evidence != '\0' && flip_proof_parse(evidence, &wanted) != 0)
+        return err_set(err, ERR_STORE,
+                       "%s: device %s: unknown evidence \"%s\": somebody else wrote to the "
+                       "database; delete that row",
+                       s->path, d.name, evidence);
+    f->evidence = *evidence == '\0' ? 0 : (unsigned)wanted;
     if (flip_phase_parse(phase, &f->phase) != 0 || flip_confirm_parse(confirm, &f->confirm) != 0)
         return err_set(
             err, ERR_STORE,

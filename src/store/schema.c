@@ -45,8 +45,29 @@ static const char first_tables[] =
     "CREATE TABLE \"values\" (key TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL)"
     " WITHOUT ROWID, STRICT;";
 
+/* What a flip demands, what was proven, and the deadline of a trial in times that survive a reboot.
+ */
+static const char evidence[] =
+    "ALTER TABLE devices ADD COLUMN evidence TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE devices ADD COLUMN proven INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE devices ADD COLUMN saved_s INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN dead_left_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN proof_what INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN proof_connack_s INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN proof_echo_s INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN proof_central_s INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN proof_echo_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN proof_session_present INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN proof_tls TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE devices ADD COLUMN proof_fp TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE devices ADD COLUMN proof_by TEXT NOT NULL DEFAULT '';"
+    /* Of a trial that waits for a confirmation, the wall clock tells nothing yet: all is left. */
+    "UPDATE devices SET dead_left_ms = confirm_ms, saved_s = unixepoch() WHERE dead_ms <> 0;";
+
 const struct schema_step schema_steps[] = {
     {first_tables},
+    {evidence},
 };
 const int schema_version = (int)(sizeof(schema_steps) / sizeof(schema_steps[0]));
 

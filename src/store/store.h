@@ -20,14 +20,28 @@ struct store;
 struct store *store_open(const char *dir, struct err *err);
 void store_close(struct store *s); /* NULL is fine */
 
+/* What was proven of the new identity in the latest trial, and when. */
+struct store_proof {
+    unsigned what;                        /* FLIP_PROOF_ bits; 0: nothing */
+    int64_t connack_s, echo_s, central_s; /* wall clock; each with its bit */
+    int64_t echo_us;                      /* from PUBLISH to its coming back */
+    bool session_present;                 /* CONNACK: the broker still had the session */
+    char tls[24], fp[65]; /* of the connection that was accepted; fp: the certificate shown there */
+    char by[129];         /* who confirmed */
+};
+
 /* A device's row. */
 struct store_device {
     char name[129];
-    struct flip flip;   /* phase and trial, as it was saved: ask flip_broken before use */
-    int64_t begin_by_s; /* flip.begin_by_ms as wall clock, which survives a reboot; 0: whenever */
-    char fp[2][65];     /* fingerprints of old and new when it was saved; "" none */
-    char reason[400];   /* why it was rolled back / quarantined; "" */
-    int64_t changed_s;  /* wall clock */
+    struct flip flip;     /* phase and trial, as it was saved: ask flip_broken before use */
+    int64_t begin_by_s;   /* flip.begin_by_ms as wall clock, which survives a reboot; 0: whenever */
+    char boot[40];        /* which boot of the machine CLOCK_BOOTTIME belongs to; "": not known */
+    int64_t saved_s;      /* wall clock when it was saved */
+    int64_t dead_left_ms; /* what was left of flip.dead_ms then */
+    struct store_proof proof;
+    char fp[2][65];    /* fingerprints of old and new when it was saved; "" none */
+    char reason[400];  /* why it was rolled back / quarantined; "" */
+    int64_t changed_s; /* wall clock */
 };
 
 /* Durable when it returns (fsync). */

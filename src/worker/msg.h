@@ -26,8 +26,9 @@ enum msg_kind {
                         `flip_seq`) */
     MSG_DEVICE_GONE, /* forget it; its live session is closed */
     MSG_KICK, /* close session `session_id` of a device, 0: all of it (taken over, or by command) */
-    MSG_POLL, /* answer with MSG_STATS */
-    MSG_STOP, /* close listeners, end sessions gracefully, then MSG_STOPPED */
+    MSG_TRIAL_OVER, /* the identity in use is committed: nothing has to be proven any more */
+    MSG_POLL,       /* answer with MSG_STATS */
+    MSG_STOP,       /* close listeners, end sessions gracefully, then MSG_STOPPED */
     /* worker -> main */
     MSG_UP,   /* a device's downstream session began: CONNECT was accepted by the rules */
     MSG_DOWN, /* it ended */
@@ -42,6 +43,9 @@ enum msg_leg_what {
     MSG_LEG_ACCEPTED, /* CONNACK 0 on `slot`: first connect, flip, rollback or reconnect (see
                          `rehomed`) */
     MSG_LEG_FAILED,   /* an attempt on `slot` failed: `diag` */
+    MSG_LEG_PROVEN,   /* the leg on `slot` stands, and an echo of ours came back: `echo_us` */
+    MSG_LEG_REFUSED,  /* the leg on `slot` stands, and something was refused there: `diag`, and
+                         `refusal` when that was asked for by the device */
     MSG_LEG_LOST,     /* the accepted leg on `slot` ended: `diag`; the session is held or dropped */
 };
 
@@ -58,6 +62,8 @@ struct msg {
             struct presence *presence; /* owned reference */
             enum flip_slot active;
             uint64_t flip_seq;       /* number of the decision; echoed in MSG_LEG */
+            unsigned evidence;       /* FLIP_PROOF_ bits that its leg has to show: the identity in
+                                        slot `active` is on trial; 0: it is not */
             bool identities_changed; /* cred differs from before */
         } dev;                       /* MSG_DEVICE */
         struct {
@@ -83,9 +89,12 @@ struct msg {
             bool session_present;
             uint32_t replayed, restored, lost; /* by the re-home */
             uint32_t hold_us;                  /* how long the device's traffic was held */
+            uint32_t echo_us;                  /* PROVEN: from PUBLISH to its coming back */
+            uint64_t refusal; /* REFUSED: stands for what was refused, the same on every leg; 0: it
+                                 was a request of ours, not of the device */
             char tls[24];
             char fp[65];      /* the identity's leaf that was presented */
-            struct diag diag; /* FAILED, LOST */
+            struct diag diag; /* FAILED, LOST, REFUSED */
         } leg;
         struct {
             char listener[65], peer[72];

@@ -371,8 +371,17 @@ static void device_set(struct worker *w, struct msg *m)
     }
     dev->active = m->u.dev.active;
     dev->flip_seq = m->u.dev.flip_seq;
+    dev->evidence = m->u.dev.evidence;
     list_for_each_safe (it, &dev->sessions)
         session_device_changed(list_entry(it, struct session, of_device));
+}
+
+static void trial_over(struct worker *w, const struct msg *m)
+{
+    struct device *dev = map_get(w->env.devices, m->device);
+
+    if (dev != NULL)
+        dev->evidence = 0;
 }
 
 static void device_free(struct device *dev)
@@ -459,6 +468,9 @@ static void on_mail(struct inbox *box, struct list *item, void *arg)
         break;
     case MSG_KICK:
         kick(w, m);
+        break;
+    case MSG_TRIAL_OVER:
+        trial_over(w, m);
         break;
     case MSG_POLL:
         stats_tell(w);

@@ -2,6 +2,7 @@
  */
 #include "test_control_world.h"
 
+#include "control/hub_inside.h"
 #include "control/show.h"
 
 /* -- a flip -- */
@@ -568,6 +569,7 @@ static void a_trial_is_resumed_until_its_attempts_are_used_up(void **state)
 
     world_device(w, "press", 1, 2);
     world_start(w);
+    world_up(w, 0, "press");
     world_command(w, "press", EV_FLIP);
     for (uint32_t attempt = 2; attempt <= 3; attempt++) {
         world_stop(w);
@@ -590,6 +592,7 @@ static void a_start_that_fails_costs_no_attempt(void **state)
 
     world_device(w, "press", 1, 2);
     world_start(w);
+    world_up(w, 0, "press");
     world_command(w, "press", EV_FLIP);
     for (int i = 0; i < 5; i++) {
         world_stop(w);
@@ -609,15 +612,277 @@ static void a_restart_while_the_sensor_is_away_is_no_attempt(void **state)
     world_device(w, "press", 1, 2);
     world_start(w);
     world_command(w, "press", EV_FLIP);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 0); /* nothing was tried yet */
     for (int i = 0; i < 9; i++) {
         world_stop(w);
         world_start(w);
         world_phase(w, "press", FLIP_TRIAL);
     }
     world_leg(w, "press", world_up(w, 0, "press"), FLIP_NEW, DIAG_OK);
-    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 2);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 1);
     world_pass(w, 60000);
     world_phase(w, "press", FLIP_COMMITTED);
+}
+
+/* -- evidence -- */
+
+static const struct hub_terms demand_echo = {.evidence = FLIP_PROOF_ECHO};
+
+/* A device on trial that has to echo; its session, whose leg is accepted. */
+static uint64_t echo_trial(struct world *w, const struct hub_terms *terms)
+{
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    assert_string_equal(world_command_with(w, "press", EV_FLIP, terms, 0), "ok");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_forget(w);
+    return s;
+}
+
+static const char *stored_proof(struct world *w, char text[400])
+{
+    struct store_device row;
+
+    assert_int_equal(store_device_get(w->store, "press", &row, NULL), 0);
+    return hub_proof_text(&row.proof, text, 400);
+}
+
+static void without_the_echo_that_was_demanded_it_goes_back(void **state)
+{
+    struct world *w = *state;
+
+    echo_trial(w, &demand_echo);
+    world_pass(w, 59999);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_pass(w, 1);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    world_expect(w, "press: use old, stored rolled-back\n"
+                    "4 press: trial -> rolled-back, unproven by certflipd\n");
+    assert_string_equal(hub_find(w->hub, "press")->reason,
+                        "probation is over, and the echo that was demanded did not come");
+}
+
+static void what_was_proven_is_kept_through_the_commit_and_a_restart(void **state)
+{
+    static const struct hub_terms both = {.evidence = FLIP_PROOF_ECHO,
+                                          .confirm = FLIP_CONFIRM_CENTRAL};
+    static const char proven[] =
+        "connack at 2033-05-18T03:33:20Z, fingerprint , echo in 3.1 ms at 2033-05-18T03:33:20Z, "
+        "confirmed by tester at 2033-05-18T03:33:20Z";
+    struct world *w = *state;
+    char text[400];
+    uint64_t s;
+
+    w->wall_s = 2000000000;
+    s = echo_trial(w, &both);
+    assert_string_equal(stored_proof(w, text), "connack at 2033-05-18T03:33:20Z, fingerprint ");
+    assert_string_equal(world_command_with(w, "press", EV_CONFIRMED, NULL, 2), "ok");
+    world_phase(w, "press", FLIP_TRIAL); /* the word of the centre is kept, the echo awaited */
+    assert_string_equal(world_command_with(w, "press", EV_CONFIRMED, NULL, 2), "there");
+    assert_int_equal(w->trials_over, 0);
+    world_echoed(w, "press", s);
+    world_phase(w, "press", FLIP_COMMITTED);
+    assert_int_equal(w->trials_over, 1); /* the workers need not look out for evidence any more */
+    assert_string_equal(stored_proof(w, text), proven);
+    world_stop(w);
+    world_start(w);
+    assert_string_equal(hub_proof_text(hub_find(w->hub, "press")->proof, text, sizeof(text)),
+                        proven);
+    assert_string_equal(world_command(w, "press", EV_ROLLBACK), "ok");
+    assert_string_equal(stored_proof(w, text), proven);
+}
+
+static void a_lost_leg_takes_its_proof_with_it(void **state)
+{
+    struct world *w = *state;
+    char text[400];
+    uint64_t s = echo_trial(w, &demand_echo);
+
+    world_echoed(w, "press", s);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_NETWORK);
+    assert_int_equal(flip_missing(&hub_find(w->hub, "press")->flip), 0); /* it stands still */
+    world_down(w, "press", s);
+    assert_string_equal(stored_proof(w, text), "");
+    s = world_up(w, 1, "press");
+    world_pass(w, 3600000); /* time without a leg is no time of the trial */
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 59000);
+    world_echoed(w, "press", s);
+    world_pass(w, 1000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
+static void proof_that_could_not_be_saved_is_no_proof(void **state)
+{
+    struct world *w = *state;
+    char text[400];
+    uint64_t s = echo_trial(w, &demand_echo);
+
+    w->fail_saves = 1;
+    world_echoed(w, "press", s);
+    assert_int_equal(flip_missing(&hub_find(w->hub, "press")->flip), FLIP_PROOF_ECHO);
+    assert_null(
+        strstr(hub_proof_text(hub_find(w->hub, "press")->proof, text, sizeof(text)), "echo"));
+    world_pass(w, 5000); /* and is tried again */
+    assert_int_equal(flip_missing(&hub_find(w->hub, "press")->flip), 0);
+    assert_non_null(strstr(stored_proof(w, text), "echo in 3.1 ms"));
+}
+
+static void late_or_foreign_echoes_prove_nothing(void **state)
+{
+    struct world *w = *state;
+    uint64_t s = echo_trial(w, &demand_echo);
+
+    world_command(w, "press", EV_ROLLBACK);
+    world_echoed(w, "press", s);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    world_command(w, "press", EV_CLEARED);
+    world_echoed(w, "press", s);
+    world_phase(w, "press", FLIP_STAGED);
+}
+
+static void an_unexpected_answer_rolls_back(void **state)
+{
+    struct world *w = *state;
+    uint64_t s = echo_trial(w, &(struct hub_terms){0});
+
+    world_refused(w, "press", s, FLIP_NEW, 0x1234);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    world_expect(w, "press: use old, stored rolled-back\n"
+                    "4 press: trial -> rolled-back, evidence.test by certflipd\n");
+    assert_string_equal(hub_find(w->hub, "press")->error->diag.name, "evidence.test");
+}
+
+/* What the old identity may not do either is no news of the new one. */
+static void what_was_refused_before_is_not_unexpected(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    for (uint64_t key = 1; key <= HUB_REFUSALS + 4; key++)
+        world_refused(w, "press", s, FLIP_OLD, key);
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    for (uint64_t key = 1; key <= HUB_REFUSALS; key++)
+        world_refused(w, "press", s, FLIP_NEW, key);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_refused(w, "press", s, FLIP_NEW, HUB_REFUSALS + 1); /* so many are remembered */
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+/* Our own requests have no counterpart on the old leg. */
+static void a_refusal_of_ours_is_always_unexpected(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_refused(w, "press", s, FLIP_OLD, 0);
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_refused(w, "press", s, FLIP_NEW, 0);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+/* -- reboots -- */
+
+/* A trial that awaits its confirmation for 600 s, 100 s of which have passed; then the power goes.
+ */
+static void await_then_power_cut(struct world *w)
+{
+    static const struct hub_terms terms = {.confirm = FLIP_CONFIRM_CENTRAL, .confirm_ms = 600000};
+    uint64_t s;
+
+    w->wall_s = 2000000000;
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command_with(w, "press", EV_FLIP, &terms, 0);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 100000); /* probation ends within, which writes the row at 60 s */
+    w->wall_s += 100;
+    world_stop(w);
+}
+
+static int64_t left_ms(const struct world *w)
+{
+    return hub_find(w->hub, "press")->flip.dead_ms - w->now_ms;
+}
+
+static void a_restart_of_the_daemon_keeps_the_deadline(void **state)
+{
+    struct world *w = *state;
+
+    await_then_power_cut(w);
+    w->now_ms += 7000;
+    w->wall_s = 60; /* of no importance: CLOCK_BOOTTIME is the same one */
+    world_start(w);
+    assert_int_equal(left_ms(w), 493000);
+}
+
+static void a_reboot_counts_the_time_of_being_off(void **state)
+{
+    struct world *w = *state;
+
+    await_then_power_cut(w);
+    w->boot = "second boot";
+    w->now_ms = 20000;
+    w->wall_s += 200; /* off, and 20 s up */
+    world_start(w);
+    /* The row was written when probation ended, at 60 s; the world's wall clock stood still. */
+    assert_int_equal(left_ms(w), 540000 - 300000);
+    world_pass(w, 239999);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_pass(w, 1);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+static void a_reboot_after_the_deadline_goes_back_at_once(void **state)
+{
+    struct world *w = *state;
+
+    await_then_power_cut(w);
+    w->boot = "second boot";
+    w->now_ms = 20000;
+    w->wall_s += 86400;
+    world_start(w);
+    world_pass(w, 1000);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+/* The battery of the clock is empty, or somebody set it: neither ends the wait, nor does it go on
+ * for ever, as each such start counts. */
+static void a_clock_that_cannot_be_right_neither_ends_nor_prolongs_the_wait(void **state)
+{
+    static const int64_t clocks[] = {60, 2000000000 + INT64_C(3652) * 86400};
+    struct world *w = *state;
+
+    await_then_power_cut(w);
+    for (size_t i = 0; i < 2; i++) {
+        w->boot = i == 0 ? "second boot" : "third boot";
+        w->now_ms = 20000;
+        w->wall_s = clocks[i];
+        world_start(w);
+        world_phase(w, "press", FLIP_TRIAL);
+        assert_int_equal(left_ms(w), 540000);
+        assert_int_equal(hub_find(w->hub, "press")->flip.attempts, i + 2);
+        world_stop(w);
+    }
+    w->boot = "fourth boot";
+    w->wall_s = 60;
+    world_start(w);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
 }
 
 static void every_phase_survives_a_restart(void **state)
@@ -905,6 +1170,18 @@ int main(void)
         TEST(a_trial_is_resumed_until_its_attempts_are_used_up),
         TEST(a_start_that_fails_costs_no_attempt),
         TEST(a_restart_while_the_sensor_is_away_is_no_attempt),
+        TEST(without_the_echo_that_was_demanded_it_goes_back),
+        TEST(what_was_proven_is_kept_through_the_commit_and_a_restart),
+        TEST(a_lost_leg_takes_its_proof_with_it),
+        TEST(proof_that_could_not_be_saved_is_no_proof),
+        TEST(late_or_foreign_echoes_prove_nothing),
+        TEST(an_unexpected_answer_rolls_back),
+        TEST(what_was_refused_before_is_not_unexpected),
+        TEST(a_refusal_of_ours_is_always_unexpected),
+        TEST(a_restart_of_the_daemon_keeps_the_deadline),
+        TEST(a_reboot_counts_the_time_of_being_off),
+        TEST(a_reboot_after_the_deadline_goes_back_at_once),
+        TEST(a_clock_that_cannot_be_right_neither_ends_nor_prolongs_the_wait),
         TEST(every_phase_survives_a_restart),
         TEST(an_identity_that_is_gone_after_a_restart_is_not_used),
         TEST(another_new_identity_ends_the_quarantine),

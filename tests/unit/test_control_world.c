@@ -169,6 +169,9 @@ static void sink_post(void *arg, unsigned worker, struct msg *m)
         buf_printf(&w->trace, "%s: worker %u closes session %d\n", m->device, worker,
                    (int)m->session_id);
         break;
+    case MSG_TRIAL_OVER:
+        w->trials_over += worker == 0;
+        break;
     case MSG_DEVICE_GONE:
         if (worker == 0)
             buf_printf(&w->trace, "%s: gone\n", m->device);
@@ -206,6 +209,13 @@ static int64_t sink_now_ms(void *arg)
     return ((struct world *)arg)->now_ms;
 }
 
+static int64_t sink_wall_s(void *arg)
+{
+    const struct world *w = arg;
+
+    return w->wall_s == 0 ? clock_wall_s() : w->wall_s;
+}
+
 /* -- life -- */
 
 void world_hub(struct world *w)
@@ -216,6 +226,8 @@ void world_hub(struct world *w)
         .event = sink_event,
         .wake = sink_wake,
         .now_ms = sink_now_ms,
+        .wall_s = sink_wall_s,
+        .boot = w->boot,
         .arg = w,
         .workers = WORLD_WORKERS,
     };
@@ -249,6 +261,7 @@ int world_make(void **state)
     w->conf.flip.backoff_tls_count = 2;
     w->snapshot.conf = &w->conf;
     w->now_ms = 1000000;
+    w->boot = "first boot";
     world_hub(w);
     *state = w;
     return 0;
@@ -382,14 +395,51 @@ void world_leg(struct world *w, const char *device, uint64_t session, enum flip_
     world_leg_seq(w, device, session, slot, class, hub_find(w->hub, device)->told_seq);
 }
 
+void world_refused(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
+                   uint64_t refusal)
+{
+    struct msg *m = news(w, MSG_LEG, device, session);
+
+    m->u.leg.what = MSG_LEG_REFUSED;
+    m->u.leg.slot = slot;
+    m->u.leg.flip_seq = hub_find(w->hub, device)->told_seq;
+    m->u.leg.refusal = refusal;
+    m->u.leg.diag.class = DIAG_IDENTITY;
+    snprintf(m->u.leg.diag.name, sizeof(m->u.leg.diag.name), "evidence.test");
+    snprintf(m->u.leg.diag.sentence, sizeof(m->u.leg.diag.sentence), "it was refused");
+    take(w, m);
+}
+
+void world_echoed(struct world *w, const char *device, uint64_t session)
+{
+    struct msg *m = news(w, MSG_LEG, device, session);
+
+    m->u.leg.what = MSG_LEG_PROVEN;
+    m->u.leg.slot = FLIP_NEW;
+    m->u.leg.flip_seq = hub_find(w->hub, device)->told_seq;
+    m->u.leg.echo_us = 3140;
+    take(w, m);
+}
+
 const char *world_command(struct world *w, const char *device, enum flip_event ev)
 {
     const struct hub_terms terms = {0};
+
+    return world_command_with(w, device, ev, &terms, 0);
+}
+
+const char *world_command_with(struct world *w, const char *device, enum flip_event ev,
+                               const struct hub_terms *terms, uint8_t fp)
+{
     struct rpc_fault f = {0};
+    char hex[CERT_FP_TEXT];
+    uint8_t bytes[CERT_FP_BYTES];
     bool changed;
 
-    if (hub_command(w->hub, hub_find(w->hub, device), ev, &terms, NULL, NULL, "tester", &changed,
-                    &f) != 0)
+    memset(bytes, fp, sizeof(bytes));
+    str_hex(hex, bytes, sizeof(bytes));
+    if (hub_command(w->hub, hub_find(w->hub, device), ev, terms, fp == 0 ? NULL : hex, NULL,
+                    "tester", &changed, &f) != 0)
         return rpc_error_name(f.code);
     if (hub_flush(w->hub, NULL) != 0)
         return "store";

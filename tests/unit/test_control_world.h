@@ -44,6 +44,9 @@ struct world {
     struct hub *hub;
     struct dispatch dispatch;
     int64_t now_ms, wake_ms;
+    int64_t wall_s;       /* 0: the machine's */
+    const char *boot;     /* which boot of the machine it is */
+    unsigned trials_over; /* messages of that, to the first worker */
     struct world_device device[WORLD_DEVICES];
     size_t device_count;
     struct buf trace;
@@ -81,9 +84,18 @@ void world_leg(struct world *w, const char *device, uint64_t session, enum flip_
 void world_leg_seq(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
                    enum diag_class class, uint64_t seq);
 
+/* Something was refused on the leg that stands: `refusal` as in struct msg. */
+void world_refused(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
+                   uint64_t refusal);
+/* The echo came back on the leg that stands. */
+void world_echoed(struct world *w, const char *device, uint64_t session);
+
 /* A command for one device with default terms, flushed: "ok", "there" when it was so already, or
  * the fault's name. */
 const char *world_command(struct world *w, const char *device, enum flip_event ev);
+/* The same with terms, and with a fingerprint of one byte, 0: none. */
+const char *world_command_with(struct world *w, const char *device, enum flip_event ev,
+                               const struct hub_terms *terms, uint8_t fp);
 /* Does device have this phase, in the hub and in the store? */
 void world_phase(struct world *w, const char *device, enum flip_phase phase);
 

@@ -17,10 +17,12 @@
 /* All that a struct flip holds, as text: comparing bytes would compare its padding. */
 static const char *picture(const struct flip *f, char out[200])
 {
-    snprintf(out, 200, "%s %s max=%u prob=%lld conf=%lld by=%lld att=%u acc=%d due=%lld dead=%lld",
-             flip_phase_name(f->phase), flip_confirm_name(f->confirm), f->max_attempts,
-             (long long)f->probation_ms, (long long)f->confirm_ms, (long long)f->begin_by_ms,
-             f->attempts, f->accepted, (long long)f->due_ms, (long long)f->dead_ms);
+    snprintf(
+        out, 200,
+        "%s %s ev=%u max=%u prob=%lld conf=%lld by=%lld att=%u acc=%d pr=%u due=%lld dead=%lld",
+        flip_phase_name(f->phase), flip_confirm_name(f->confirm), f->evidence, f->max_attempts,
+        (long long)f->probation_ms, (long long)f->confirm_ms, (long long)f->begin_by_ms,
+        f->attempts, f->accepted, f->proven, (long long)f->due_ms, (long long)f->dead_ms);
     return out;
 }
 
@@ -101,6 +103,10 @@ static const struct {
     { PROVING,     EV_LOST,         FLIP_TRIAL,       "save arm" },
     { PROVING,     EV_HEALTHY,      FLIP_COMMITTED,   "save disarm tell" },
     { PROVING,     EV_CONFIRMED,    FLIP_COMMITTED,   "save disarm tell" },
+    { PROVING,     EV_ECHOED,       FLIP_TRIAL,       "save tell" },
+    { PROVING,     EV_UNPROVEN,     FLIP_ROLLED_BACK, "save quarantine use-old disarm tell" },
+    { PROVING,     EV_VOUCHED,      FLIP_TRIAL,       "save arm tell" },
+    { PROVING,     EV_COMMIT,       FLIP_COMMITTED,   "save disarm tell" },
     { PROVING,     EV_EXHAUSTED,    FLIP_ROLLED_BACK, "save quarantine use-old disarm tell" },
     { PROVING,     EV_ROLLBACK,     FLIP_ROLLED_BACK, "save quarantine use-old disarm tell" },
     { PROVING,     EV_RESTARTED,    FLIP_TRIAL,       "save use-new arm" },
@@ -113,6 +119,10 @@ static const struct {
     { CONFIRMING,  EV_HEALTHY,      FLIP_TRIAL,       "save arm tell" },
     { CONFIRMING,  EV_CONFIRMED,    FLIP_COMMITTED,   "save disarm tell" },
     { CONFIRMING,  EV_DEADLINE,     FLIP_ROLLED_BACK, "save quarantine use-old disarm tell" },
+    { CONFIRMING,  EV_ECHOED,       FLIP_TRIAL,       "save tell" },
+    { CONFIRMING,  EV_UNPROVEN,     FLIP_ROLLED_BACK, "save quarantine use-old disarm tell" },
+    { CONFIRMING,  EV_VOUCHED,      FLIP_TRIAL,       "save arm tell" },
+    { CONFIRMING,  EV_COMMIT,       FLIP_COMMITTED,   "save disarm tell" },
     { CONFIRMING,  EV_EXHAUSTED,    FLIP_ROLLED_BACK, "save quarantine use-old disarm tell" },
     { CONFIRMING,  EV_ROLLBACK,     FLIP_ROLLED_BACK, "save quarantine use-old disarm tell" },
     { CONFIRMING,  EV_RESTARTED,    FLIP_TRIAL,       "save use-new arm" },
@@ -416,6 +426,153 @@ static void deadline_survives_a_restart(void **unused)
     assert_int_equal(f.dead_ms, 600050);
 }
 
+/* After a reboot CLOCK_BOOTTIME is another one: the wall clock says how long the machine was off,
+ * if it can be believed. */
+static void a_reboot_neither_prolongs_the_wait_nor_cuts_it(void **unused)
+{
+    const int64_t saved_s = 2000000000, ten_years_s = INT64_C(3652) * 86400;
+    bool believed = false;
+
+    (void)unused;
+    /* 600 s were left; off for 100 s, up for 20 s. */
+    assert_int_equal(flip_dead_after_reboot(600000, saved_s, saved_s + 100, 20000, &believed),
+                     520000);
+    assert_true(believed);
+    /* Off for longer than was left. */
+    assert_int_equal(flip_dead_after_reboot(600000, saved_s, saved_s + 7200, 20000, &believed), 1);
+    assert_true(believed);
+    /* 1970, and ten years ahead: what was left is left, not more and not less. */
+    assert_int_equal(flip_dead_after_reboot(600000, saved_s, 60, 20000, &believed), 620000);
+    assert_false(believed);
+    assert_int_equal(
+        flip_dead_after_reboot(600000, saved_s, saved_s + ten_years_s, 20000, &believed), 620000);
+    assert_false(believed);
+    /* Overdue when the row was written. */
+    assert_int_equal(flip_dead_after_reboot(-5, saved_s, 60, 20000, &believed), 1);
+}
+
+/* --- evidence --- */
+
+static struct story story_of_evidence(enum flip_confirm confirm)
+{
+    struct story s = story_from(STAGED);
+
+    s.f.evidence = FLIP_PROOF_ECHO;
+    s.f.confirm = confirm;
+    happens(&s, 0, EV_FLIP);
+    happens(&s, 1000, EV_ACCEPTED);
+    return s;
+}
+
+#define BEGUN                                                 \
+    "[     0] staged, flip -> trial: save use-new arm tell\n" \
+    "[  1000] trial, accepted -> trial: save arm tell\n"
+
+static void probation_without_the_echo_rolls_back(void **unused)
+{
+    struct story s = story_of_evidence(FLIP_CONFIRM_AUTO);
+
+    (void)unused;
+    assert_int_equal(flip_wanted(&s.f), FLIP_PROOF_CONNACK | FLIP_PROOF_ECHO);
+    assert_int_equal(flip_missing(&s.f), FLIP_PROOF_ECHO);
+    time_passes(&s, 100000);
+    assert_string_equal(
+        s.told,
+        BEGUN "[ 61000] trial, unproven -> rolled-back: save quarantine use-old disarm tell\n");
+    assert_int_equal(flip_missing(&s.f), 0);
+}
+
+static void probation_with_the_echo_commits(void **unused)
+{
+    struct story s = story_of_evidence(FLIP_CONFIRM_AUTO);
+
+    (void)unused;
+    happens(&s, 1003, EV_ECHOED);
+    assert_int_equal(flip_missing(&s.f), 0);
+    time_passes(&s, 100000);
+    assert_string_equal(s.told, BEGUN "[  1003] trial, echoed -> trial: save tell\n"
+                                      "[ 61000] trial, healthy -> committed: save disarm tell\n");
+}
+
+/* What was proven of one connection says nothing of the next; time without one does not count. */
+static void an_outage_asks_for_the_echo_again(void **unused)
+{
+    struct story s = story_of_evidence(FLIP_CONFIRM_AUTO);
+
+    (void)unused;
+    happens(&s, 1003, EV_ECHOED);
+    happens(&s, 2000, EV_LOST);
+    time_passes(&s, 500000);
+    assert_int_equal(flip_missing(&s.f), FLIP_PROOF_CONNACK | FLIP_PROOF_ECHO);
+    happens(&s, 500000, EV_ACCEPTED);
+    assert_int_equal(flip_missing(&s.f), FLIP_PROOF_ECHO);
+    time_passes(&s, 700000);
+    assert_string_equal(
+        s.told,
+        BEGUN "[  1003] trial, echoed -> trial: save tell\n"
+              "[  2000] trial, lost -> trial: save arm\n"
+              "[500000] trial, accepted -> trial: save arm tell\n"
+              "[560000] trial, unproven -> rolled-back: save quarantine use-old disarm tell\n");
+}
+
+/* The word of the centre does not replace the echo that was asked for: each is awaited. */
+static void both_the_echo_and_the_centre_are_awaited(void **unused)
+{
+    struct story s = story_of_evidence(FLIP_CONFIRM_CENTRAL), t = s, u = s;
+
+    (void)unused;
+    happens(&s, 2000, EV_CONFIRMED);
+    assert_int_equal(flip_missing(&s.f), FLIP_PROOF_ECHO);
+    happens(&s, 3000, EV_ECHOED);
+    assert_string_equal(s.told, BEGUN "[  2000] trial, confirmed -> trial: save arm tell\n"
+                                      "[  3000] trial, echoed -> committed: save disarm tell\n");
+
+    happens(&t, 2000, EV_ECHOED);
+    happens(&t, 3000, EV_CONFIRMED);
+    assert_string_equal(t.told, BEGUN "[  2000] trial, echoed -> trial: save tell\n"
+                                      "[  3000] trial, confirmed -> committed: save disarm tell\n");
+
+    happens(&u, 2000, EV_CONFIRMED); /* kept over an outage, and no deadline runs any more */
+    happens(&u, 3000, EV_LOST);
+    happens(&u, 9000000, EV_ACCEPTED);
+    happens(&u, 9000003, EV_ECHOED);
+    assert_int_equal(u.f.phase, FLIP_COMMITTED);
+}
+
+static void a_confirmed_trial_without_the_echo_rolls_back(void **unused)
+{
+    struct story s = story_of_evidence(FLIP_CONFIRM_CENTRAL);
+
+    (void)unused;
+    happens(&s, 2000, EV_CONFIRMED);
+    time_passes(&s, 1000000);
+    assert_string_equal(
+        s.told,
+        BEGUN "[  2000] trial, confirmed -> trial: save arm tell\n"
+              "[ 61000] trial, unproven -> rolled-back: save quarantine use-old disarm tell\n");
+}
+
+/* Whoever commands a commit knows why. */
+static void a_commit_by_command_needs_no_evidence(void **unused)
+{
+    struct story s = story_of_evidence(FLIP_CONFIRM_CENTRAL);
+
+    (void)unused;
+    happens(&s, 2000, EV_COMMIT);
+    assert_string_equal(s.told, BEGUN "[  2000] trial, commit -> committed: save disarm tell\n");
+}
+
+static void a_restart_asks_for_the_echo_again(void **unused)
+{
+    struct story s = story_of_evidence(FLIP_CONFIRM_AUTO);
+
+    (void)unused;
+    happens(&s, 1003, EV_ECHOED);
+    happens(&s, 2000, EV_RESTARTED);
+    happens(&s, 3000, EV_ACCEPTED);
+    assert_int_equal(flip_missing(&s.f), FLIP_PROOF_ECHO);
+}
+
 static void pending_trial_that_is_late_is_staged_again(void **unused)
 {
     struct story s = story_from(STAGED);
@@ -476,6 +633,8 @@ static void terms_out_of_bounds_are_refused(void **unused)
     REFUSED((f.confirm = FLIP_CONFIRM_CENTRAL, f.confirm_ms = 0), -ERR_INVALID);
     REFUSED((f.confirm = FLIP_CONFIRM_CENTRAL, f.confirm_ms = FLIP_LONGEST_MS + 1), -ERR_INVALID);
     REFUSED(f.confirm = (enum flip_confirm)7, -ERR_INVALID);
+    REFUSED(f.evidence = FLIP_PROOF_CENTRAL, -ERR_INVALID);
+    REFUSED(f.evidence = 1U << FLIP_PROOFS, -ERR_INVALID);
     REFUSED(f.begin_by_ms = 5000, -ERR_TIMEOUT);
     f = staged;
     f.confirm_ms = 0; /* of no importance in automatic mode */
@@ -498,7 +657,14 @@ static void damaged_rows_are_noticed(void **unused)
     BROKEN(STAGED, f.attempts = 1);
     BROKEN(COMMITTED, f.due_ms = 1);
     BROKEN(ROLLED_BACK, f.dead_ms = 1);
-    BROKEN(PENDING, f.attempts = 0);
+    f = reach(PENDING); /* of a device that was away when it was flipped */
+    f.attempts = 0;
+    assert_null(flip_broken(&f));
+    BROKEN(PROVING, f.attempts = 0);
+    BROKEN(PENDING, f.proven = FLIP_PROOF_ECHO);
+    BROKEN(PROVING, f.proven = FLIP_PROOF_CONNACK);
+    BROKEN(COMMITTED, f.proven = FLIP_PROOF_ECHO);
+    BROKEN(PROVING, f.evidence = FLIP_PROOF_CONNACK);
     BROKEN(PENDING, f.attempts = 4);
     BROKEN(PENDING, f.max_attempts = 0);
     BROKEN(PENDING, f.due_ms = 1);
@@ -515,6 +681,8 @@ struct world {
     struct flip f;
     int64_t now_ms;
     bool stands;       /* the last news of the new identity was good */
+    bool echoed;       /* since it stands, a message came back */
+    bool vouched;      /* the centre has seen it, in this trial */
     unsigned restarts; /* of this trial */
     enum flip_slot in_use;
 };
@@ -558,16 +726,32 @@ static void step_keeps_the_promises(struct world *w, enum flip_event ev)
     /* No success without evidence, and none against the word of the centre. */
     if (ev == EV_ACCEPTED)
         w->stands = true;
-    if (from != to && to == FLIP_COMMITTED) {
+    if (ev == EV_ECHOED)
+        w->echoed = true;
+    if (ev == EV_CONFIRMED || ev == EV_VOUCHED)
+        w->vouched = true;
+    if (from != to && to == FLIP_COMMITTED && ev == EV_COMMIT) {
+        assert_true(from == FLIP_TRIAL && w->stands);
+    } else if (from != to && to == FLIP_COMMITTED) {
         assert_int_equal(from, FLIP_TRIAL);
         assert_true(w->stands);
+        assert_true(w->echoed || before.evidence == 0);
         if (before.confirm == FLIP_CONFIRM_CENTRAL)
-            assert_int_equal(ev, EV_CONFIRMED);
+            assert_true(w->vouched);
         else
-            assert_true(ev == EV_CONFIRMED || ev == EV_HEALTHY);
+            assert_true(w->vouched || ev == EV_HEALTHY);
     }
     if (ev == EV_LOST || ev == EV_SUSPECT || ev == EV_FLIP || ev == EV_RESTARTED)
-        w->stands = false;
+        w->stands = w->echoed = false;
+    if (ev == EV_FLIP)
+        w->vouched = false;
+    if (to == FLIP_TRIAL) { /* the onlooker and the engine agree on what is missing */
+        assert_int_equal((flip_missing(&w->f) & FLIP_PROOF_CONNACK) != 0, !w->stands);
+        assert_int_equal((flip_missing(&w->f) & FLIP_PROOF_ECHO) != 0,
+                         w->f.evidence != 0 && !w->echoed);
+        assert_int_equal((flip_missing(&w->f) & FLIP_PROOF_CENTRAL) != 0,
+                         w->f.confirm == FLIP_CONFIRM_CENTRAL && !w->vouched);
+    }
 
     /* Attempts end. */
     if (ev == EV_FLIP)
@@ -582,12 +766,13 @@ static void step_keeps_the_promises(struct world *w, enum flip_event ev)
         assert_true(ev == EV_CLEARED || ev == EV_INSTALLED || ev == EV_DISCARDED);
 }
 
-static struct world small_world(enum flip_confirm confirm, int64_t begin_by_ms)
+static struct world small_world(enum flip_confirm confirm, unsigned evidence, int64_t begin_by_ms)
 {
     struct world w = {.now_ms = 1};
 
     flip_init(&w.f);
     w.f.confirm = confirm;
+    w.f.evidence = evidence;
     w.f.max_attempts = 2;
     w.f.probation_ms = 2;
     w.f.confirm_ms = 3;
@@ -595,10 +780,10 @@ static struct world small_world(enum flip_confirm confirm, int64_t begin_by_ms)
     return w;
 }
 
-enum { WORLDS = 10000, LATEST = 9 };
+enum { WORLDS = 20000, LATEST = 9 };
 
 /* Breadth first: every world that events and a clock of nine ticks can bring about. */
-static size_t explore(enum flip_confirm confirm, int64_t begin_by_ms)
+static size_t explore(enum flip_confirm confirm, unsigned evidence, int64_t begin_by_ms)
 {
     struct world *queue = calloc(WORLDS, sizeof(*queue));
     struct map *seen = map_new();
@@ -607,7 +792,7 @@ static size_t explore(enum flip_confirm confirm, int64_t begin_by_ms)
 
     assert_non_null(queue);
     assert_non_null(seen);
-    queue[tail++] = small_world(confirm, begin_by_ms);
+    queue[tail++] = small_world(confirm, evidence, begin_by_ms);
     while (head < tail) {
         for (int ev = EV_NONE; ev < FLIP_EVENTS; ev++) {
             struct world w = queue[head];
@@ -623,8 +808,8 @@ static size_t explore(enum flip_confirm confirm, int64_t begin_by_ms)
             } else {
                 step_keeps_the_promises(&w, (enum flip_event)ev);
             }
-            snprintf(key, sizeof(key), "%s now=%lld %d %u %d", picture(&w.f, text),
-                     (long long)w.now_ms, w.stands, w.restarts, (int)w.in_use);
+            snprintf(key, sizeof(key), "%s now=%lld %d %d %d %u %d", picture(&w.f, text),
+                     (long long)w.now_ms, w.stands, w.echoed, w.vouched, w.restarts, (int)w.in_use);
             if (map_get(seen, key) != NULL)
                 continue;
             assert_int_equal(map_put(seen, key, seen), 0);
@@ -641,10 +826,12 @@ static size_t explore(enum flip_confirm confirm, int64_t begin_by_ms)
 static void whatever_happens_the_promises_are_kept(void **unused)
 {
     (void)unused;
-    assert_true(explore(FLIP_CONFIRM_AUTO, 0) > 200);
-    assert_true(explore(FLIP_CONFIRM_CENTRAL, 0) > 300);
-    assert_true(explore(FLIP_CONFIRM_AUTO, 4) > 200);
-    assert_true(explore(FLIP_CONFIRM_CENTRAL, 4) > 300);
+    for (unsigned evidence = 0; evidence <= FLIP_PROOF_ECHO; evidence += FLIP_PROOF_ECHO) {
+        assert_true(explore(FLIP_CONFIRM_AUTO, evidence, 0) > 200);
+        assert_true(explore(FLIP_CONFIRM_CENTRAL, evidence, 0) > 300);
+        assert_true(explore(FLIP_CONFIRM_AUTO, evidence, 4) > 200);
+        assert_true(explore(FLIP_CONFIRM_CENTRAL, evidence, 4) > 300);
+    }
 }
 
 static void long_random_walks_keep_the_promises(void **unused)
@@ -653,7 +840,8 @@ static void long_random_walks_keep_the_promises(void **unused)
 
     (void)unused;
     for (int walk = 0; walk < 50; walk++) {
-        struct world w = small_world(walk % 2 == 0 ? FLIP_CONFIRM_AUTO : FLIP_CONFIRM_CENTRAL, 0);
+        struct world w = small_world(walk % 2 == 0 ? FLIP_CONFIRM_AUTO : FLIP_CONFIRM_CENTRAL,
+                                     walk % 4 < 2 ? 0 : FLIP_PROOF_ECHO, 0);
 
         for (int i = 0; i < 4000; i++) {
             enum flip_event due;
@@ -673,8 +861,15 @@ static void names_go_both_ways(void **unused)
     enum flip_phase phase = FLIP_TRIAL;
     enum flip_confirm confirm = FLIP_CONFIRM_CENTRAL;
     enum flip_slot slot = FLIP_NEW;
+    enum flip_proof proof = FLIP_PROOF_CONNACK;
 
     (void)unused;
+    for (unsigned i = 0; i < FLIP_PROOFS; i++) {
+        assert_int_equal(flip_proof_parse(flip_proof_name((enum flip_proof)(1U << i)), &proof), 0);
+        assert_int_equal(proof, 1U << i);
+    }
+    assert_int_equal(flip_proof_parse("unknown", &proof), -ERR_INVALID);
+    assert_string_equal(flip_proof_name((enum flip_proof)0), "unknown");
     for (int i = 0; i < FLIP_PHASES; i++) {
         assert_int_equal(flip_phase_parse(flip_phase_name((enum flip_phase)i), &phase), 0);
         assert_int_equal(phase, i);
@@ -719,7 +914,8 @@ static void refusals_name_the_next_command(void **unused)
 {
     /* clang-format off */
     static const enum flip_event commands[] = {
-        EV_INSTALLED, EV_DISCARDED, EV_FLIP, EV_CONFIRMED, EV_ROLLBACK, EV_RETIRED, EV_CLEARED,
+        EV_INSTALLED, EV_DISCARDED, EV_FLIP, EV_CONFIRMED, EV_COMMIT, EV_ROLLBACK, EV_RETIRED,
+        EV_CLEARED,
     };
     static const struct { const char *text; enum flip_event ev; } words[] = {
         { ": certflipctl flip press-12", EV_FLIP }, { ": certflipctl rollback press-12", EV_ROLLBACK },
@@ -788,6 +984,14 @@ int main(void)
         cmocka_unit_test(lost_during_the_wait_still_ends_at_the_deadline),
         cmocka_unit_test(restarts_use_up_the_attempts),
         cmocka_unit_test(deadline_survives_a_restart),
+        cmocka_unit_test(a_reboot_neither_prolongs_the_wait_nor_cuts_it),
+        cmocka_unit_test(probation_without_the_echo_rolls_back),
+        cmocka_unit_test(probation_with_the_echo_commits),
+        cmocka_unit_test(an_outage_asks_for_the_echo_again),
+        cmocka_unit_test(both_the_echo_and_the_centre_are_awaited),
+        cmocka_unit_test(a_confirmed_trial_without_the_echo_rolls_back),
+        cmocka_unit_test(a_commit_by_command_needs_no_evidence),
+        cmocka_unit_test(a_restart_asks_for_the_echo_again),
         cmocka_unit_test(pending_trial_that_is_late_is_staged_again),
         cmocka_unit_test(committed_flip_goes_back_only_when_the_old_identity_works),
         cmocka_unit_test(terms_out_of_bounds_are_refused),

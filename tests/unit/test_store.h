@@ -104,14 +104,28 @@ static inline struct store_device device_make(unsigned n)
                  .attempts = 1 + n,
                  .accepted = n % 2 == 0,
                  .due_ms = INT64_C(4000000000000) + n,
-                 .dead_ms = INT64_C(5000000000000) + n},
+                 .dead_ms = INT64_C(5000000000000) + n,
+                 .evidence = n % 3 == 0 ? FLIP_PROOF_ECHO : 0,
+                 .proven = n % 2 == 0 ? FLIP_PROOF_ECHO : FLIP_PROOF_CENTRAL},
         .begin_by_s = INT64_C(6000000000) + n,
         .changed_s = INT64_C(7000000000) + n,
+        .saved_s = INT64_C(7100000000) + n,
+        .dead_left_ms = INT64_C(7200000000) + n,
+        .proof = {.what = n % 8,
+                  .connack_s = INT64_C(7300000000) + n,
+                  .echo_s = INT64_C(7400000000) + n,
+                  .central_s = INT64_C(7500000000) + n,
+                  .echo_us = 3140 + n,
+                  .session_present = n % 2 == 1,
+                  .tls = "TLSv1.3"},
     };
 
     snprintf(d.name, sizeof(d.name), "press-%u", n);
     memset(d.fp[FLIP_OLD], 'a' + (int)(n % 6), 64);
     memset(d.fp[FLIP_NEW], '0' + (int)(n % 10), 64);
+    memset(d.proof.fp, 'a' + (int)(n % 6), 64);
+    snprintf(d.proof.by, sizeof(d.proof.by), "operator %u", n);
+    snprintf(d.boot, sizeof(d.boot), "00000000-0000-0000-0000-%012u", n);
     snprintf(d.reason, sizeof(d.reason), "reason %u: 'quoted' \"twice\"; ünï", n);
     return d;
 }
@@ -131,7 +145,21 @@ static inline void device_is(const struct store_device *got, const struct store_
     assert_int_equal(a->accepted, b->accepted);
     assert_int_equal(a->due_ms, b->due_ms);
     assert_int_equal(a->dead_ms, b->dead_ms);
+    assert_int_equal(a->evidence, b->evidence);
+    assert_int_equal(a->proven, b->proven);
     assert_int_equal(got->begin_by_s, want->begin_by_s);
+    assert_string_equal(got->boot, want->boot);
+    assert_int_equal(got->saved_s, want->saved_s);
+    assert_int_equal(got->dead_left_ms, want->dead_left_ms);
+    assert_int_equal(got->proof.what, want->proof.what);
+    assert_int_equal(got->proof.connack_s, want->proof.connack_s);
+    assert_int_equal(got->proof.echo_s, want->proof.echo_s);
+    assert_int_equal(got->proof.central_s, want->proof.central_s);
+    assert_int_equal(got->proof.echo_us, want->proof.echo_us);
+    assert_int_equal(got->proof.session_present, want->proof.session_present);
+    assert_string_equal(got->proof.tls, want->proof.tls);
+    assert_string_equal(got->proof.fp, want->proof.fp);
+    assert_string_equal(got->proof.by, want->proof.by);
     assert_string_equal(got->fp[FLIP_OLD], want->fp[FLIP_OLD]);
     assert_string_equal(got->fp[FLIP_NEW], want->fp[FLIP_NEW]);
     assert_string_equal(got->reason, want->reason);

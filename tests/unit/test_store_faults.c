@@ -264,9 +264,10 @@ static void old_commands_are_forgotten(void **state)
 /* -- versions -----------------------------------------------------------------------------------
  */
 
-/* The first step stands for the tables as they are; the second is a later version's. */
+/* The first two stand for the tables as they are; the third is a later version's. */
 static const struct schema_step next_steps[] = {
     {"must not be run again;"},
+    {"nor this;"},
     {"ALTER TABLE devices ADD COLUMN site TEXT NOT NULL DEFAULT 'here';"
      "UPDATE devices SET attempts = attempts + 1;"},
 };
@@ -278,11 +279,11 @@ static void earlier_schema_is_brought_up(void **state)
 
     folder_fill(f, 3);
     s = folder_open(f);
-    assert_int_equal(schema_migrate(s, next_steps, 2, NULL), 0);
-    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 2);
+    assert_int_equal(schema_migrate(s, next_steps, 3, NULL), 0);
+    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 3);
     assert_int_equal(ask_sql(s, "SELECT count(*) FROM devices WHERE site = 'here'"), 3);
     assert_int_equal(ask_sql(s, "SELECT attempts FROM devices WHERE name = 'press-2'"), 4);
-    assert_int_equal(schema_migrate(s, next_steps, 2, NULL), 0); /* once is enough */
+    assert_int_equal(schema_migrate(s, next_steps, 3, NULL), 0); /* once is enough */
     assert_int_equal(ask_sql(s, "SELECT attempts FROM devices WHERE name = 'press-2'"), 4);
 }
 
@@ -290,6 +291,7 @@ static void failing_step_changes_nothing(void **state)
 {
     const struct schema_step steps[] = {
         next_steps[0],
+        next_steps[1],
         {"ALTER TABLE devices ADD COLUMN site TEXT; DROP TABLE no_such_table;"},
     };
     struct folder *f = *state;
@@ -298,10 +300,10 @@ static void failing_step_changes_nothing(void **state)
 
     folder_fill(f, 3);
     s = folder_open(f);
-    assert_int_equal(schema_migrate(s, steps, 2, &err), -ERR_STORE);
-    assert_non_null(strstr(err.msg, "bringing the database to schema 2"));
+    assert_int_equal(schema_migrate(s, steps, 3, &err), -ERR_STORE);
+    assert_non_null(strstr(err.msg, "bringing the database to schema 3"));
     assert_non_null(strstr(err.msg, "no_such_table"));
-    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 1);
+    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 2);
     assert_int_equal(
         ask_sql(s, "SELECT count(*) FROM pragma_table_info('devices') WHERE name = 'site'"), 0);
     folder_open(f);
@@ -329,7 +331,9 @@ static void database_of_version_1_opens(void **state)
                "CREATE TABLE \"values\" (key TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL)"
                " WITHOUT ROWID, STRICT;"
                "INSERT INTO devices VALUES ('press-9', 'rolled-back', 'central', 3, 60000, 600000,"
-               " 0, 0, 0, 0, 0, 0, 'aa', 'bb', 'refused', 1234);"
+               " 0, 0, 0, 0, 0, 0, 'aa', 'bb', 'refused', 1234),"
+               " ('press-8', 'trial', 'central', 3, 60000, 600000,"
+               " 0, 1, 1, 0, 700000, 0, 'aa', 'bb', '', 1234);"
                "PRAGMA application_id = 0x63666c70; PRAGMA user_version = 1;");
     folder_open(f);
     assert_int_equal(store_device_get(f->store, "press-9", &got, NULL), 0);
@@ -339,7 +343,13 @@ static void database_of_version_1_opens(void **state)
     assert_string_equal(got.fp[FLIP_NEW], "bb");
     assert_string_equal(got.reason, "refused");
     assert_int_equal(got.changed_s, 1234);
+    assert_int_equal(got.flip.evidence, 0);
+    assert_int_equal(got.proof.what, 0);
     assert_int_equal(store_device_put(f->store, &got, NULL), 0);
+    assert_int_equal(store_device_get(f->store, "press-8", &got, NULL), 0);
+    assert_int_equal(got.dead_left_ms, 600000); /* nobody knows which boot it was written in */
+    assert_true(got.saved_s > 1000000000);
+    assert_null(flip_broken(&got.flip));
     assert_int_equal(store_audit_add(f->store, "a", "b", "c", "d", NULL), 0);
     assert_int_equal(store_command_put(f->store, "id", "{}", NULL), 0);
 }
@@ -352,10 +362,10 @@ static void later_version_is_refused(void **state)
     folder_fill(f, 3);
     run_sql(f, "PRAGMA user_version = 99");
     assert_int_equal(stat(folder_path(f, "certflip.db"), &before), 0);
-    folder_refuses(f, "later certflip (schema 99, this one knows 1)");
+    folder_refuses(f, "later certflip (schema 99, this one knows 2)");
     assert_int_equal(stat(folder_path(f, "certflip.db"), &after), 0);
     assert_int_equal(after.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
-    run_sql(f, "PRAGMA user_version = 1");
+    run_sql(f, "PRAGMA user_version = 2");
     folder_open(f);
     assert_int_equal(device_count(f->store), 3);
 }

@@ -70,6 +70,7 @@ static void on_mail(struct inbox *box, struct list *item, void *arg)
     case MSG_DEVICE:
     case MSG_DEVICE_GONE:
     case MSG_KICK:
+    case MSG_TRIAL_OVER:
     case MSG_POLL:
     case MSG_STOP:
     default:
