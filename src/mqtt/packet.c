@@ -190,15 +190,15 @@ void mqtt_in_fini(struct mqtt_in *in)
     *in = (struct mqtt_in){.part = NULL};
 }
 
-uint16_t mqtt_packet_id(const struct mqtt_packet *pkt)
+/* Where in the body the packet identifier is; false: there is none. */
+static bool id_at(const struct mqtt_packet *pkt, uint32_t *at)
 {
-    uint32_t at = 0;
-
+    *at = 0;
     switch (pkt->type) {
     case MQTT_PUBLISH:
         if ((pkt->flags & 0x6) == 0 || pkt->body_bytes < 2)
-            return 0;
-        at = 2 + (uint32_t)(pkt->body[0] << 8 | pkt->body[1]);
+            return false;
+        *at = 2 + (uint32_t)(pkt->body[0] << 8 | pkt->body[1]);
         break;
     case MQTT_PUBACK:
     case MQTT_PUBREC:
@@ -216,9 +216,30 @@ uint16_t mqtt_packet_id(const struct mqtt_packet *pkt)
     case MQTT_DISCONNECT:
     case MQTT_AUTH:
     default:
-        return 0;
+        return false;
     }
-    if (pkt->body_bytes < at + 2)
+    return pkt->body_bytes >= *at + 2;
+}
+
+uint16_t mqtt_packet_id(const struct mqtt_packet *pkt)
+{
+    uint32_t at;
+
+    if (!id_at(pkt, &at))
         return 0;
     return (uint16_t)(pkt->body[at] << 8 | pkt->body[at + 1]);
+}
+
+int mqtt_packet_write_as(struct buf *b, const struct mqtt_packet *pkt, uint16_t id)
+{
+    size_t before = b->len;
+    uint32_t at;
+    int rc = buf_append(b, pkt->raw, pkt->raw_bytes);
+
+    if (rc != 0 || !id_at(pkt, &at))
+        return rc;
+    uint8_t *p = b->p + before + (pkt->body - pkt->raw) + at;
+    p[0] = (uint8_t)(id >> 8);
+    p[1] = (uint8_t)id;
+    return 0;
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 enum mqtt_type {
@@ -82,6 +83,9 @@ bool mqtt_type_allowed(enum mqtt_type type, enum mqtt_dir dir, int version);
 /* The packet identifier of any type that has one, without decoding the rest; 0 when there is none.
  */
 uint16_t mqtt_packet_id(const struct mqtt_packet *pkt);
+/* Append the packet as it is, but for its packet identifier (where it has one).  Returns 0 or
+ * -ERR_NOMEM. */
+int mqtt_packet_write_as(struct buf *b, const struct mqtt_packet *pkt, uint16_t id);
 
 /* Decode any packet other than CONNECT completely, for its errors alone: every rule of the standard
  * that can be judged from the packet itself.  *reason gets the MQTT 5 reason code that the standard

@@ -431,6 +431,31 @@ static void types_travel_where_the_standard_says(void **unused)
     assert_string_equal(mqtt_version_name(6), "unknown");
 }
 
+/* The same bytes but for the identifier, behind what the buffer holds already. */
+static void is_written_under_another_id(const struct mqtt_packet *pkt)
+{
+    struct mqtt_packet is;
+    struct buf b = {0};
+    uint32_t need;
+
+    assert_int_equal(buf_append_u8(&b, 0xAA), 0);
+    assert_int_equal(mqtt_packet_write_as(&b, pkt, 0xBEEF), 0);
+    assert_int_equal(b.len, 1 + pkt->raw_bytes);
+    assert_int_equal(mqtt_packet_peek(b.p + 1, b.len - 1, MQTT_LARGEST_PACKET, &is, &need), 1);
+    if (mqtt_packet_id(pkt) != 0) {
+        assert_int_equal(mqtt_packet_id(&is), 0xBEEF);
+        buf_drop(&b, 1);
+        struct buf back = {0};
+        assert_int_equal(mqtt_packet_peek(b.p, b.len, MQTT_LARGEST_PACKET, &is, &need), 1);
+        assert_int_equal(mqtt_packet_write_as(&back, &is, mqtt_packet_id(pkt)), 0);
+        assert_memory_equal(back.p, pkt->raw, pkt->raw_bytes);
+        buf_fini(&back);
+    } else {
+        assert_memory_equal(b.p + 1, pkt->raw, pkt->raw_bytes);
+    }
+    buf_fini(&b);
+}
+
 static void packet_ids_are_found_without_decoding(void **unused)
 {
     static const struct {
@@ -465,6 +490,7 @@ static void packet_ids_are_found_without_decoding(void **unused)
         struct mqtt_packet pkt = sample_packet(rows[i].text);
 
         assert_int_equal(mqtt_packet_id(&pkt), rows[i].id);
+        is_written_under_another_id(&pkt);
         sample_free(&pkt);
     }
 }
