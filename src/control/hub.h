@@ -155,6 +155,7 @@ struct hub_device {
     X(rehomes_failed)            \
     X(replayed)                  \
     X(restored_subscriptions)    \
+    X(restore_refused)           \
     X(rehome_lost)               \
     X(hold_us_sum)               \
     X(downstream_closed_by_peer) \

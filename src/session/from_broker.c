@@ -3,33 +3,44 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "mqtt/publish.h"
 
 /* The broker sends again what it has no acknowledgement of; the device has had it. */
-static enum verdict delivered_before(struct session *s, struct leg *leg,
-                                     const struct mqtt_publish *p)
+static void repeated(struct session *s, struct leg *leg, struct inflight_item *item)
 {
-    struct inflight_item *item = inflight_find(&s->to_device, p->packet_id, INFLIGHT_ANY_PUBLISH);
-
-    if (item == NULL)
-        return PASS;
-    if (!p->dup) { /* a new message under an id that a forgotten exchange still has */
-        inflight_del(&s->to_device, item);
-        return PASS;
-    }
-    item->redo = item->again = false;
+    item->again = false;
     if (item->acked) {
+        if (!item->answered)
+            relay_ack(s, leg, MQTT_PUBACK, item->up_id);
         inflight_del(&s->to_device, item);
-        return TAKE;
+    } else if (item->state != INFLIGHT_PUBLISH && !item->answered) {
+        item->answered = true;
+        relay_ack(s, leg, MQTT_PUBREC, item->up_id);
     }
-    if (item->state != INFLIGHT_PUBLISH && !item->answered)
-        relay_ack(s, leg, MQTT_PUBREC, p->packet_id);
-    return TAKE;
 }
 
-static enum verdict broker_publish(struct session *s, struct leg *leg,
+/* A new message under an id that it has had before: the broker does not know of that exchange any
+ * more. */
+static void forgets(struct session *s, struct inflight_item *item)
+{
+    if (item->acked) {
+        inflight_del(&s->to_device, item);
+        return;
+    }
+    s->forgotten = true;
+    inflight_name(&s->to_device, item, item->packet_id, 0);
+    item->again = false;
+    if (item->state == INFLIGHT_RECEIVED) {
+        item->state = INFLIGHT_RELEASED;
+        relay_answer(s, MQTT_PUBREL, item->packet_id);
+    }
+}
+
+static enum verdict broker_publish(struct session *s, struct leg *leg, struct run *run,
                                    const struct mqtt_packet *pkt, struct err *err)
 {
+    struct inflight_item *item;
     struct mqtt_publish p;
     uint8_t reason;
 
@@ -38,14 +49,98 @@ static enum verdict broker_publish(struct session *s, struct leg *leg,
     s->env->stats.publishes_down++;
     if (p.qos == 0)
         return PASS;
-    enum verdict v = delivered_before(s, leg, &p);
-    if (v == PASS)
-        (void)inflight_add(&s->to_device, p.packet_id, INFLIGHT_PUBLISH, p.qos, NULL, 0);
-    return v;
+    item = inflight_find_up(&s->to_device, p.packet_id, INFLIGHT_ANY_PUBLISH);
+    if (item != NULL && p.dup) {
+        repeated(s, leg, item);
+        return TAKE;
+    }
+    if (item != NULL) {
+        run_send(run);
+        forgets(s, item);
+    }
+    /* Does the device still use the id for an exchange that its broker has forgotten? */
+    uint16_t id = p.packet_id;
+    if (s->to_device.odd > 0 && inflight_find(&s->to_device, id, INFLIGHT_ANY_PUBLISH) != NULL)
+        id = inflight_free_id(&s->to_device, UINT16_MAX);
+    if (id == 0) {
+        err_set(err, ERR_PROTOCOL, "a PUBLISH while every packet identifier is in use");
+        return OVER;
+    }
+    item = inflight_add(&s->to_device, p.packet_id, INFLIGHT_PUBLISH, p.qos, NULL, 0);
+    if (id == p.packet_id)
+        return PASS;
+    if (item != NULL)
+        inflight_name(&s->to_device, item, id, p.packet_id);
+    run_pass_as(s, run, s->down, pkt, id);
+    return TAKE;
+}
+
+/* PUBREL of the broker. */
+static enum verdict broker_release(struct session *s, struct leg *leg, struct run *run,
+                                   const struct mqtt_packet *pkt, uint16_t up_id)
+{
+    struct inflight_item *item = inflight_find_up(&s->to_device, up_id, INFLIGHT_ANY_PUBLISH);
+
+    if (item == NULL) {
+        if (s->to_device.odd == 0 ||
+            inflight_find(&s->to_device, up_id, INFLIGHT_ANY_PUBLISH) == NULL)
+            return PASS;                        /* begun before we came */
+        relay_ack(s, leg, MQTT_PUBCOMP, up_id); /* the device uses that id for something else */
+        return TAKE;
+    }
+    if (item->again && item->state == INFLIGHT_RELEASED)
+        return TAKE; /* the device has had it, and will answer */
+    item->state = INFLIGHT_RELEASED;
+    if (item->packet_id == up_id)
+        return PASS;
+    run_pass_as(s, run, s->down, pkt, item->packet_id);
+    return TAKE;
+}
+
+/* A message that its device was told is received, and the broker that now gets it refuses it. */
+static void refused_anew(struct session *s, struct inflight_item *item, uint8_t reason)
+{
+    s->env->stats.rehome_lost++;
+    log_event(LOG_SESSION, LOG_WARN_, "message-lost", "device=%s qos=2 reason=%s msg=%s",
+              s->dev->name, mqtt_reason_name(reason),
+              LOG_Q("the former broker had received it, lost the session, and the message is "
+                    "refused now: check the identity's permissions"));
+    if (item->released) {
+        relay_answer(s, MQTT_PUBCOMP, item->packet_id);
+        inflight_del(&s->to_broker, item);
+        return;
+    }
+    item->redo = false;
+    item->local = true; /* the device's PUBREL is still to come */
+}
+
+/* PUBREC of the broker. */
+static enum verdict broker_received(struct session *s, struct leg *leg, struct inflight_item *item,
+                                    const struct mqtt_ack *a)
+{
+    if (item->redo && a->reason >= 0x80) {
+        refused_anew(s, item, a->reason);
+        return TAKE;
+    }
+    if (a->reason >= 0x80) {
+        return PASS;
+    }
+    if (item->redo) { /* the device has had its PUBREC for this one */
+        item->redo = false;
+        if (item->released) {
+            item->state = INFLIGHT_RELEASED;
+            relay_ack(s, leg, MQTT_PUBREL, item->up_id);
+        }
+        return TAKE;
+    }
+    if (item->state == INFLIGHT_PUBLISH)
+        item->state = INFLIGHT_RECEIVED;
+    return PASS;
 }
 
 /* PUBACK, PUBREC, PUBCOMP for a PUBLISH of the device; and PUBREL for one of the broker. */
-static enum verdict broker_ack(struct session *s, struct leg *leg, const struct mqtt_packet *pkt)
+static enum verdict broker_ack(struct session *s, struct leg *leg, struct run *run,
+                               const struct mqtt_packet *pkt)
 {
     struct inflight_item *item;
     struct mqtt_ack a;
@@ -53,46 +148,74 @@ static enum verdict broker_ack(struct session *s, struct leg *leg, const struct 
 
     if (mqtt_ack_read(pkt, s->version, &a, &reason, NULL) != 0)
         return PASS; /* was checked */
-    if (pkt->type == MQTT_PUBREL) {
-        item = inflight_find(&s->to_device, a.packet_id, INFLIGHT_ANY_PUBLISH);
-        if (item != NULL)
-            item->state = INFLIGHT_RELEASED;
-        return PASS;
-    }
-    item = inflight_find(&s->to_broker, a.packet_id, INFLIGHT_ANY_PUBLISH);
+    if (pkt->type == MQTT_PUBREL)
+        return broker_release(s, leg, run, pkt, a.packet_id);
+    item = inflight_find_up(&s->to_broker, a.packet_id, INFLIGHT_ANY_PUBLISH);
     if (item == NULL)
         return s->state == SESSION_RELAYING && pkt->type != MQTT_PUBREC ? TAKE : PASS; /* stale */
-    if (pkt->type == MQTT_PUBREC && a.reason < 0x80) {
-        bool again = item->redo; /* the device has had its PUBREC for this one */
-        item->redo = false;
-        if (again) {
-            item->state = INFLIGHT_RELEASED;
-            relay_ack(s, leg, MQTT_PUBREL, a.packet_id);
+    uint16_t packet_id = item->packet_id;
+    if (pkt->type == MQTT_PUBREC && broker_received(s, leg, item, &a) == TAKE)
+        return TAKE;
+    if (pkt->type != MQTT_PUBREC || a.reason >= 0x80) {
+        /* A PUBREL that was repeated after its answer was lost: no news for the device. */
+        bool known = pkt->type == MQTT_PUBCOMP && a.reason == 0x92 && item->again;
+        inflight_del(&s->to_broker, item);
+        if (known) {
+            run_send(run);
+            relay_answer(s, MQTT_PUBCOMP, packet_id);
             return TAKE;
         }
-        if (item->state == INFLIGHT_PUBLISH)
-            item->state = INFLIGHT_RECEIVED;
-        return PASS;
     }
-    inflight_del(&s->to_broker, item);
-    return PASS;
+    if (packet_id == a.packet_id)
+        return PASS;
+    run_pass_as(s, run, s->down, pkt, packet_id);
+    return TAKE;
 }
 
-static enum verdict broker_suback(struct session *s, const struct mqtt_packet *pkt)
+/* The broker has not taken one of the subscriptions that it had granted before. */
+static void restore_refused(struct session *s, const struct inflight_item *item, uint8_t code)
+{
+    struct mqtt_packet pkt;
+    struct mqtt_subscribe sub;
+    struct mqtt_filter f = {0};
+    uint32_t need, at = 0;
+    uint8_t reason;
+
+    if (mqtt_packet_peek(item->raw, item->raw_bytes, MQTT_LARGEST_PACKET, &pkt, &need) == 1 &&
+        mqtt_subscribe_read(&pkt, s->version, &sub, &reason, NULL) == 0)
+        (void)mqtt_subscribe_next(&sub, MQTT_SUBSCRIBE, &at, &f);
+    s->env->stats.restore_refused++;
+    log_event(LOG_SESSION, LOG_WARN_, "restore-refused",
+              "device=%s filter=" SLICE_FMT " code=0x%02x msg=%s", s->dev->name,
+              SLICE_ARG(f.filter), code,
+              LOG_Q("the broker refused a subscription that was granted before its session was "
+                    "lost: check the identity's permissions"));
+}
+
+static enum verdict broker_suback(struct session *s, struct run *run, const struct mqtt_packet *pkt)
 {
     struct mqtt_suback ack;
     uint8_t reason;
 
     if (mqtt_suback_read(pkt, s->version, &ack, &reason, NULL) != 0)
         return PASS; /* was checked */
-    struct inflight_item *item = inflight_find(
+    struct inflight_item *item = inflight_find_up(
         &s->to_broker, ack.packet_id, 1u << INFLIGHT_SUBSCRIBE | 1u << INFLIGHT_UNSUBSCRIBE);
     if (item == NULL)
         return TAKE; /* nobody asked on this leg */
     bool ours = item->ours;
-    (void)subs_apply(&s->subs, s->version, item->raw, item->raw_bytes, ack.codes);
+    uint16_t packet_id = item->packet_id;
+    if (!ours)
+        (void)subs_apply(&s->subs, s->version, item->raw, item->raw_bytes, ack.codes);
+    else if (ack.codes.n > 0 && ack.codes.p[0] >= 0x80)
+        restore_refused(s, item, ack.codes.p[0]);
     inflight_del(&s->to_broker, item);
-    return ours ? TAKE : PASS;
+    if (ours)
+        return TAKE;
+    if (packet_id == ack.packet_id)
+        return PASS;
+    run_pass_as(s, run, s->down, pkt, packet_id);
+    return TAKE;
 }
 
 /* Returns true when the barrier was passed by it. */
@@ -138,7 +261,7 @@ static enum verdict from_broker(struct session *s, struct leg *leg, struct run *
     uint8_t reason;
 
     if (pkt->type == MQTT_PUBLISH)
-        return broker_publish(s, leg, pkt, err);
+        return broker_publish(s, leg, run, pkt, err);
     if (pkt->type == MQTT_CONNACK) {
         err_set(err, ERR_PROTOCOL, "a second CONNACK");
         return OVER;
@@ -150,10 +273,10 @@ static enum verdict from_broker(struct session *s, struct leg *leg, struct run *
     case MQTT_PUBREC:
     case MQTT_PUBREL:
     case MQTT_PUBCOMP:
-        return broker_ack(s, leg, pkt);
+        return broker_ack(s, leg, run, pkt);
     case MQTT_SUBACK:
     case MQTT_UNSUBACK:
-        return broker_suback(s, pkt);
+        return broker_suback(s, run, pkt);
     case MQTT_PINGRESP:
         return broker_pong(s, barrier);
     case MQTT_DISCONNECT:

@@ -17,13 +17,12 @@ static void end_malformed(struct session *s, struct run *run, uint8_t reason, co
     session_end(s, reason, false, "the device sent a packet that breaks the standard");
 }
 
-/* A PUBLISH that uses or sets a topic alias. */
-static enum verdict publish_alias(struct session *s, struct run *run, const struct mqtt_publish *p)
+/* What a PUBLISH with a topic alias means: its topic, and whether the leg has to be told that
+ * instead of the alias.  Returns PASS or OVER. */
+static enum verdict resolve_alias(struct session *s, struct run *run, const struct mqtt_publish *p,
+                                  struct slice *topic, bool *spell_out)
 {
-    struct buf full = {0};
-    struct slice topic = p->topic;
     struct err err;
-    enum verdict verdict = PASS;
 
     if (p->topic_alias > s->alias_told) {
         err_set(&err, ERR_PROTOCOL, "topic alias %u, and the maximum is %u [MQTT-3.2.2-17]",
@@ -33,32 +32,73 @@ static enum verdict publish_alias(struct session *s, struct run *run, const stru
     }
     if (p->topic.n > 0) {
         bool known = p->topic_alias <= s->alias_most; /* another broker may allow fewer */
-        if (alias_set(&s->aliases, p->topic_alias, p->topic, known) != 0)
-            return PASS;
-        verdict = known ? PASS : TAKE;
-    } else {
-        const struct alias *a = alias_find(&s->aliases, p->topic_alias);
-        if (a == NULL) {
-            err_set(&err, ERR_PROTOCOL, "topic alias %u was never set [MQTT-3.3.4-1]",
-                    p->topic_alias);
-            end_malformed(s, run, 0x82, &err);
-            return OVER;
-        }
-        topic = (struct slice){a->topic, a->topic_bytes};
-        if (!a->told)
-            verdict = TAKE; /* this leg does not know the alias: the topic goes instead of it */
+        *spell_out = alias_set(&s->aliases, p->topic_alias, p->topic, known) == 0 ? !known : false;
+        return PASS;
     }
-    if (verdict == TAKE)
+    const struct alias *a = alias_find(&s->aliases, p->topic_alias);
+    if (a == NULL) {
+        err_set(&err, ERR_PROTOCOL, "topic alias %u was never set [MQTT-3.3.4-1]", p->topic_alias);
+        end_malformed(s, run, 0x82, &err);
+        return OVER;
+    }
+    *topic = (struct slice){a->topic, a->topic_bytes};
+    *spell_out = !a->told; /* this leg does not know the alias: the topic goes instead of it */
+    return PASS;
+}
+
+/* A PUBLISH that is more than bytes: it uses or sets a topic alias, or its identifier is one that
+ * we have taken. */
+static enum verdict publish_apart(struct session *s, struct run *run, const struct mqtt_packet *pkt,
+                                  const struct mqtt_publish *p)
+{
+    struct inflight_item *item = NULL;
+    struct mqtt_publish mine = *p;
+    struct buf full = {0};
+    bool spell_out = false;
+    int rc;
+
+    mine.topic = p->topic;
+    if (p->topic_alias != 0 && resolve_alias(s, run, p, &mine.topic, &spell_out) == OVER)
+        return OVER;
+    if (p->qos > 0) {
+        item = inflight_find(&s->to_broker, p->packet_id, INFLIGHT_ANY_PUBLISH);
+        if (item != NULL)
+            mine.packet_id = item->up_id;
+        else if (inflight_find_up(&s->to_broker, p->packet_id, INFLIGHT_ANY) != NULL)
+            mine.packet_id = inflight_free_id(&s->to_broker, UINT16_MAX);
+    }
+    rc = p->topic_alias != 0 ? alias_spell_out(&full, &mine, mine.topic)
+                             : mqtt_packet_write_as(&full, pkt, mine.packet_id);
+    if (rc == 0 && p->qos > 0 && item == NULL) {
+        item = inflight_add(&s->to_broker, p->packet_id, INFLIGHT_PUBLISH, p->qos, full.p,
+                            (uint32_t)full.len);
+        if (item != NULL)
+            inflight_name(&s->to_broker, item, p->packet_id, mine.packet_id);
+        else
+            rc = -ERR_NOMEM;
+    }
+    bool as_it_is = !spell_out && mine.packet_id == p->packet_id;
+    if (rc == 0 && !as_it_is) {
         run_send(run);
-    if ((verdict == TAKE || p->qos > 0) && alias_spell_out(&full, p, topic) == 0) {
-        if (p->qos > 0 && inflight_find(&s->to_broker, p->packet_id, INFLIGHT_ANY_PUBLISH) == NULL)
-            inflight_add(&s->to_broker, p->packet_id, INFLIGHT_PUBLISH, p->qos, full.p,
-                         (uint32_t)full.len);
-        if (verdict == TAKE)
-            leg_write(s->up, full.p, full.len);
+        leg_write(s->up, full.p, full.len);
+        run->sent = true;
     }
     buf_fini(&full);
-    return verdict;
+    if (rc != 0) {
+        session_end(s, 0x97, false, "out of memory");
+        return OVER;
+    }
+    return as_it_is ? PASS : TAKE;
+}
+
+/* It repeats what is under way [MQTT-4.4.0-1]; some forget to say so. */
+static bool is_repetition(const struct session *s, const struct mqtt_publish *p)
+{
+    if (!p->dup && p->qos < 2)
+        return false;
+    return inflight_find(&s->to_broker, p->packet_id,
+                         p->dup ? INFLIGHT_ANY_PUBLISH
+                                : 1u << INFLIGHT_PUBLISH | 1u << INFLIGHT_RECEIVED) != NULL;
 }
 
 static enum verdict device_publish(struct session *s, struct run *run,
@@ -73,10 +113,9 @@ static enum verdict device_publish(struct session *s, struct run *run,
         return OVER;
     }
     s->env->stats.publishes_up++;
-    if (p.topic_alias != 0)
-        return publish_alias(s, run, &p);
-    if (p.qos > 0 &&
-        (!p.dup || inflight_find(&s->to_broker, p.packet_id, INFLIGHT_ANY_PUBLISH) == NULL) &&
+    if (p.topic_alias != 0 || s->to_broker.odd > 0)
+        return publish_apart(s, run, pkt, &p);
+    if (p.qos > 0 && !is_repetition(s, &p) &&
         inflight_add(&s->to_broker, p.packet_id, INFLIGHT_PUBLISH, p.qos, pkt->raw,
                      pkt->raw_bytes) == NULL) {
         session_end(s, 0x97, false, "out of memory");
@@ -85,8 +124,34 @@ static enum verdict device_publish(struct session *s, struct run *run,
     return PASS;
 }
 
+/* PUBREL of the device. */
+static enum verdict device_release(struct session *s, struct run *run,
+                                   const struct mqtt_packet *pkt, uint16_t packet_id)
+{
+    struct inflight_item *item = inflight_find(&s->to_broker, packet_id, INFLIGHT_ANY_PUBLISH);
+
+    if (item == NULL) { /* begun on an earlier connection of the device, or ended already */
+        (void)inflight_add(&s->to_broker, packet_id, INFLIGHT_RELEASED, 2, NULL, 0);
+        return PASS;
+    }
+    if (item->local) {
+        relay_answer(s, MQTT_PUBCOMP, packet_id);
+        inflight_del(&s->to_broker, item);
+        return TAKE;
+    }
+    if (item->redo) { /* the broker has it anew, and has not said PUBREC yet */
+        item->released = true;
+        return TAKE;
+    }
+    item->state = INFLIGHT_RELEASED;
+    if (item->up_id == packet_id)
+        return PASS;
+    run_pass_as(s, run, s->up, pkt, item->up_id);
+    return TAKE;
+}
+
 /* PUBACK, PUBREC, PUBCOMP of the device, for a PUBLISH of the broker; and PUBREL for its own. */
-static enum verdict device_ack(struct session *s, const struct mqtt_packet *pkt)
+static enum verdict device_ack(struct session *s, struct run *run, const struct mqtt_packet *pkt)
 {
     struct inflight_item *item;
     struct mqtt_ack a;
@@ -94,33 +159,28 @@ static enum verdict device_ack(struct session *s, const struct mqtt_packet *pkt)
 
     if (mqtt_ack_read(pkt, s->version, &a, &reason, NULL) != 0)
         return PASS; /* was checked */
-    if (pkt->type == MQTT_PUBREL) {
-        item = inflight_find(&s->to_broker, a.packet_id, INFLIGHT_ANY_PUBLISH);
-        if (item != NULL)
-            item->state = INFLIGHT_RELEASED;
-        return PASS;
-    }
+    if (pkt->type == MQTT_PUBREL)
+        return device_release(s, run, pkt, a.packet_id);
     item = inflight_find(&s->to_device, a.packet_id, INFLIGHT_ANY_PUBLISH);
-    if (item == NULL)
-        return PASS;
-    bool redo = item->redo; /* the broker has forgotten this exchange */
-    if (pkt->type == MQTT_PUBREC && a.reason < 0x80) {
-        item->state = INFLIGHT_RECEIVED;
+    bool received = pkt->type == MQTT_PUBREC && a.reason < 0x80;
+    uint16_t up_id = item != NULL ? item->up_id : s->forgotten ? 0 : a.packet_id;
+    if (item == NULL) {
+        /* begun before we came */
+    } else if (received) {
+        item->state = up_id != 0 ? INFLIGHT_RECEIVED : INFLIGHT_RELEASED;
         item->answered = true;
     } else if (item->again && item->state == INFLIGHT_PUBLISH) {
-        item->acked = true; /* the repetition is on its way, and must not be delivered */
+        item->acked = item->answered = true; /* the repetition must not be delivered */
     } else {
         inflight_del(&s->to_device, item);
     }
-    if (redo && pkt->type == MQTT_PUBREC && s->down != NULL) {
-        /* Nobody else will release it. */
-        struct buf out = {0};
-        if (mqtt_ack_write(&out, s->version, MQTT_PUBREL,
-                           &(struct mqtt_ack){.packet_id = a.packet_id}) == 0)
-            leg_write(s->down, out.p, out.len);
-        buf_fini(&out);
-    }
-    return redo ? TAKE : PASS;
+    if (up_id == a.packet_id)
+        return PASS;
+    if (up_id != 0)
+        run_pass_as(s, run, s->up, pkt, up_id);
+    else if (received) /* the broker has forgotten it: nobody else will release it */
+        relay_answer(s, MQTT_PUBREL, a.packet_id);
+    return TAKE;
 }
 
 /* Those that do not merely renew a subscription. */
@@ -132,6 +192,32 @@ static uint32_t new_filters(struct session *s, const struct mqtt_subscribe *sub)
     while (mqtt_subscribe_next(sub, MQTT_SUBSCRIBE, &at, &f))
         count += !subs_has(&s->subs, f.filter);
     return count;
+}
+
+/* SUBSCRIBE or UNSUBSCRIBE; under another identifier where we have taken its own. */
+static enum verdict pass_request(struct session *s, struct run *run, const struct mqtt_packet *pkt,
+                                 uint16_t packet_id)
+{
+    struct inflight_item *item = NULL;
+    uint16_t up_id = packet_id;
+    struct buf mine = {0};
+
+    if (s->to_broker.odd > 0 && inflight_find_up(&s->to_broker, packet_id, INFLIGHT_ANY) != NULL)
+        up_id = inflight_free_id(&s->to_broker, UINT16_MAX);
+    if (mqtt_packet_write_as(&mine, pkt, up_id) == 0)
+        item = inflight_add(&s->to_broker, packet_id,
+                            pkt->type == MQTT_SUBSCRIBE ? INFLIGHT_SUBSCRIBE : INFLIGHT_UNSUBSCRIBE,
+                            0, mine.p, (uint32_t)mine.len);
+    buf_fini(&mine);
+    if (item == NULL) {
+        session_end(s, 0x97, false, "out of memory");
+        return OVER;
+    }
+    inflight_name(&s->to_broker, item, packet_id, up_id);
+    if (up_id == packet_id)
+        return PASS;
+    run_pass_as(s, run, s->up, pkt, up_id);
+    return TAKE;
 }
 
 static enum verdict device_subscribe(struct session *s, struct run *run,
@@ -150,13 +236,7 @@ static enum verdict device_subscribe(struct session *s, struct run *run,
         end_malformed(s, run, 0x97, &err);
         return OVER;
     }
-    if (inflight_add(&s->to_broker, sub.packet_id,
-                     pkt->type == MQTT_SUBSCRIBE ? INFLIGHT_SUBSCRIBE : INFLIGHT_UNSUBSCRIBE, 0,
-                     pkt->raw, pkt->raw_bytes) == NULL) {
-        session_end(s, 0x97, false, "out of memory");
-        return OVER;
-    }
-    return PASS;
+    return pass_request(s, run, pkt, sub.packet_id);
 }
 
 static enum verdict device_disconnect(struct session *s, struct run *run,
@@ -270,7 +350,7 @@ static enum verdict from_device(struct session *s, struct run *run, const struct
     case MQTT_PUBREC:
     case MQTT_PUBREL:
     case MQTT_PUBCOMP:
-        return device_ack(s, pkt);
+        return device_ack(s, run, pkt);
     case MQTT_SUBSCRIBE:
     case MQTT_UNSUBSCRIBE:
         return device_subscribe(s, run, pkt);

@@ -13,6 +13,7 @@ void inflight_init(struct inflight *f)
     list_init(&f->items);
     f->count = 0;
     f->bytes = 0;
+    f->odd = 0;
 }
 
 void inflight_fini(struct inflight *f)
@@ -30,8 +31,11 @@ struct inflight_item *inflight_add(struct inflight *f, uint16_t packet_id,
 
     if (item == NULL)
         return NULL;
-    *item = (struct inflight_item){
-        .packet_id = packet_id, .state = (uint8_t)state, .qos = qos, .raw_bytes = raw_bytes};
+    *item = (struct inflight_item){.packet_id = packet_id,
+                                   .up_id = packet_id,
+                                   .state = (uint8_t)state,
+                                   .qos = qos,
+                                   .raw_bytes = raw_bytes};
     if (raw_bytes > 0)
         memcpy(item->raw, raw, raw_bytes);
     list_add(&f->items, &item->link);
@@ -50,9 +54,42 @@ struct inflight_item *inflight_find(const struct inflight *f, uint16_t packet_id
     return NULL;
 }
 
+struct inflight_item *inflight_find_up(const struct inflight *f, uint16_t up_id, unsigned states)
+{
+    list_for_each (it, &f->items) {
+        struct inflight_item *item = item_of(it);
+        if (item->up_id == up_id && (states & 1u << item->state) != 0)
+            return item;
+    }
+    return NULL;
+}
+
+void inflight_name(struct inflight *f, struct inflight_item *item, uint16_t packet_id,
+                   uint16_t up_id)
+{
+    f->odd -= item->packet_id != item->up_id;
+    item->packet_id = packet_id;
+    item->up_id = up_id;
+    f->odd += item->packet_id != item->up_id;
+}
+
+void inflight_prepend(struct inflight *f, struct inflight *from)
+{
+    while (!list_empty(&from->items)) {
+        struct list *last = from->items.prev;
+        list_del(last);
+        list_add(f->items.next, last);
+    }
+    f->count += from->count;
+    f->bytes += from->bytes;
+    f->odd += from->odd;
+    inflight_init(from);
+}
+
 void inflight_del(struct inflight *f, struct inflight_item *item)
 {
     list_del(&item->link);
+    f->odd -= item->packet_id != item->up_id;
     f->count--;
     f->bytes -= item->raw_bytes;
     free(item);
@@ -61,7 +98,8 @@ void inflight_del(struct inflight *f, struct inflight_item *item)
 uint16_t inflight_free_id(const struct inflight *f, uint16_t most)
 {
     for (uint16_t id = most; id > 0; id--)
-        if (inflight_find(f, id, ~0u) == NULL)
+        if (inflight_find(f, id, INFLIGHT_ANY) == NULL &&
+            inflight_find_up(f, id, INFLIGHT_ANY) == NULL)
             return id;
     return 0;
 }

@@ -27,6 +27,23 @@ void run_pass(struct run *run, struct leg *to, const struct mqtt_packet *pkt)
     run->n = pkt->raw_bytes;
 }
 
+void run_pass_as(struct session *s, struct run *run, struct leg *to, const struct mqtt_packet *pkt,
+                 uint16_t id)
+{
+    struct buf out = {0};
+
+    run_send(run);
+    if (to != NULL && mqtt_packet_write_as(&out, pkt, id) == 0) {
+        leg_write(to, out.p, out.len);
+        run->sent = true;
+        if (to == s->down) {
+            s->env->stats.packets_out++;
+            s->env->stats.bytes_out += out.len;
+        }
+    }
+    buf_fini(&out);
+}
+
 const char *relay_framing_fault(int rc, uint8_t *reason)
 {
     *reason = rc == -ERR_TOO_BIG ? 0x95 : 0x81;
@@ -41,6 +58,12 @@ void relay_ack(struct session *s, struct leg *leg, enum mqtt_type type, uint16_t
     if (mqtt_ack_write(&out, s->version, type, &(struct mqtt_ack){.packet_id = packet_id}) == 0)
         leg_write(leg, out.p, out.len);
     buf_fini(&out);
+}
+
+void relay_answer(struct session *s, enum mqtt_type type, uint16_t packet_id)
+{
+    if (s->down != NULL)
+        relay_ack(s, s->down, type, packet_id);
 }
 
 void relay_answer_ping(struct session *s)

@@ -17,6 +17,10 @@ void run_send(struct run *run);
 /* The packet goes on as it is, together with those that lie beside it. */
 void run_pass(struct run *run, struct leg *to, const struct mqtt_packet *pkt);
 
+/* The packet goes on under another packet identifier, behind what is in the run. */
+void run_pass_as(struct session *s, struct run *run, struct leg *to, const struct mqtt_packet *pkt,
+                 uint16_t id);
+
 /* What becomes of a packet. */
 enum verdict {
     PASS, /* it goes on as it is */
@@ -27,6 +31,8 @@ enum verdict {
 
 /* PUBACK, PUBREC, PUBREL or PUBCOMP without more. */
 void relay_ack(struct session *s, struct leg *leg, enum mqtt_type type, uint16_t packet_id);
+/* The same to the device. */
+void relay_answer(struct session *s, enum mqtt_type type, uint16_t packet_id);
 void relay_answer_ping(struct session *s);           /* PINGRESP to the device */
 void relay_ping_asked(struct session *s, bool ours); /* a PINGREQ went to the broker */
 /* What mqtt_in_next's error means, as a sentence, and as the 5.0 reason code. */

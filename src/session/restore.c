@@ -28,14 +28,21 @@ static uint32_t resume_item(struct session *s, struct inflight_item *item, bool 
         resend_publish(s, item, present);
         return 1;
     case INFLIGHT_RECEIVED:
-        if (present)
+        if (item->local || (present && !item->redo))
             return 0; /* the device's PUBREL is still to come */
         /* The broker that had it never released it, and has forgotten it. */
         item->redo = true;
-        resend_publish(s, item, false);
+        resend_publish(s, item, present);
         return 1;
     case INFLIGHT_RELEASED:
-        relay_ack(s, s->up, MQTT_PUBREL, item->packet_id);
+        if (present) {
+            item->again = true;
+            relay_ack(s, s->up, MQTT_PUBREL, item->up_id);
+            return 0;
+        }
+        /* A broker that does not know it has nothing to say about it. */
+        relay_answer(s, MQTT_PUBCOMP, item->packet_id);
+        inflight_del(&s->to_broker, item);
         return 0;
     case INFLIGHT_SUBSCRIBE:
     case INFLIGHT_UNSUBSCRIBE:
@@ -45,32 +52,45 @@ static uint32_t resume_item(struct session *s, struct inflight_item *item, bool 
     }
 }
 
-/* Subscribe again to all that was granted, one SUBSCRIBE per subscription identifier. */
+/* Ask for one subscription, with an id below all others in `asked`.  Returns false when that cannot
+ * be done. */
+static bool ask_again(struct session *s, const struct sub *sub, struct inflight *asked,
+                      uint16_t *most)
+{
+    struct mqtt_filter f = {{sub->filter, sub->filter_bytes}, sub->options};
+    struct inflight_item *item = NULL;
+    struct buf out = {0}, props = {0};
+    uint16_t id = inflight_free_id(&s->to_broker, *most);
+
+    *most = id > 0 ? (uint16_t)(id - 1) : 0;
+    if (sub->subscription_id != 0)
+        (void)mqtt_props_put_num(&props, MQTT_PROP_SUBSCRIPTION_ID, sub->subscription_id);
+    if (id != 0 &&
+        mqtt_subscribe_write(&out, s->version, MQTT_SUBSCRIBE, id,
+                             (struct mqtt_props){props.p, (uint32_t)props.len}, &f, 1) == 0)
+        item = inflight_add(asked, id, INFLIGHT_SUBSCRIBE, 0, out.p, (uint32_t)out.len);
+    if (item != NULL) {
+        item->ours = true;
+        inflight_name(asked, item, 0, id);
+        leg_write(s->up, out.p, out.len);
+    }
+    buf_fini(&out);
+    buf_fini(&props);
+    return item != NULL;
+}
+
+/* Subscribe again to all that was granted, one SUBSCRIBE for each, since each may have a
+ * subscription identifier of its own. */
 static uint32_t resubscribe(struct session *s)
 {
     uint32_t restored = 0;
     uint16_t most = UINT16_MAX;
+    struct inflight asked;
 
-    for (const struct sub *sub = s->subs.first; sub != NULL; sub = sub->next) {
-        struct mqtt_filter f = {{sub->filter, sub->filter_bytes}, sub->options};
-        struct buf out = {0}, props = {0};
-        uint16_t id = inflight_free_id(&s->to_broker, most);
-        most = id > 0 ? (uint16_t)(id - 1) : 0;
-        if (sub->subscription_id != 0)
-            (void)mqtt_props_put_num(&props, MQTT_PROP_SUBSCRIPTION_ID, sub->subscription_id);
-        if (id != 0 &&
-            mqtt_subscribe_write(&out, s->version, MQTT_SUBSCRIBE, id,
-                                 (struct mqtt_props){props.p, (uint32_t)props.len}, &f, 1) == 0) {
-            struct inflight_item *item =
-                inflight_add(&s->to_broker, id, INFLIGHT_SUBSCRIBE, 0, out.p, (uint32_t)out.len);
-            if (item != NULL)
-                item->ours = true;
-            leg_write(s->up, out.p, out.len);
-            restored++;
-        }
-        buf_fini(&out);
-        buf_fini(&props);
-    }
+    inflight_init(&asked);
+    for (const struct sub *sub = s->subs.first; sub != NULL; sub = sub->next)
+        restored += ask_again(s, sub, &asked, &most);
+    inflight_prepend(&s->to_broker, &asked);
     return restored;
 }
 
@@ -80,10 +100,32 @@ static void expect_repetitions(struct session *s)
 {
     list_for_each_safe (it, &s->to_device.items) {
         struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (item->up_id == 0)
+            continue; /* forgotten long ago */
         item->again = true;
         item->answered = false;
-        if (item->acked)
+        if (item->acked && item->qos == 2) /* refused, with a reason that is not kept */
             inflight_del(&s->to_device, item);
+    }
+}
+
+/* The broker has forgotten what it has begun: the device's acknowledgements are of no use to
+ * anybody, and the identifiers may come again for something else. */
+static void end_for_the_device(struct session *s)
+{
+    s->forgotten = true;
+    list_for_each_safe (it, &s->to_device.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (item->acked) {
+            inflight_del(&s->to_device, item);
+            continue;
+        }
+        inflight_name(&s->to_device, item, item->packet_id, 0);
+        item->again = item->answered = false;
+        if (item->state == INFLIGHT_RECEIVED) {
+            item->state = INFLIGHT_RELEASED;
+            relay_answer(s, MQTT_PUBREL, item->packet_id);
+        }
     }
 }
 
@@ -111,25 +153,24 @@ static uint32_t count_uncertain(const struct session *s)
 void relay_restore(struct session *s, bool session_present, uint32_t *replayed, uint32_t *restored,
                    uint32_t *lost)
 {
+    /* A 3.1 broker does not say whether it has the session: after an outage it may not. */
+    bool subscribe = !session_present || (s->version == MQTT_V31 && s->leg_lost);
+
     *lost = session_present ? 0 : count_uncertain(s);
     aliases_forget(&s->aliases);
-    if (!session_present || s->leg_lost)
+    /* The subscriptions first: they were there before all that is sent again, and what the device
+     * has begun to do to them comes after them. */
+    if (subscribe) {
         forget_ours(s);
-    list_for_each (it, &s->to_broker.items)
-        *replayed += resume_item(s, list_entry(it, struct inflight_item, link), session_present);
+        *restored = resubscribe(s);
+    }
+    list_for_each_safe (it, &s->to_broker.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (!subscribe || !item->ours)
+            *replayed += resume_item(s, item, session_present);
+    }
     if (session_present)
         expect_repetitions(s);
-    /* A 3.1 broker does not say whether it has the session: after an outage it may not. */
-    if (session_present && s->version == MQTT_V31 && s->leg_lost)
-        *restored = resubscribe(s);
-    if (session_present)
-        return;
-    *restored = resubscribe(s);
-    list_for_each_safe (it, &s->to_device.items) {
-        struct inflight_item *item = list_entry(it, struct inflight_item, link);
-        /* The broker has forgotten it: the device's acknowledgement is of no use to anybody. */
-        item->redo = true;
-        if (item->state == INFLIGHT_RECEIVED && s->down != NULL)
-            relay_ack(s, s->down, MQTT_PUBREL, item->packet_id);
-    }
+    else
+        end_for_the_device(s);
 }

@@ -113,6 +113,7 @@ struct session {
     bool took_over;    /* another session of the device was ended for it */
     bool taken_over;   /* ended for another one: what is left at the broker is its affair */
     bool said_goodbye; /* DISCONNECT was passed on */
+    bool forgotten;    /* a broker has forgotten exchanges that the device may still speak of */
     char peer[ENV_PEER_BYTES];
     uint8_t fp[CERT_FP_BYTES]; /* downstream certificate; all zero: none */
     char tls[8];               /* "TLSv1.3"; "" plaintext */

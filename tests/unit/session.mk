@@ -39,3 +39,7 @@ check_PROGRAMS += tests/unit/test_session_suspect
 
 tests_unit_test_session_suspect_SOURCES = tests/unit/test_session_suspect.c $(session_world)
 tests_unit_test_session_suspect_LDADD = $(session_test_ldadd)
+check_PROGRAMS += tests/unit/test_session_restore
+
+tests_unit_test_session_restore_SOURCES = tests/unit/test_session_restore.c $(session_world)
+tests_unit_test_session_restore_LDADD = $(session_test_ldadd)

@@ -527,8 +527,8 @@ static void without_a_session_publishes_are_new_and_subscriptions_come_again(voi
     sees(p.brk, "PUBLISH q1 #3 a three");
     lose_and_return(w, &p, false);
     tells(w, "accepted old rehomed replayed=1 restored=1 lost=0");
+    sees(p.brk, "SUBSCRIBE #65535 c/#:1"); /* before what is published: it was there before */
     sees(p.brk, "PUBLISH q1 #3 a three");
-    sees(p.brk, "SUBSCRIBE #65535 c/#:1");
     say_suback(p.brk, MQTT_SUBACK, 65535, "\x01", 1);
     say_ack(p.brk, MQTT_PUBACK, 3, 0);
     sees(p.dev, "PUBACK #3"); /* and nothing of the SUBACK that it did not ask for */
@@ -611,13 +611,18 @@ static void device_qos_2_continues_where_it_was(void **unused)
             } else if (seen == 1) { /* the broker never had it: once more, without the device */
                 sees(p.brk, again);
                 say_ack(p.brk, MQTT_PUBREC, 1, 0);
+                quiet(&p); /* the device has had its PUBREC */
+                say_ack(p.dev, MQTT_PUBREL, 1, 0);
                 sees(p.brk, "PUBREL #1");
-                assert_false(end_has_packet(p.dev));
-            } else {
+            } else if (present) {
                 sees(p.brk, "PUBREL #1");
+            } else { /* it may have been the last one: nothing that could come twice */
+                sees(p.dev, "PUBCOMP #1");
             }
-            say_ack(p.brk, MQTT_PUBCOMP, 1, 0);
-            sees(p.dev, "PUBCOMP #1");
+            if (seen < 2 || present) {
+                say_ack(p.brk, MQTT_PUBCOMP, 1, 0);
+                sees(p.dev, "PUBCOMP #1");
+            }
             assert_int_equal(the_session(w)->to_broker.count, 0);
             quiet(&p);
             world_end(NULL);
@@ -639,10 +644,9 @@ static void pubrel_that_meets_a_repeated_publish_ends_the_exchange_once(void **u
     lose_and_return(w, &p, false);
     sees(p.brk, "PUBLISH q2 #1 a x");
     say_ack(p.dev, MQTT_PUBREL, 1, 0);
-    sees(p.brk, "PUBREL #1");
+    quiet(&p); /* PUBREL answers PUBREC [MQTT-4.3.3-1] */
     say_ack(p.brk, MQTT_PUBREC, 1, 0);
     sees(p.brk, "PUBREL #1");
-    say_ack(p.brk, MQTT_PUBCOMP, 1, 0);
     say_ack(p.brk, MQTT_PUBCOMP, 1, 0);
     sees(p.dev, "PUBCOMP #1");
     quiet(&p); /* once */
@@ -684,7 +688,7 @@ static void broker_qos_2_is_delivered_once(void **unused)
                 sees(p.brk, "PUBCOMP #1");
             } else if (present) {
                 say_ack(p.brk, MQTT_PUBREL, 1, 0);
-                sees(p.dev, "PUBREL #1");
+                quiet(&p); /* the device has it */
                 say_ack(p.dev, MQTT_PUBCOMP, 1, 0);
                 sees(p.brk, "PUBCOMP #1");
             } else { /* the device's exchange is ended for it */

@@ -117,6 +117,57 @@ static void free_id_counts_down_from_the_upper_end(void **unused)
     inflight_fini(&f);
 }
 
+/* An exchange may have another id on each side, or none on one of them. */
+static void each_side_has_its_ids(void **unused)
+{
+    struct inflight f;
+
+    (void)unused;
+    inflight_init(&f);
+    struct inflight_item *a = inflight_add(&f, 7, INFLIGHT_PUBLISH, 1, NULL, 0);
+    struct inflight_item *b = inflight_add(&f, 8, INFLIGHT_PUBLISH, 1, NULL, 0);
+    assert_int_equal(f.odd, 0);
+    assert_ptr_equal(inflight_find_up(&f, 7, INFLIGHT_ANY), a);
+    inflight_name(&f, a, 7, 0); /* the broker has forgotten it */
+    inflight_name(&f, b, 65535, 7);
+    assert_int_equal(f.odd, 2);
+    assert_ptr_equal(inflight_find(&f, 7, INFLIGHT_ANY), a);
+    assert_ptr_equal(inflight_find_up(&f, 7, INFLIGHT_ANY), b);
+    assert_null(inflight_find(&f, 8, INFLIGHT_ANY));
+    assert_null(inflight_find_up(&f, 65535, INFLIGHT_ANY));
+    assert_int_equal(inflight_free_id(&f, 65535), 65534);
+    assert_int_equal(inflight_free_id(&f, 7), 6);
+    inflight_name(&f, b, 7, 7);
+    assert_int_equal(f.odd, 1);
+    inflight_del(&f, a);
+    assert_int_equal(f.odd, 0);
+    inflight_fini(&f);
+}
+
+static void what_is_prepended_comes_first_in_its_order(void **unused)
+{
+    struct inflight f, more;
+
+    (void)unused;
+    inflight_init(&f);
+    inflight_init(&more);
+    struct inflight_item *last = inflight_add(&f, 1, INFLIGHT_PUBLISH, 1, (uint8_t[]){1}, 1);
+    struct inflight_item *first = inflight_add(&more, 9, INFLIGHT_SUBSCRIBE, 0, NULL, 0);
+    struct inflight_item *second = inflight_add(&more, 8, INFLIGHT_SUBSCRIBE, 0, NULL, 0);
+    inflight_name(&more, first, 0, 9);
+    inflight_prepend(&f, &more);
+    assert_ptr_equal(at(&f, 0), first);
+    assert_ptr_equal(at(&f, 1), second);
+    assert_ptr_equal(at(&f, 2), last);
+    assert_int_equal(f.count, 3);
+    assert_int_equal(f.odd, 1);
+    assert_true(list_empty(&more.items));
+    assert_int_equal(more.count, 0);
+    inflight_prepend(&f, &more); /* nothing */
+    assert_int_equal(f.count, 3);
+    inflight_fini(&f);
+}
+
 static void no_id_is_free_when_all_are_used(void **unused)
 {
     struct inflight f;
@@ -151,6 +202,8 @@ int main(void)
         cmocka_unit_test(items_keep_their_order_and_bytes),
         cmocka_unit_test(find_looks_at_id_and_state),
         cmocka_unit_test(free_id_counts_down_from_the_upper_end),
+        cmocka_unit_test(each_side_has_its_ids),
+        cmocka_unit_test(what_is_prepended_comes_first_in_its_order),
         cmocka_unit_test(no_id_is_free_when_all_are_used),
         cmocka_unit_test(out_of_memory_adds_nothing),
     };

@@ -1,0 +1,442 @@
+/* What a new leg is told, and what the device does not notice of it: identifiers that come again,
+ * exchanges that begin anew, limits that are others than it was told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "session_world.h"
+
+static struct session *the_session(struct world *w)
+{
+    return world_session(w, "d1");
+}
+
+/* The leg breaks, and the next one is there.  Returns it. */
+static struct end *lose_and_return(struct world *w, struct pair *p, bool present)
+{
+    int version = p->brk->version;
+
+    w->news_at = w->news.len; /* what it told of the former one is of no interest */
+    end_reset(p->brk);
+    tells(w, "lost old: network");
+    world_due(the_session(w));
+    p->brk = world_broker_accepts(w, version, present);
+    world_until(w, the_session(w)->phase == RH_IDLE);
+    return p->brk;
+}
+
+static void say_again(struct end *e, uint8_t qos, uint16_t id, const char *topic,
+                      const char *payload)
+{
+    say_publish_full(e, &(struct mqtt_publish){.qos = qos,
+                                               .packet_id = id,
+                                               .dup = true,
+                                               .topic = slice_of(topic),
+                                               .payload = slice_of(payload)});
+}
+
+static void subscribed(struct pair *p, uint16_t id, const char *filter, uint8_t options)
+{
+    say_subscribe(p->dev, id, filter, options);
+    (void)end_packet(p->brk, __FILE__, __LINE__);
+    say_suback(p->brk, MQTT_SUBACK, id, "\x01", 1);
+    (void)end_packet(p->dev, __FILE__, __LINE__);
+}
+
+/* ---- identifiers that a broker uses again, having forgotten what they meant ---- */
+
+static void new_message_under_an_id_in_use_gets_another(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    say_publish(p.brk, 1, 1, "c", "old");
+    sees(p.dev, "PUBLISH q1 #1 c old");
+    lose_and_return(w, &p, false);
+    say_publish(p.brk, 1, 1, "c", "new");
+    sees(p.dev, "PUBLISH q1 #65535 c new");
+    say_ack(p.dev, MQTT_PUBACK, 1, 0); /* of the old one: the broker does not know it */
+    quiet(&p);
+    say_publish(p.brk, 1, 2, "c", "next");
+    sees(p.dev, "PUBLISH q1 #2 c next");
+    say_ack(p.dev, MQTT_PUBACK, 65535, 0);
+    sees(p.brk, "PUBACK #1");
+    say_ack(p.dev, MQTT_PUBACK, 2, 0);
+    sees(p.brk, "PUBACK #2");
+    say_publish(p.brk, 1, 1, "c", "free again");
+    sees(p.dev, "PUBLISH q1 #1 c free again");
+    assert_int_equal(the_session(w)->to_device.odd, 0);
+}
+
+/* QoS 2 at every stage of the forgotten exchange: a receiver would take the new message for a
+ * repetition of the old one, and lose it. */
+static void qos_2_under_an_id_in_use_is_a_message_of_its_own(void **unused)
+{
+    (void)unused;
+    for (int version = MQTT_V31; version <= MQTT_V5; version++) {
+        for (int stage = 0; stage < 3; stage++) {
+            struct world *w = world_new(NULL);
+            struct pair p = world_open(w, version, &world_lasting);
+
+            say_publish(p.brk, 2, 7, "c", "old");
+            sees(p.dev, "PUBLISH q2 #7 c old");
+            if (stage >= 1) {
+                say_ack(p.dev, MQTT_PUBREC, 7, 0);
+                sees(p.brk, "PUBREC #7");
+            }
+            if (stage >= 2) {
+                say_ack(p.brk, MQTT_PUBREL, 7, 0);
+                sees(p.dev, "PUBREL #7");
+            }
+            lose_and_return(w, &p, false); /* 3.1 does not say so: the new message does */
+            if (stage == 1 && version != MQTT_V31)
+                sees(p.dev, "PUBREL #7");
+            say_publish(p.brk, 2, 7, "c", "new");
+            if (stage == 1 && version == MQTT_V31)
+                sees(p.dev, "PUBREL #7");
+            sees(p.dev, "PUBLISH q2 #65535 c new");
+            say_ack(p.dev, MQTT_PUBREC, 65535, 0);
+            sees(p.brk, "PUBREC #7");
+            if (stage == 0) {
+                say_ack(p.dev, MQTT_PUBREC, 7, 0);
+                sees(p.dev, "PUBREL #7");
+            }
+            say_ack(p.brk, MQTT_PUBREL, 7, 0);
+            sees(p.dev, "PUBREL #65535");
+            say_ack(p.dev, MQTT_PUBCOMP, 7, 0);
+            say_ack(p.dev, MQTT_PUBCOMP, 65535, 0);
+            sees(p.brk, "PUBCOMP #7");
+            quiet(&p);
+            assert_int_equal(the_session(w)->to_device.count, 0);
+            world_end(NULL);
+        }
+    }
+}
+
+/* The exchange under another id is itself taken up by the next leg. */
+static void renamed_exchange_survives_the_next_leg(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    say_publish(p.brk, 2, 1, "c", "old");
+    sees(p.dev, "PUBLISH q2 #1 c old");
+    lose_and_return(w, &p, false);
+    say_publish(p.brk, 2, 1, "c", "new");
+    sees(p.dev, "PUBLISH q2 #65535 c new");
+    say_ack(p.dev, MQTT_PUBREC, 65535, 0);
+    sees(p.brk, "PUBREC #1");
+    lose_and_return(w, &p, true);
+    say_again(p.brk, 2, 1, "c", "new");
+    sees(p.brk, "PUBREC #1");
+    say_ack(p.brk, MQTT_PUBREL, 1, 0);
+    sees(p.dev, "PUBREL #65535");
+    say_ack(p.dev, MQTT_PUBREC, 1, 0); /* the forgotten one, at last */
+    sees(p.dev, "PUBREL #1");
+    say_ack(p.dev, MQTT_PUBCOMP, 65535, 0);
+    sees(p.brk, "PUBCOMP #1");
+    say_ack(p.dev, MQTT_PUBCOMP, 1, 0);
+    quiet(&p);
+    assert_int_equal(the_session(w)->to_device.count, 0);
+}
+
+/* A broker that was restored from an older state says that the session is present, and has
+ * forgotten the newest exchanges all the same. */
+static void broker_of_an_older_state_is_not_believed(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+
+    (void)unused;
+    say_publish(p.brk, 2, 5, "c", "old");
+    sees(p.dev, "PUBLISH q2 #5 c old");
+    lose_and_return(w, &p, true);
+    say_publish(p.brk, 2, 5, "c", "new");
+    sees(p.dev, "PUBLISH q2 #65535 c new");
+    say_ack(p.dev, MQTT_PUBREC, 5, 0);
+    sees(p.dev, "PUBREL #5");
+    say_ack(p.brk, MQTT_PUBREL, 5, 0); /* before PUBREC, but for the device it is clear whose */
+    sees(p.dev, "PUBREL #65535");
+}
+
+/* PUBREC with a failure ends an exchange: there is nothing to release. */
+static void refused_by_the_device_is_not_released(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+
+    (void)unused;
+    say_publish(p.brk, 2, 1, "c", "x");
+    sees(p.dev, "PUBLISH q2 #1 c x");
+    lose_and_return(w, &p, false);
+    say_ack(p.dev, MQTT_PUBREC, 1, 0x83);
+    quiet(&p);
+    assert_int_equal(the_session(w)->to_device.count, 0);
+}
+
+/* ---- identifiers that we have taken ---- */
+
+static void device_may_use_the_ids_of_our_requests(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    subscribed(&p, 1, "c/1", 1);
+    subscribed(&p, 2, "c/2", 1);
+    lose_and_return(w, &p, false);
+    sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+    sees(p.brk, "SUBSCRIBE #65534 c/2:1");
+    say_publish(p.dev, 2, 65535, "a", "x");
+    sees(p.brk, "PUBLISH q2 #65533 a x");
+    say_subscribe(p.dev, 65534, "c/3", 2);
+    sees(p.brk, "SUBSCRIBE #65532 c/3:2");
+    say_again(p.dev, 2, 65535, "a", "x");
+    sees(p.brk, "PUBLISH q2 #65533 dup a x");
+    say_suback(p.brk, MQTT_SUBACK, 65535, "\x01", 1);
+    say_suback(p.brk, MQTT_SUBACK, 65534, "\x01", 1);
+    say_suback(p.brk, MQTT_SUBACK, 65532, "\x02", 1);
+    sees(p.dev, "SUBACK #65534 02");
+    say_ack(p.brk, MQTT_PUBREC, 65533, 0);
+    sees(p.dev, "PUBREC #65535");
+    say_publish(p.dev, 1, 65533, "a", "its id is in use by us");
+    sees(p.brk, "PUBLISH q1 #65534 a its id is in use by us");
+    say_ack(p.dev, MQTT_PUBREL, 65535, 0);
+    sees(p.brk, "PUBREL #65533");
+    lose_and_return(w, &p, true);
+    sees(p.brk, "PUBREL #65533");
+    sees(p.brk, "PUBLISH q1 #65534 dup a its id is in use by us");
+    say_ack(p.brk, MQTT_PUBACK, 65534, 0);
+    sees(p.dev, "PUBACK #65533");
+    say_ack(p.brk, MQTT_PUBCOMP, 65533, 0);
+    sees(p.dev, "PUBCOMP #65535");
+    quiet(&p);
+    assert_int_equal(the_session(w)->to_broker.count, 0);
+    assert_int_equal(the_session(w)->to_broker.odd, 0);
+    assert_int_equal(the_session(w)->subs.count, 3);
+}
+
+/* Our requests are lost with the leg that they were made on; the broker has a session since then,
+ * and knows nothing of them. */
+static void requests_of_ours_are_repeated_like_any_other(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    subscribed(&p, 1, "c/1", 1);
+    lose_and_return(w, &p, false);
+    sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+    lose_and_return(w, &p, true);
+    sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+    lose_and_return(w, &p, false);
+    sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+    say_suback(p.brk, MQTT_SUBACK, 65535, "\x01", 1);
+    quiet(&p);
+    assert_int_equal(the_session(w)->to_broker.count, 0);
+}
+
+/* What the device has begun to do to its subscriptions comes after what we restore of them. */
+static void unsubscribe_under_way_outlives_the_session(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    subscribed(&p, 1, "c/1", 1);
+    say_unsubscribe(p.dev, 2, "c/1");
+    sees(p.brk, "UNSUBSCRIBE #2 c/1");
+    lose_and_return(w, &p, false);
+    sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+    sees(p.brk, "UNSUBSCRIBE #2 c/1");
+    say_suback(p.brk, MQTT_SUBACK, 65535, "\x01", 1);
+    say_suback(p.brk, MQTT_UNSUBACK, 2, "", 0);
+    sees(p.dev, "UNSUBACK #2");
+    assert_int_equal(the_session(w)->subs.count, 0);
+}
+
+static void refused_restoration_is_counted(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    subscribed(&p, 1, "c/1", 1);
+    lose_and_return(w, &p, false);
+    sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+    say_suback(p.brk, MQTT_SUBACK, 65535, "\x80", 1);
+    quiet(&p);
+    assert_int_equal(w->env.stats.restore_refused, 1);
+    lose_and_return(w, &p, false); /* asked for at every occasion: permissions may come back */
+    sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+}
+
+/* ---- exchanges of the device ---- */
+
+/* A message that began anew on a leg that was lost, too. */
+static void qos_2_that_began_anew_is_repeated_on_the_next_leg(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    say_publish(p.dev, 2, 1, "a", "x");
+    sees(p.brk, "PUBLISH q2 #1 a x");
+    say_ack(p.brk, MQTT_PUBREC, 1, 0);
+    sees(p.dev, "PUBREC #1");
+    lose_and_return(w, &p, false);
+    sees(p.brk, "PUBLISH q2 #1 a x");
+    say_ack(p.dev, MQTT_PUBREL, 1, 0);
+    lose_and_return(w, &p, true); /* it may not have had the PUBLISH */
+    sees(p.brk, "PUBLISH q2 #1 dup a x");
+    say_ack(p.brk, MQTT_PUBREC, 1, 0);
+    sees(p.brk, "PUBREL #1");
+    say_ack(p.brk, MQTT_PUBCOMP, 1, 0);
+    sees(p.dev, "PUBCOMP #1");
+    quiet(&p);
+    assert_int_equal(w->env.stats.rehome_lost, 0);
+}
+
+/* The device was told that it is received; the broker that gets it anew does not take it. */
+static void message_that_is_refused_anew_is_counted_as_lost(void **unused)
+{
+    (void)unused;
+    for (int released = 0; released < 2; released++) {
+        struct world *w = world_new(NULL);
+        struct pair p = world_open(w, MQTT_V5, &world_lasting);
+
+        say_publish(p.dev, 2, 1, "a", "x");
+        sees(p.brk, "PUBLISH q2 #1 a x");
+        say_ack(p.brk, MQTT_PUBREC, 1, 0);
+        sees(p.dev, "PUBREC #1");
+        lose_and_return(w, &p, false);
+        sees(p.brk, "PUBLISH q2 #1 a x");
+        if (released) {
+            say_ack(p.dev, MQTT_PUBREL, 1, 0);
+            quiet(&p);
+        }
+        say_ack(p.brk, MQTT_PUBREC, 1, 0x87);
+        if (!released) {
+            quiet(&p);
+            say_ack(p.dev, MQTT_PUBREL, 1, 0);
+        }
+        sees(p.dev, "PUBCOMP #1");
+        quiet(&p);
+        assert_int_equal(w->env.stats.rehome_lost, 1);
+        assert_int_equal(the_session(w)->to_broker.count, 0);
+        world_end(NULL);
+    }
+}
+
+/* PUBREL whose answer was lost: the broker is through, and says that it knows nothing of it. */
+static void pubrel_that_was_answered_already_is_no_news(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+
+    (void)unused;
+    say_publish(p.dev, 2, 1, "a", "x");
+    sees(p.brk, "PUBLISH q2 #1 a x");
+    say_ack(p.brk, MQTT_PUBREC, 1, 0);
+    sees(p.dev, "PUBREC #1");
+    say_ack(p.dev, MQTT_PUBREL, 1, 0);
+    sees(p.brk, "PUBREL #1");
+    lose_and_return(w, &p, true);
+    sees(p.brk, "PUBREL #1");
+    say_ack(p.brk, MQTT_PUBCOMP, 1, 0x92);
+    sees(p.dev, "PUBCOMP #1");
+    quiet(&p);
+}
+
+/* An exchange that the device has from an earlier connection. */
+static void exchange_of_an_earlier_connection_ends(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    say_ack(p.dev, MQTT_PUBREL, 9, 0);
+    sees(p.brk, "PUBREL #9");
+    lose_and_return(w, &p, true);
+    sees(p.brk, "PUBREL #9");
+    say_ack(p.brk, MQTT_PUBCOMP, 9, 0);
+    sees(p.dev, "PUBCOMP #9");
+    say_ack(p.brk, MQTT_PUBREL, 4, 0);
+    sees(p.dev, "PUBREL #4");
+    say_ack(p.dev, MQTT_PUBCOMP, 4, 0);
+    sees(p.brk, "PUBCOMP #4");
+    quiet(&p);
+}
+
+/* It repeats by itself, and does not say so: one exchange. */
+static void qos_2_that_the_device_repeats_is_one_exchange(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V31, &world_lasting);
+
+    (void)unused;
+    say_publish(p.dev, 2, 1, "a", "x");
+    say_publish(p.dev, 2, 1, "a", "x");
+    sees(p.brk, "PUBLISH q2 #1 a x");
+    sees(p.brk, "PUBLISH q2 #1 a x");
+    assert_int_equal(the_session(w)->to_broker.count, 1);
+    say_ack(p.brk, MQTT_PUBREC, 1, 0);
+    say_ack(p.brk, MQTT_PUBREC, 1, 0);
+    sees(p.dev, "PUBREC #1");
+    sees(p.dev, "PUBREC #1");
+    say_ack(p.dev, MQTT_PUBREL, 1, 0);
+    sees(p.brk, "PUBREL #1");
+    say_ack(p.brk, MQTT_PUBCOMP, 1, 0);
+    sees(p.dev, "PUBCOMP #1");
+    assert_int_equal(the_session(w)->to_broker.count, 0);
+}
+
+/* Acknowledged on a leg that is lost before the broker repeats: the repetition on the third one is
+ * still known. */
+static void repetition_is_known_two_legs_later(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    say_publish(p.brk, 1, 1, "c", "x");
+    sees(p.dev, "PUBLISH q1 #1 c x");
+    lose_and_return(w, &p, true);
+    say_ack(p.dev, MQTT_PUBACK, 1, 0);
+    sees(p.brk, "PUBACK #1");
+    lose_and_return(w, &p, true);
+    say_again(p.brk, 1, 1, "c", "x");
+    sees(p.brk, "PUBACK #1");
+    quiet(&p);
+    assert_int_equal(the_session(w)->to_device.count, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        play(new_message_under_an_id_in_use_gets_another),
+        play(qos_2_under_an_id_in_use_is_a_message_of_its_own),
+        play(renamed_exchange_survives_the_next_leg),
+        play(broker_of_an_older_state_is_not_believed),
+        play(refused_by_the_device_is_not_released),
+        play(device_may_use_the_ids_of_our_requests),
+        play(requests_of_ours_are_repeated_like_any_other),
+        play(unsubscribe_under_way_outlives_the_session),
+        play(refused_restoration_is_counted),
+        play(qos_2_that_began_anew_is_repeated_on_the_next_leg),
+        play(message_that_is_refused_anew_is_counted_as_lost),
+        play(pubrel_that_was_answered_already_is_no_news),
+        play(exchange_of_an_earlier_connection_ends),
+        play(qos_2_that_the_device_repeats_is_one_exchange),
+        play(repetition_is_known_two_legs_later),
+    };
+
+    return cmocka_run_group_tests(tests, world_setup, world_teardown);
+}
