@@ -2,12 +2,14 @@
 
 import os
 import sys
+import threading
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from lib.gateway import binary  # noqa: E402
+from lib.link import Link, unavailable  # noqa: E402
 from lib.mqtt import Reactor  # noqa: E402
 from lib.pki import Pki  # noqa: E402
 from lib.plant import DIRECT, Plant  # noqa: E402
@@ -58,13 +60,32 @@ def site(request, tmp_path_factory, pki, reactor):
 
 
 @pytest.fixture
+def links():
+    """A function that makes links (see lib.link.Link); skips the test where there can be none."""
+    why = unavailable()
+    if why:
+        pytest.skip(why)
+    made = []
+
+    def make(*args, **options):
+        made.append(Link(*args, **options))
+        return made[-1]
+    yield make
+    for link in made:
+        link.close()
+
+
+@pytest.fixture
 def plant(tmp_path, pki, reactor):
     """A function that makes plants (see lib.plant.Plant); all that it made is ended and checked after the test."""
     made = []
+    one_at_a_time = threading.Lock()
 
     def make(devices=(), start=True, **options):
-        p = Plant(tmp_path / ("plant%d" % len(made)), pki, reactor, devices, **options)
-        made.append(p)
+        with one_at_a_time:
+            folder = tmp_path / ("plant%d" % len(made))
+            p = Plant(folder, pki, reactor, devices, **options)
+            made.append(p)
         return p.__enter__() if start else p
     yield make
     faults = []

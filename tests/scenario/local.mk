@@ -6,6 +6,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/__init__.py \
 	tests/scenario/lib/broker.py \
 	tests/scenario/lib/gateway.py \
+	tests/scenario/lib/link.py \
 	tests/scenario/lib/mqtt.py \
 	tests/scenario/lib/packets.py \
 	tests/scenario/lib/pki.py \
@@ -18,6 +19,7 @@ EXTRA_DIST += \
 	tests/scenario/test_configuration_faults.py \
 	tests/scenario/test_ends_of_connections_and_wills.py \
 	tests/scenario/test_flips_go_unnoticed.py \
+	tests/scenario/test_flips_on_bad_links.py \
 	tests/scenario/test_hostile_input_costs_one_connection.py \
 	tests/scenario/test_many_devices_at_once.py \
 	tests/scenario/test_packets_cut_anywhere.py \
@@ -32,6 +34,10 @@ EXTRA_DIST += \
 	tests/scenario/test_the_control_socket.py \
 	tests/scenario/test_the_uplink_is_lost.py \
 	tests/demo/demo.py
+
+# The bad link of lib/link.py.
+EXTRA_PROGRAMS += tests/scenario/link
+tests_scenario_link_SOURCES = tests/scenario/link.c
 
 demo: all
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) '$(top_srcdir)/tests/demo/demo.py' --build '$(abs_top_builddir)'

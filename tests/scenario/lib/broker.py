@@ -14,10 +14,13 @@ BINARY = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 
 class Mosquitto:
-    """Ports: `tls_port` demands a client certificate, `port` demands nothing."""
+    """Ports: `tls_port` demands a client certificate, `port` demands nothing.
+
+    `host`: where it runs (lib.link.Host), to be reached at `address`; None: here, at the loopback.
+    """
 
     def __init__(self, folder, pki, anchors=None, crl=None, server=None, acl=None, name_from="subject",
-                 tls_version=None, extra="", listener_extra=""):
+                 tls_version=None, extra="", listener_extra="", host=None):
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
         self.port = free_port()
@@ -38,6 +41,8 @@ class Mosquitto:
         self.tls_version = tls_version
         self.extra = extra
         self.listener_extra = listener_extra
+        self.host = host
+        self.address = host.address if host else "127.0.0.1"
         self.process = None
         self.write()
 
@@ -54,7 +59,7 @@ class Mosquitto:
             self.extra,
             "listener %d 127.0.0.1" % self.port,
             "allow_anonymous true",
-            "listener %d 127.0.0.1" % self.tls_port,
+            "listener %d %s" % (self.tls_port, self.address),
             "cafile " + self.anchors,
             "certfile " + self.server.chain,
             "keyfile " + self.server.key,
@@ -76,15 +81,16 @@ class Mosquitto:
     def start(self):
         out = open(self.log.path, "ab")
         with out:
-            self.process = subprocess.Popen([BINARY, "-c", self.conf], stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=out)
+            self.process = subprocess.Popen([*(self.host.enter if self.host else ()), BINARY, "-c", self.conf],
+                                            stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         until(lambda: "mosquitto listens; its log:\n" + self.log.tail(), self._up)
         return self
 
     def _up(self):
         if self.process.poll() is not None:
             raise RuntimeError("mosquitto ended with %d:\n%s" % (self.process.returncode, self.log.tail()))
-        return listening(self.port) and listening(self.tls_port)
+        pid = self.process.pid
+        return listening(self.port, pid=pid) and listening(self.tls_port, self.address, pid)
 
     def _end(self, number):
         if self.process is None:

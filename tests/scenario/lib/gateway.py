@@ -89,11 +89,13 @@ class Certflipd:
     """One daemon: TLS listener at `port`, plaintext listener at `plain_port`, both on the loopback.
 
     `listener`, `upstream`: keys that differ from the defaults below; `conf`: the same for everything else.
+    `host`: where it runs (lib.link.Host); None: here.
     `conf` is a dict that tests may change before (re)start or reload; write() puts it on disk.
     """
 
-    def __init__(self, folder, pki, broker, listener=None, upstream=None, rules=None, **changes):
+    def __init__(self, folder, pki, broker, listener=None, upstream=None, rules=None, host=None, **changes):
         self.folder = str(folder)
+        self.host = host
         os.makedirs(self.folder, exist_ok=True)
         os.chmod(self.folder, 0o755)
         self.pki = pki
@@ -134,7 +136,8 @@ class Certflipd:
             ],
             "upstreams": [
                 merge({
-                    "name": "broker", "address": "127.0.0.1", "port": broker.tls_port if broker else 1,
+                    "name": "broker", "address": getattr(broker, "address", "127.0.0.1"),
+                    "port": broker.tls_port if broker else 1,
                     "server_name": "localhost", "anchors": [pki.server_ca.cert],
                 }, upstream or {}),
             ],
@@ -177,8 +180,8 @@ class Certflipd:
         env = {**os.environ, **self.env}
         env["TSAN_OPTIONS"] = env.get("TSAN_OPTIONS", "") + ":suppressions=" + SUPPRESSIONS
         with open(self.log.path, "ab") as out:
-            self.process = subprocess.Popen([*wrap, binary("certflipd"), "-c", self.path], stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=out, env=env)
+            self.process = subprocess.Popen([*(self.host.enter if self.host else ()), *wrap, binary("certflipd"),
+                                             "-c", self.path], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
         if wait:
             until(lambda: "certflipd answers on its control socket; its log:\n" + self.log.tail(), self._ready, 30)
         return self

@@ -111,13 +111,17 @@ class Reactor:
 
 
 class Link:
-    """A TCP or TLS connection served by the reactor.  Subclasses get received()."""
+    """A TCP or TLS connection served by the reactor.  Subclasses get received().
 
-    def __init__(self, reactor, address, tls=None, server_name="localhost", receive_buffer=None):
+    `host`: where the socket is made (lib.link.Host); None: here.
+    """
+
+    def __init__(self, reactor, address, tls=None, server_name="localhost", receive_buffer=None, host=None):
         self.reactor = reactor
         self.address = address
         self.tls = tls
         self.server_name = server_name
+        self.host = host
         self.sock = None
         self.registered = 0
         self.reading = True
@@ -136,7 +140,8 @@ class Link:
         """Connect (and shake hands); raises ConnectionError when the other side refused."""
         with self.reactor.cond:
             unix = isinstance(self.address, str)
-            self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET, socket.SOCK_STREAM)
+            make = self.host.socket if self.host else socket.socket
+            self.sock = make(socket.AF_UNIX if unix else socket.AF_INET, socket.SOCK_STREAM)
             self.sock.setblocking(False)
             if self._receive_buffer:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
@@ -382,8 +387,9 @@ class Message:
 class Client(Link):
     """An MQTT client.  Acknowledges what comes in unless `auto_ack` is off; `faults` collects what the server did wrong."""
 
-    def __init__(self, reactor, address, tls=None, version=4, server_name="localhost", receive_buffer=None):
-        super().__init__(reactor, address, tls, server_name, receive_buffer)
+    def __init__(self, reactor, address, tls=None, version=4, server_name="localhost", receive_buffer=None,
+                 host=None):
+        super().__init__(reactor, address, tls, server_name, receive_buffer, host)
         self.version = version
         self.client_id = None
         self.auto_ack = True

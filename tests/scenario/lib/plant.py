@@ -14,15 +14,19 @@ DIRECT = "CERTFLIP_TEST_DIRECT"
 
 
 class Plant:
-    """Broker and gateway up and running.  Closes all clients that it made, then checks them and the daemon."""
+    """Broker and gateway up and running.  Closes all clients that it made, then checks them and the daemon.
 
-    def __init__(self, folder, pki, reactor, devices=(), broker=None, **gateway):
+    `link`: a lib.link.Link; gateway and sensors are at its one end then, the broker and its observers at the other.
+    """
+
+    def __init__(self, folder, pki, reactor, devices=(), broker=None, link=None, **gateway):
         self.folder = str(folder)
         self.pki = pki
         self.reactor = reactor
         self.own_broker = broker is None
-        self.broker = broker or Mosquitto(os.path.join(self.folder, "broker"), pki)
-        self.gateway = Certflipd(os.path.join(self.folder, "gateway"), pki, self.broker, **gateway)
+        self.here, self.there = (link.gateway, link.broker) if link else (None, None)
+        self.broker = broker or Mosquitto(os.path.join(self.folder, "broker"), pki, host=self.there)
+        self.gateway = Certflipd(os.path.join(self.folder, "gateway"), pki, self.broker, host=self.here, **gateway)
         self.clients = []
         self.devices = list(devices)
         self._unused = iter(self.devices)
@@ -66,12 +70,13 @@ class Plant:
         """A client for the gateway with the device's baked-in certificate; not yet opened."""
         if plain:
             client = Client(self.reactor, ("127.0.0.1", self.gateway.plain_port), None, version,
-                            receive_buffer=receive_buffer)
+                            receive_buffer=receive_buffer, host=self.here)
         else:
             if pair == "own":
                 pair = self.pki.sensor(device)
             client = Client(self.reactor, ("127.0.0.1", self.gateway.port),
-                            tls_context(self._anchors, pair, tls_version), version, receive_buffer=receive_buffer)
+                            tls_context(self._anchors, pair, tls_version), version, receive_buffer=receive_buffer,
+                            host=self.here)
         self.clients.append(client)
         return client
 
@@ -83,7 +88,7 @@ class Plant:
 
     def observer(self, version=4, name=None, **options):
         """A client at the broker itself, as the plant's back office."""
-        client = Client(self.reactor, ("127.0.0.1", self.broker.port), None, version)
+        client = Client(self.reactor, ("127.0.0.1", self.broker.port), None, version, host=self.there)
         client.connect(name or "observer-%d" % len(self.clients), **options)
         self.clients.append(client)
         return client

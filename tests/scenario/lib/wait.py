@@ -3,7 +3,9 @@
 import os
 import re
 import socket
+import threading
 import time
+import traceback
 
 # One knob for slow machines and slow builds (sanitizers, valgrind).
 FACTOR = float(os.environ.get("CERTFLIP_TEST_TIMEOUT_FACTOR", "1"))
@@ -33,6 +35,27 @@ def until(what, condition, timeout=10, pause=0.01):
         time.sleep(pause)
 
 
+def abreast(story, cases):
+    """Run story(case) for all cases at the same time, each in a thread; then one failure that names every case that failed.
+
+    For stories that wait more than they work.
+    """
+    faults = {}
+
+    def run(case):
+        try:
+            story(case)
+        except BaseException:  # told below
+            faults[str(case)] = traceback.format_exc()
+    threads = [threading.Thread(target=run, args=(case,), name=str(case), daemon=True) for case in cases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults, "%d of %d failed:\n" % (len(faults), len(threads)) + "\n".join(
+        "--- %s\n%s" % fault for fault in sorted(faults.items()))
+
+
 _given = set()
 
 
@@ -48,11 +71,14 @@ def free_port():
             return port
 
 
-def listening(port, host="127.0.0.1"):
-    """Does somebody accept connections there?  Asked of the kernel, so that the listener sees nothing."""
+def listening(port, host="127.0.0.1", pid="self"):
+    """Does somebody accept connections there?  Asked of the kernel, so that the listener sees nothing.
+
+    `pid`: a process in whose network namespace that is.
+    """
     want = "%s:%04X" % ("".join("%02X" % b for b in reversed(socket.inet_aton(host))), port)
     anyone = "00000000:%04X" % port
-    with open("/proc/net/tcp", encoding="ascii") as f:
+    with open("/proc/%s/net/tcp" % pid, encoding="ascii") as f:
         for line in f.readlines()[1:]:
             field = line.split()
             if field[3] == "0A" and field[1] in (want, anyone):
