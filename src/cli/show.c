@@ -186,7 +186,23 @@ piece(struct pieces *p, const char *separator, const char *fmt, ...)
 
 /* -- status ----------------------------------------------------------------------------------- */
 
-static void status_devices(struct table *t, const json_t *devices)
+/* Older daemons say only how many wait. */
+static void status_pace(struct table *t, const json_t *pace, int64_t queued)
+{
+    struct pieces p = {.n = 0};
+
+    if (queued == 0 && number(pace, "moving") == 0)
+        return;
+    if (queued > 0)
+        piece(&p, ", ", "%" PRId64 " wait for their turn", queued);
+    if (number(pace, "moving") > 0)
+        piece(&p, ", ", "%" PRId64 " move now", number(pace, "moving"));
+    if (json_is_true(json_object_get(pace, "paused")))
+        piece(&p, ", ", "paused: no broker can be reached");
+    line(t, "", TABLE_WARN, p.text);
+}
+
+static void status_devices(struct table *t, const json_t *devices, const json_t *pace)
 {
     /* clang-format off */
     static const struct { const char *key, *text; } counts[] = {
@@ -206,11 +222,7 @@ static void status_devices(struct table *t, const json_t *devices)
         if (number(devices, counts[i].key) > 0)
             piece(&p, ", ", "%" PRId64 " %s", number(devices, counts[i].key), counts[i].text);
     line(t, "", TABLE_PLAIN, p.text);
-    if (number(devices, "queued") > 0) {
-        snprintf(first, sizeof(first), "%" PRId64 " wait for their turn",
-                 number(devices, "queued"));
-        line(t, "", TABLE_WARN, first);
-    }
+    status_pace(t, pace, number(devices, "queued"));
     if (number(devices, "faulty") > 0) {
         snprintf(first, sizeof(first), "%" PRId64 " with an identity that cannot be used",
                  number(devices, "faulty"));
@@ -297,7 +309,7 @@ void show_status(const struct show *s, const json_t *status)
 
     table_init(&t, 2);
     status_process(&t, status);
-    status_devices(&t, json_object_get(status, "devices"));
+    status_devices(&t, json_object_get(status, "devices"), json_object_get(status, "pace"));
     status_central(&t, json_object_get(status, "central"));
     status_counters(&t, json_object_get(status, "counters"));
     status_refused(&t, json_object_get(status, "refused"));

@@ -124,7 +124,8 @@ struct conf_flip {
     uint32_t probation_s;
     enum conf_evidence evidence; /* of a flip that says nothing of it */
     uint32_t attempts;
-    uint32_t concurrent; /* flips under way at once */
+    uint32_t concurrent; /* moves under way at once, at most */
+    uint32_t jitter_ms;  /* before the first of several */
     uint32_t backoff_tls_s[8];
     size_t backoff_tls_count;
     uint32_t backoff_network_s[8];

@@ -38,7 +38,6 @@ void hub_device_free(struct hub_device *d)
         return;
     list_for_each_safe (it, &d->sessions)
         hub_session_free(list_entry(it, struct hub_session, link));
-    list_del(&d->trial_link);
     list_del(&d->queue_link);
     list_del(&d->dirty_link);
     for (int slot = 0; slot < FLIP_SLOTS; slot++) {
@@ -332,8 +331,9 @@ struct hub *hub_new(const struct hub_sink *sink, struct store *store, struct wk_
     h->store = store;
     list_init(&h->dirty);
     list_init(&h->notices);
-    list_init(&h->trials);
     list_init(&h->queue);
+    list_init(&h->back);
+    pace_init(&h->pace);
     list_init(&h->moving);
     h->snapshot = snapshot_ref(snapshot);
     h->by_name = map_new();

@@ -5,9 +5,10 @@
  * carried out by hub_flush: first everything is made durable in one transaction, then the workers
  * are told.  When the store fails, the devices are as before and nobody was told anything.
  *
- * How many live sessions move at once is bounded (flip.concurrent); the others wait in a queue, in
- * trial already, as their intent is durable.  A device without a sensor connected does not wait:
- * there is nothing to move.
+ * How many live sessions move at once is for flip/pace.h to say; the others wait in a queue, in
+ * trial already (or rolled back already), as their intent is durable.  A device without a sensor
+ * connected does not wait: there is nothing to move.  Nor does one wait for its way back that has
+ * no leg with the new identity any more, or that has not proven itself: it is not whole.
  *
  * Main thread.  The hub knows no loop and no socket: what it needs from outside is in struct
  * hub_sink.
@@ -21,10 +22,12 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/heap.h"
 #include "base/list.h"
 #include "base/str.h"
 #include "control/jsonrpc.h"
 #include "flip/engine.h"
+#include "flip/pace.h"
 #include "session/snapshot.h"
 #include "store/store.h"
 #include "worker/msg.h"
@@ -127,14 +130,16 @@ struct hub_device {
     bool uncounted;                  /* resumed, and nothing was tried since: not an attempt yet */
     bool must_count;                 /* resumed by a clock that cannot be right: an attempt */
     bool queued;                     /* waits for its turn */
+    bool unhurried;                  /* on a way back that may wait for its turn */
     bool moving;                     /* its turn: counts against flip.concurrent */
+    uint32_t round;                  /* in which its turn began, for pace_end */
     int64_t moving_until_ms;         /* when its turn ends, whatever happened */
     uint32_t echo_us;                /* how long the latest echo took */
     bool dirty, tell, gone, touched; /* collected for hub_flush */
     bool trial_over;                 /* the workers are to be told so, with it */
     enum flip_event retry;           /* news that could not be made durable */
     char *retry_cause;               /* owned */
-    struct list trial_link;          /* in trial: somebody looks at its deadlines */
+    struct heap_item due;            /* in trial: when somebody has to look at its deadlines */
     struct list queue_link;          /* queued or moving */
     struct list dirty_link;          /* something is collected for hub_flush */
 };
@@ -160,6 +165,13 @@ struct hub_device {
     X(hold_us_sum)               \
     X(downstream_closed_by_peer) \
     X(downstream_closed_by_us)
+
+/* How the queue goes. */
+struct hub_pace {
+    size_t waiting, moving;
+    uint32_t window; /* so many at once, at the moment */
+    bool paused;     /* by an outage */
+};
 
 struct hub_counts {
     size_t total, online, queued, faulty, phase[FLIP_PHASES], sessions;
@@ -228,6 +240,7 @@ struct hub_device *hub_find(const struct hub *h, const char *name); /* borrows, 
 /* All, sorted by name; valid until the next reload. */
 struct hub_device *const *hub_devices(const struct hub *h, size_t *count);
 void hub_count(const struct hub *h, struct hub_counts *out);
+void hub_pace(const struct hub *h, struct hub_pace *out);
 const struct hub_refused *hub_refused(const struct hub *h, size_t *count);
 /* Sum over the workers; *age_ms of the oldest part, -1: none yet. */
 void hub_stats(const struct hub *h, struct worker_stats *out, int64_t *age_ms);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/rand.h"
 #include "control/hub_inside.h"
 
 #define TURN_SPARE_MS 10000 /* of a turn, beyond the deadlines of the upstream profile */
@@ -81,13 +82,51 @@ static void tell_now(struct hub *h, struct hub_device *d)
 
 /* -- turns: how many move at once -- */
 
-void hub_turn_end(struct hub *h, struct hub_device *d)
+static struct pace_terms terms_of(const struct hub *h)
 {
+    const struct conf_flip *conf = &h->snapshot->conf->flip;
+
+    return (struct pace_terms){.most = conf->concurrent, .jitter_ms = conf->jitter_ms};
+}
+
+void hub_pace(const struct hub *h, struct hub_pace *out)
+{
+    const struct pace_terms terms = terms_of(h);
+
+    *out = (struct hub_pace){
+        .waiting = h->queue_count,
+        .moving = h->moving_count,
+        .window = pace_window(&h->pace, &terms),
+        .paused = h->pace.mood == PACE_PAUSED,
+    };
+}
+
+static void tell_pause(const struct hub *h)
+{
+    if (h->pace.mood == PACE_PAUSED)
+        log_event(LOG_FLIP, LOG_WARN_, "flips-paused", "waiting=%zu msg=%s todo=%s", h->queue_count,
+                  LOG_Q("no broker can be reached; one device after the other tries it"),
+                  LOG_Q("look at the uplink and the broker: the lines before this one say more"));
+    else
+        log_event(LOG_FLIP, LOG_NOTICE_, "flips-resumed", "waiting=%zu", h->queue_count);
+}
+
+void hub_turn_end(struct hub *h, struct hub_device *d, enum pace_end how)
+{
+    const struct pace_terms terms = terms_of(h);
+
     if (!d->moving)
         return;
     d->moving = false;
     h->moving_count--;
     list_del(&d->queue_link);
+    if (pace_end(&h->pace, &terms, d->round, how, hub_now(h), (uint32_t)rand_u64()))
+        tell_pause(h);
+}
+
+void hub_sign_of_life(struct hub *h)
+{
+    pace_sign_of_life(&h->pace, hub_now(h), (uint32_t)rand_u64());
 }
 
 void hub_queue_leave(struct hub *h, struct hub_device *d)
@@ -97,6 +136,15 @@ void hub_queue_leave(struct hub *h, struct hub_device *d)
     d->queued = false;
     h->queue_count--;
     list_del(&d->queue_link);
+}
+
+void hub_hurry_back(struct hub *h, struct hub_device *d)
+{
+    if (!d->queued || wanted_slot(d) != FLIP_OLD)
+        return;
+    d->unhurried = false;
+    d->tell = true;
+    hub_note(h, d);
 }
 
 static int64_t turn_ms(const struct hub *h)
@@ -118,12 +166,11 @@ static int64_t turn_ms(const struct hub *h)
 static void turn_begin(struct hub *h, struct hub_device *d)
 {
     hub_queue_leave(h, d);
-    if (d->session_count != 0) {
-        d->moving = true;
-        d->moving_until_ms = hub_now(h) + turn_ms(h);
-        h->moving_count++;
-        list_add(&h->moving, &d->queue_link);
-    }
+    d->moving = true;
+    d->moving_until_ms = hub_now(h) + turn_ms(h);
+    d->round = pace_begin(&h->pace, hub_now(h), (uint32_t)rand_u64());
+    h->moving_count++;
+    list_add(&h->moving, &d->queue_link);
     tell_now(h, d);
     hub_touch(h, d);
 }
@@ -131,24 +178,48 @@ static void turn_begin(struct hub *h, struct hub_device *d)
 /* Give turns to those who wait. */
 static void queue_work(struct hub *h)
 {
-    while (!list_empty(&h->queue) && h->moving_count < h->snapshot->conf->flip.concurrent)
-        turn_begin(h, list_entry(h->queue.next, struct hub_device, queue_link));
+    const struct pace_terms terms = terms_of(h);
+    int64_t now = hub_now(h), at_ms = 0;
+
+    if (h->queue_count != 0 && !h->queueing)
+        pace_queue(&h->pace, &terms, h->queue_count > 1, now, (uint32_t)rand_u64());
+    h->queueing = h->queue_count != 0;
+    while (h->queue_count != 0) {
+        bool way_back = !list_empty(&h->back);
+        struct list *line = way_back ? &h->back : &h->queue;
+
+        if (!pace_may_begin(&h->pace, &terms, way_back, now, &at_ms)) {
+            hub_wake_at(h, at_ms);
+            return;
+        }
+        turn_begin(h, list_entry(line->next, struct hub_device, queue_link));
+    }
+    pace_idle(&h->pace);
+}
+
+/* Is there something to move that may wait?  Who relays on the new leg is whole until its turn for
+ * the way back comes. */
+static bool may_wait(const struct hub_device *d)
+{
+    bool on_new = hub_stands_on(d, FLIP_NEW);
+
+    if (d->session_count == 0)
+        return false;
+    return wanted_slot(d) == FLIP_NEW ? !on_new : on_new && d->unhurried && !d->trying_old;
 }
 
 /* Carry out what was decided: at once, or when it is its turn. */
 static void tell_workers(struct hub *h, struct hub_device *d)
 {
-    bool to_new = wanted_slot(d) == FLIP_NEW;
-
-    hub_turn_end(h, d);
+    hub_turn_end(h, d, PACE_VOID);
     hub_queue_leave(h, d);
-    if (d->session_count == 0 || !to_new || hub_stands_on(d, FLIP_NEW)) {
-        tell_now(h, d); /* nothing to move, or a way back, which does not wait */
+    if (!may_wait(d)) {
+        tell_now(h, d);
         return;
     }
     d->queued = true;
     h->queue_count++;
-    list_add(&h->queue, &d->queue_link);
+    list_add(wanted_slot(d) == FLIP_NEW ? &h->queue : &h->back, &d->queue_link);
 }
 
 /* -- flush: durable, then done -- */
@@ -416,7 +487,7 @@ int hub_flush(struct hub *h, struct err *err)
         do_all(h);
         queue_work(h);
     } while (!list_empty(&h->dirty) || !list_empty(&h->notices));
-    list_for_each (it, &h->moving)
-        hub_wake_at(h, list_entry(it, struct hub_device, queue_link)->moving_until_ms);
+    if (!list_empty(&h->moving))
+        hub_wake_at(h, list_entry(h->moving.next, struct hub_device, queue_link)->moving_until_ms);
     return 0;
 }

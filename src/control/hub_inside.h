@@ -44,9 +44,13 @@ struct hub {
     struct list notices; /* transitions, audit rows, replies to remember */
     int64_t event_seq;   /* of the latest event that is durable */
 
-    struct list trials; /* of devices, by trial_link */
-    struct list queue;  /* devices that wait for their turn */
-    struct list moving; /* and those whose turn it is */
+    struct heap due;   /* of devices in trial, by their next deadline */
+    struct list queue; /* devices that wait for their turn */
+    struct list back;  /* the same, for their way back: they come first */
+    struct list
+        moving; /* and those whose turn it is, in the order of moving_until_ms or nearly so */
+    struct pace pace;
+    bool queueing; /* somebody waits for a turn, and pace was told so */
     size_t queue_count, moving_count;
     int64_t wake_ms; /* what the sink was asked for; 0: nothing */
     int64_t ticked_ms;
@@ -96,9 +100,17 @@ void hub_post_all(struct hub *h, struct msg *m);
 struct msg *hub_device_msg(enum msg_kind kind,
                            const char *name); /* owned, or NULL after a log line */
 
+/* Its flip has changed: look at its deadlines when the next one is due. */
+void hub_set_due(struct hub *h, struct hub_device *d);
+
 /* The device's turn to move is over; it does not wait for one any more. */
-void hub_turn_end(struct hub *h, struct hub_device *d);
+void hub_turn_end(struct hub *h, struct hub_device *d, enum pace_end how);
 void hub_queue_leave(struct hub *h, struct hub_device *d);
+/* It waits for its way back while it relays on the new leg; that leg is gone, or another session of
+ * it begins: it does not wait any longer. */
+void hub_hurry_back(struct hub *h, struct hub_device *d);
+/* A broker has accepted a connection. */
+void hub_sign_of_life(struct hub *h);
 
 /* The device's sessions are back on the old identity, if that is awaited. */
 void hub_back_on_old(struct hub *h, struct hub_device *d);

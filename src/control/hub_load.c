@@ -26,7 +26,6 @@ static struct hub_device *device_new(struct hub *h, const char *name)
     if (d == NULL)
         return NULL;
     list_init(&d->sessions);
-    list_init(&d->trial_link);
     list_init(&d->queue_link);
     list_init(&d->dirty_link);
     flip_init(&d->flip);
@@ -78,10 +77,9 @@ static void forget_gone(struct hub *h, struct map *seen, struct hub_reload *out)
         out->gone++;
         tell_gone(h, d);
         map_del(h->by_name, d->name);
-        if (d->queued)
-            h->queue_count--;
-        if (d->moving)
-            h->moving_count--;
+        hub_turn_end(h, d, PACE_VOID);
+        hub_queue_leave(h, d);
+        heap_del(&h->due, &d->due);
         h->sink.device_changed(h->sink.arg, d->name);
         hub_device_free(d);
     }
@@ -202,8 +200,7 @@ static void take_row(struct hub *h, struct hub_device *d, const struct store_dev
         d->reason = strdup(row->reason);
         d->saved_reason = strdup(row->reason);
     }
-    if (d->flip.phase == FLIP_TRIAL)
-        list_add(&h->trials, &d->trial_link);
+    hub_set_due(h, d);
 }
 
 /* -- what it means
@@ -247,8 +244,9 @@ static void begin_anew(struct hub *h, struct hub_device *d)
               &(struct hub_why){.cause = "identity-changed",
                                 .msg = "the new identity was replaced during its trial"});
     d->flip.dead_ms = 0; /* the time to confirm begins with the connection, too */
-    d->dirty = true;     /* its fingerprint is part of the row */
-    d->seq++;            /* news of the other one decides nothing any more */
+    hub_set_due(h, d);
+    d->dirty = true; /* its fingerprint is part of the row */
+    d->seq++;        /* news of the other one decides nothing any more */
     d->tell = true;
     hub_note(h, d);
 }

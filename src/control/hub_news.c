@@ -76,6 +76,7 @@ static void on_up(struct hub *h, struct hub_device *d, const struct msg *m)
     d->session_count++;
     if (d->told_slot == FLIP_NEW)
         hub_count_attempt(h, d);
+    hub_hurry_back(h, d); /* it would begin with the new identity */
     hub_touch(h, d);
 }
 
@@ -90,9 +91,11 @@ static void on_down(struct hub *h, struct hub_device *d, const struct msg *m)
     hub_touch(h, d);
     if (d->flip.phase == FLIP_TRIAL && d->flip.accepted && !hub_stands_on(d, FLIP_NEW))
         hub_apply(h, d, EV_LOST, &(struct hub_why){.msg = m->u.down.text});
+    if (!hub_stands_on(d, FLIP_NEW))
+        hub_hurry_back(h, d);
     if (d->session_count != 0)
         return;
-    hub_turn_end(h, d);
+    hub_turn_end(h, d, PACE_VOID);
     hub_back_on_old(h, d);
     if (d->queued) {
         hub_queue_leave(h, d);
@@ -242,6 +245,28 @@ static void on_proven(struct hub *h, struct hub_device *d, const struct msg *m)
     hub_apply(h, d, EV_ECHOED, &(struct hub_why){.msg = "the echo came back"});
 }
 
+/* What the end of a move tells about the broker. */
+static enum pace_end pace_end_of(const struct msg *m)
+{
+    if (m->u.leg.what == MSG_LEG_ACCEPTED)
+        return PACE_ANSWERED;
+    switch (m->u.leg.diag.class) {
+    case DIAG_NETWORK:
+    case DIAG_BROKER:
+        return PACE_STRAINED;
+    case DIAG_POLICY:
+        return PACE_VOID;
+    case DIAG_OK:
+    case DIAG_IDENTITY:
+    case DIAG_TRUST:
+    case DIAG_PROTOCOL:
+    case DIAG_SUSPECT:
+    case DIAG_CLASSES:
+        break;
+    }
+    return PACE_ANSWERED;
+}
+
 static void on_leg(struct hub *h, struct hub_device *d, const struct msg *m)
 {
     struct hub_session *s = hub_session_find(d, m->session_id);
@@ -255,6 +280,9 @@ static void on_leg(struct hub *h, struct hub_device *d, const struct msg *m)
         on_refusal(h, d, m);
         return;
     }
+    if (accepted && s != NULL && s->leg != (int)m->u.leg.slot && !d->moving)
+        hub_sign_of_life(h);
+
     remember_leg(d, m);
     if (!accepted)
         remember_error(d, m);
@@ -263,9 +291,12 @@ static void on_leg(struct hub *h, struct hub_device *d, const struct msg *m)
     else if (s != NULL && m->u.leg.what == MSG_LEG_LOST && s->leg == (int)m->u.leg.slot)
         s->leg = -1;
     hub_touch(h, d);
+    if (!hub_stands_on(d, FLIP_NEW))
+        hub_hurry_back(h, d);
     if (m->u.leg.flip_seq != d->told_seq || d->queued)
-        return; /* news of an earlier decision */
-    hub_turn_end(h, d);
+        return;                        /* news of an earlier decision */
+    if (m->u.leg.slot == d->told_slot) /* the loss of the other one, meanwhile, is not its end */
+        hub_turn_end(h, d, pace_end_of(m));
     if (m->u.leg.slot == FLIP_NEW)
         hub_count_attempt(h, d);
     if (accepted)

@@ -9,7 +9,7 @@
 #include "control/hub_inside.h"
 
 #define RETRY_MS      5000 /* after the store failed */
-#define TICK_LEAST_MS 20   /* between two looks at all trials */
+#define TICK_LEAST_MS 20   /* between two looks at what is due */
 
 /* -- notices -- */
 
@@ -79,9 +79,7 @@ void hub_replace(char **text, const char *with)
 /* The invariants of a phase, kept where a phase is entered. */
 void hub_phase_entered(struct hub *h, struct hub_device *d)
 {
-    list_del(&d->trial_link);
-    if (d->flip.phase == FLIP_TRIAL)
-        list_add(&h->trials, &d->trial_link);
+    hub_set_due(h, d);
     d->old_failures = 0;
     d->try_old_from_ms = 0;
     d->rejected = d->uncounted = false;
@@ -181,6 +179,12 @@ void hub_count_attempt(struct hub *h, struct hub_device *d)
     hub_touch(h, d);
 }
 
+/* A way back that nothing is wrong with, as far as anybody here knows. */
+static bool is_unhurried(enum flip_event ev)
+{
+    return ev == EV_ROLLBACK || ev == EV_DEADLINE;
+}
+
 int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const struct hub_why *why)
 {
     enum flip_phase from = d->flip.phase;
@@ -195,10 +199,12 @@ int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const str
         proof_step(h, d, ev, stood, why->who);
     d->trial_over |= from == FLIP_TRIAL && d->flip.phase == FLIP_COMMITTED;
     hub_note(h, d);
+    hub_set_due(h, d);
     d->touched = true;
     if ((actions & (DO_USE_NEW | DO_USE_OLD)) != 0) {
         d->trying_old = false;
         d->going_back = (actions & DO_USE_OLD) != 0;
+        d->unhurried = is_unhurried(ev);
         d->seq++;
         d->tell = true;
     }
@@ -251,12 +257,24 @@ void hub_wake_at(struct hub *h, int64_t at_ms)
     h->sink.wake(h->sink.arg, at_ms);
 }
 
+void hub_set_due(struct hub *h, struct hub_device *d)
+{
+    int64_t due = flip_due(&d->flip);
+
+    if (due == 0)
+        heap_del(&h->due, &d->due);
+    else
+        heap_put(&h->due, &d->due, due);
+}
+
 void hub_look_again(struct hub *h)
 {
-    list_for_each (it, &h->trials)
-        hub_wake_at(h, flip_due(&list_entry(it, struct hub_device, trial_link)->flip));
-    list_for_each (it, &h->moving)
-        hub_wake_at(h, list_entry(it, struct hub_device, queue_link)->moving_until_ms);
+    const struct heap_item *first = heap_first(&h->due);
+
+    if (first != NULL)
+        hub_wake_at(h, first->key);
+    if (!list_empty(&h->moving))
+        hub_wake_at(h, list_entry(h->moving.next, struct hub_device, queue_link)->moving_until_ms);
     if (h->retrying)
         hub_wake_at(h, h->ticked_ms + RETRY_MS);
 }
@@ -301,6 +319,19 @@ static void retry(struct hub *h, struct hub_device *d)
     free(cause);
 }
 
+/* What time has brought about. */
+static void deadlines(struct hub *h, int64_t now)
+{
+    for (struct heap_item *it; (it = heap_first(&h->due)) != NULL && it->key <= now;) {
+        struct hub_device *d = list_entry(it, struct hub_device, due);
+        enum flip_event ev = flip_tick(&d->flip, now);
+
+        heap_put(&h->due, it, now + RETRY_MS); /* unless something comes of it */
+        if (ev != EV_NONE)
+            hub_apply(h, d, ev, &(struct hub_why){.msg = due_text(ev), .todo = due_todo(ev)});
+    }
+}
+
 void hub_tick(struct hub *h)
 {
     int64_t now = hub_now(h);
@@ -308,24 +339,19 @@ void hub_tick(struct hub *h)
 
     h->wake_ms = 0;
     h->ticked_ms = now;
-    list_for_each_safe (it, &h->trials) {
-        struct hub_device *d = list_entry(it, struct hub_device, trial_link);
-        enum flip_event ev = flip_tick(&d->flip, now);
-
-        if (ev != EV_NONE)
-            hub_apply(h, d, ev, &(struct hub_why){.msg = due_text(ev), .todo = due_todo(ev)});
-    }
+    deadlines(h, now);
     if (h->retrying) {
         h->retrying = false;
         for (size_t i = 0; i < h->count; i++)
             if (h->sorted[i]->retry != EV_NONE)
                 retry(h, h->sorted[i]);
     }
-    list_for_each_safe (it, &h->moving) {
-        struct hub_device *d = list_entry(it, struct hub_device, queue_link);
+    while (!list_empty(&h->moving)) {
+        struct hub_device *d = list_entry(h->moving.next, struct hub_device, queue_link);
 
-        if (d->moving_until_ms <= now)
-            hub_turn_end(h, d);
+        if (d->moving_until_ms > now)
+            break;
+        hub_turn_end(h, d, PACE_STRAINED);
     }
     hub_flush(h, &err);
     hub_look_again(h);

@@ -12,10 +12,9 @@
  *
  *   { "device": "press-12",
  *     "phase": "steady" | "staged" | "trial" | "committed" | "rolled-back",
- *     "waiting": null | "queue"      the flip waits for its turn (flip.concurrent)
- *                     | "device"     the device is offline; the trial goes on when it connects
- *                     | "upstream"   the attempt with the new identity is under way
- *                     | "probation"  accepted; must stay healthy until "due"
+ *     "waiting": null | "queue"      the flip, or the way back, waits for its turn ("pace" of
+ * status) | "device"     the device is offline; the trial goes on when it connects | "upstream" the
+ * attempt with the new identity is under way | "probation"  accepted; must stay healthy until "due"
  *                     | "confirm",   accepted; waits for `confirm` until "due"
  *     "active": "old" | "new",
  *     "due": null | "2031-05-02T00:00:00Z",     end of probation, or of the time to confirm
@@ -88,6 +87,7 @@ enum rpc_access {
 #define RPC_METHODS(X)                                                                                                 \
     /* {} -> { "gateway", "version", "tls_library", "pid", "now", "started", "uptime_s", "config", "workers",          \
      *   "devices": { "total", "online", "steady", "staged", "trial", "committed", "rolled_back", "queued", "faulty" },\
+     *   "pace": { "waiting", "moving", "window": so many at once now, "paused": true in an outage },                  \
      *   "central": { "enabled", "device", "connected", "since", "last_error" },                                       \
      *     "since": of the connection, or of its loss; "faulty": devices with an identity that cannot be used          \
      *   "counters": { every member of struct worker_stats, summed, "age_ms" },                                        \

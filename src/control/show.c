@@ -175,6 +175,15 @@ struct json_t *show_counts(const struct hub *h)
         "queued", (json_int_t)c.queued, "faulty", (json_int_t)c.faulty);
 }
 
+struct json_t *show_pace(const struct hub *h)
+{
+    struct hub_pace p;
+
+    hub_pace(h, &p);
+    return json_pack("{s:I, s:I, s:I, s:b}", "waiting", (json_int_t)p.waiting, "moving",
+                     (json_int_t)p.moving, "window", (json_int_t)p.window, "paused", p.paused);
+}
+
 struct json_t *show_stats(const struct hub *h)
 {
     struct worker_stats s;

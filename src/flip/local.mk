@@ -4,4 +4,5 @@ libflip_a_SOURCES = \
 	src/flip/diagnose.c src/flip/diagnose.h \
 	src/flip/differ.c src/flip/differ.h \
 	src/flip/engine.c src/flip/engine.h \
+	src/flip/pace.c src/flip/pace.h \
 	src/flip/slot.h

@@ -88,8 +88,8 @@ static void a_command_goes_back_and_says_when_the_session_is_there(void **state)
     world_forget(w);
 
     assert_string_equal(world_command(w, "press", EV_ROLLBACK), "ok");
-    world_expect(w, "press: use old, stored rolled-back\n"
-                    "4 press: trial -> rolled-back, rollback by tester\n");
+    world_expect(w, "4 press: trial -> rolled-back, rollback by tester\n"
+                    "press: use old, stored rolled-back\n");
     world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
     world_expect(w, "5 press: rolled-back -> rolled-back, rolled by certflipd\n");
     world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
@@ -419,6 +419,147 @@ static void a_turn_ends_by_itself_when_nothing_is_heard(void **state)
     world_forget(w);
     world_pass(w, 60000);
     world_expect(w, "b: use new, stored trial\n");
+}
+
+/* -- the way back, for many -- */
+
+static const char *const crowd[] = {"d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7"};
+#define CROWD (sizeof(crowd) / sizeof(crowd[0]))
+
+/* All of them on the new identity, in trial. */
+static void crowd_on_new(struct world *w, uint64_t s[CROWD])
+{
+    for (size_t i = 0; i < CROWD; i++)
+        world_device(w, crowd[i], 1, 2);
+    world_start(w);
+    for (size_t i = 0; i < CROWD; i++) {
+        s[i] = world_up(w, 0, crowd[i]);
+        world_leg(w, crowd[i], s[i], FLIP_OLD, DIAG_OK);
+        world_command(w, crowd[i], EV_FLIP);
+        world_leg(w, crowd[i], s[i], FLIP_NEW, DIAG_OK);
+        assert_true(hub_find(w->hub, crowd[i])->flip.accepted);
+    }
+    world_forget(w);
+}
+
+/* What relays is whole, so its way back takes turns. */
+static void a_way_back_by_command_takes_turns(void **state)
+{
+    struct world *w = *state;
+    uint64_t s[CROWD];
+
+    crowd_on_new(w, s);
+    for (size_t i = 0; i < 5; i++)
+        world_command(w, crowd[i], EV_ROLLBACK);
+    assert_string_equal(show_waiting(hub_find(w->hub, "d2")), "queue");
+    world_phase(w, "d4", FLIP_ROLLED_BACK); /* what is intended is durable all the same */
+    world_forget(w);
+    world_leg(w, "d0", s[0], FLIP_OLD, DIAG_OK);
+    world_expect(w, "30 d0: rolled-back -> rolled-back, rolled by certflipd\n"
+                    "d2: use old, stored rolled-back\n");
+
+    /* Whoever is not whole any more does not wait. */
+    world_lost(w, "d4", s[4], FLIP_NEW, DIAG_NETWORK);
+    world_expect(w, "d4: use old, stored rolled-back\n");
+    /* Nor who would begin with the new identity. */
+    world_up(w, 0, "d3");
+    world_expect(w, "d3: use old, stored rolled-back\n");
+    assert_null(show_waiting(hub_find(w->hub, "d3")));
+}
+
+/* The identity was refused, or does not work: that is no matter of turns. */
+static void a_way_back_of_a_refused_identity_does_not_wait(void **state)
+{
+    struct world *w = *state;
+    uint64_t s[CROWD];
+
+    crowd_on_new(w, s);
+    for (size_t i = 0; i < 4; i++)
+        world_command(w, crowd[i], EV_ROLLBACK);
+    world_forget(w);
+    world_lost(w, "d6", s[6], FLIP_NEW, DIAG_IDENTITY);
+    world_expect(w, "d6: use old, stored rolled-back\n"
+                    "29 d6: trial -> rolled-back, test.identity by certflipd\n");
+}
+
+static void ways_back_come_before_flips(void **state)
+{
+    struct world *w = *state;
+    uint64_t s[CROWD], x;
+
+    world_device(w, "x", 1, 2);
+    crowd_on_new(w, s);
+    x = world_up(w, 0, "x");
+    world_leg(w, "x", x, FLIP_OLD, DIAG_OK);
+    world_command(w, "d0", EV_ROLLBACK);
+    world_command(w, "d1", EV_ROLLBACK);
+    world_command(w, "x", EV_FLIP);
+    world_command(w, "d2", EV_ROLLBACK);
+    world_forget(w);
+    world_leg(w, "d0", s[0], FLIP_OLD, DIAG_OK);
+    world_expect(w, "30 d0: rolled-back -> rolled-back, rolled by certflipd\n"
+                    "d2: use old, stored rolled-back\n");
+    /* A flip that waits is taken back without a turn: nothing has moved yet. */
+    world_command(w, "x", EV_ROLLBACK);
+    world_expect(w, "x: use old, stored rolled-back\n"
+                    "31 x: trial -> rolled-back, rollback by tester\n"
+                    "32 x: rolled-back -> rolled-back, rolled by certflipd\n");
+}
+
+/* -- an outage -- */
+
+/* The queue is not used up by it, and the trials under way go on. */
+static void an_outage_stops_the_queue(void **state)
+{
+    struct world *w = *state;
+    struct hub_pace pace;
+    uint64_t s[CROWD];
+
+    for (size_t i = 0; i < CROWD; i++)
+        world_device(w, crowd[i], 1, 2);
+    world_start(w);
+    for (size_t i = 0; i < CROWD; i++) {
+        s[i] = world_up(w, 0, crowd[i]);
+        world_leg(w, crowd[i], s[i], FLIP_OLD, DIAG_OK);
+    }
+    for (size_t i = 0; i < CROWD; i++)
+        world_command(w, crowd[i], EV_FLIP);
+    for (size_t i = 0; i < 5; i++)
+        world_leg(w, crowd[i], s[i], FLIP_NEW, DIAG_NETWORK);
+    hub_pace(w->hub, &pace);
+    assert_true(pace.paused);
+    assert_true(pace.waiting >= 2);
+    world_forget(w);
+    for (size_t i = 0; i < CROWD; i++) {
+        world_leg(w, crowd[i], s[i], FLIP_NEW, DIAG_NETWORK); /* they try by themselves */
+        world_phase(w, crowd[i], FLIP_TRIAL);
+    }
+    world_expect(w, "");
+    world_pass(w, 1600); /* a probe */
+    world_expect(w, "d5: use new, stored trial\n");
+    world_leg(w, "d5", s[5], FLIP_NEW, DIAG_OK);
+    hub_pace(w->hub, &pace);
+    assert_false(pace.paused);
+}
+
+/* The old leg may go first, by the broker's hand or with the outage; the turn goes on. */
+static void the_loss_of_the_old_leg_is_not_the_end_of_a_turn(void **state)
+{
+    struct world *w = *state;
+    struct hub_pace pace;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_command(w, "press", EV_FLIP);
+    world_lost(w, "press", s, FLIP_OLD, DIAG_NETWORK);
+    hub_pace(w->hub, &pace);
+    assert_int_equal(pace.moving, 1);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    hub_pace(w->hub, &pace);
+    assert_int_equal(pace.moving, 0);
 }
 
 static void the_newest_connection_of_a_device_wins(void **state)
@@ -1160,6 +1301,11 @@ int main(void)
         TEST(only_so_many_live_sessions_move_at_a_time),
         TEST(a_device_that_leaves_the_queue_does_not_wait_on),
         TEST(a_turn_ends_by_itself_when_nothing_is_heard),
+        TEST(a_way_back_by_command_takes_turns),
+        TEST(a_way_back_of_a_refused_identity_does_not_wait),
+        TEST(ways_back_come_before_flips),
+        TEST(an_outage_stops_the_queue),
+        TEST(the_loss_of_the_old_leg_is_not_the_end_of_a_turn),
         TEST(the_newest_connection_of_a_device_wins),
         TEST(one_of_several_sessions_on_the_new_identity_carries_a_trial),
         TEST(a_device_is_back_when_a_session_stands_on_the_old_identity),

@@ -374,12 +374,12 @@ void world_down(struct world *w, const char *device, uint64_t session)
     take(w, news(w, MSG_DOWN, device, session));
 }
 
-void world_leg_seq(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
-                   enum diag_class class, uint64_t seq)
+static void leg_news(struct world *w, const char *device, uint64_t session, enum msg_leg_what what,
+                     enum flip_slot slot, enum diag_class class, uint64_t seq)
 {
     struct msg *m = news(w, MSG_LEG, device, session);
 
-    m->u.leg.what = class == DIAG_OK ? MSG_LEG_ACCEPTED : MSG_LEG_FAILED;
+    m->u.leg.what = what;
     m->u.leg.slot = slot;
     m->u.leg.flip_seq = seq;
     m->u.leg.diag.class = class;
@@ -387,6 +387,19 @@ void world_leg_seq(struct world *w, const char *device, uint64_t session, enum f
     snprintf(m->u.leg.diag.sentence, sizeof(m->u.leg.diag.sentence), "it is the %s",
              diag_class_name(class));
     take(w, m);
+}
+
+void world_leg_seq(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
+                   enum diag_class class, uint64_t seq)
+{
+    leg_news(w, device, session, class == DIAG_OK ? MSG_LEG_ACCEPTED : MSG_LEG_FAILED, slot, class,
+             seq);
+}
+
+void world_lost(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
+                enum diag_class class)
+{
+    leg_news(w, device, session, MSG_LEG_LOST, slot, class, hub_find(w->hub, device)->told_seq);
 }
 
 void world_leg(struct world *w, const char *device, uint64_t session, enum flip_slot slot,

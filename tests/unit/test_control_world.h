@@ -83,6 +83,9 @@ void world_leg(struct world *w, const char *device, uint64_t session, enum flip_
                enum diag_class class);
 void world_leg_seq(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
                    enum diag_class class, uint64_t seq);
+/* An accepted leg has ended. */
+void world_lost(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
+                enum diag_class class);
 
 /* Something was refused on the leg that stands: `refusal` as in struct msg. */
 void world_refused(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
