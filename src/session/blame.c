@@ -21,6 +21,11 @@ static void facts_of_end(const struct leg_end *end, struct diag_in *in)
     in->detail = *f->text != '\0' ? f->text : NULL;
 }
 
+static bool connect_sent_on(const struct session *s, const struct leg *leg)
+{
+    return leg == s->cand && upstream_connect_sent(s);
+}
+
 struct diag blame_leg(const struct session *s, const struct leg *leg, const struct leg_end *end)
 {
     struct diag_in in = DIAG_IN_INIT;
@@ -34,24 +39,24 @@ struct diag blame_leg(const struct session *s, const struct leg *leg, const stru
     else if (leg == s->up)
         in.stage = DIAG_AT_ESTABLISHED;
     else
-        in.stage = upstream_connect_sent(s) ? DIAG_AT_CONNACK : DIAG_AT_CONNECT;
+        in.stage = connect_sent_on(s, leg) ? DIAG_AT_CONNACK : DIAG_AT_CONNECT;
     if (in.stage >= DIAG_AT_TLS && leg->tls != NULL) /* close_notify brings no facts */
         in.tls_after_cert = tls_conn_cert_sent(leg->tls);
     return diagnose(&in);
 }
 
-struct diag blame_timeout(const struct session *s)
+struct diag blame_timeout(const struct session *s, const struct leg *leg)
 {
     struct diag_in in = DIAG_IN_INIT;
 
     in.mqtt_version = s->version;
     in.timed_out = true;
-    if (upstream_connect_sent(s))
+    if (connect_sent_on(s, leg))
         in.stage = DIAG_AT_CONNACK;
-    else if (s->cand != NULL && s->cand->state == LEG_TLS)
+    else if (leg->state == LEG_TLS)
         in.stage = DIAG_AT_TLS;
     else
         in.stage = DIAG_AT_TCP;
-    in.tls_after_cert = s->cand != NULL && s->cand->tls != NULL && tls_conn_cert_sent(s->cand->tls);
+    in.tls_after_cert = leg->tls != NULL && tls_conn_cert_sent(leg->tls);
     return diagnose(&in);
 }

@@ -6,6 +6,6 @@
 
 struct diag blame_leg(const struct session *s, const struct leg *leg, const struct leg_end *end);
 /* A deadline of ours passed in the present phase. */
-struct diag blame_timeout(const struct session *s);
+struct diag blame_timeout(const struct session *s, const struct leg *leg);
 
 #endif

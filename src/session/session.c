@@ -23,6 +23,9 @@
 /* Who has not said who it is gets no more memory than this. */
 #define CONNECT_BYTES_MAX (512u * 1024u)
 
+/* The Will of a device that died in a switch waits so long for an uplink. */
+#define DIED_MS 300000u
+
 /* Of the whole process: a bound that each worker kept for itself would depend on how the kernel
  * spreads connections. */
 static atomic_uint connections; /* sockets */
@@ -211,7 +214,7 @@ static void on_timer(uv_timer_t *timer)
         return;
     }
     if (s->leave_ms != 0 && now >= s->leave_ms) {
-        session_end(s, 0, false, "the device left, and no uplink came for its last packets");
+        session_end(s, 0, !s->died, "the device left, and no uplink came for its last packets");
         return;
     }
     if ((due = ping_due(s)) != 0 && now >= due)
@@ -294,8 +297,10 @@ void session_reading(struct session *s)
         return;
     if (s->down != NULL && s->down->state == LEG_OPEN)
         hear(s, !must_wait(s));
+    /* A broker that was told DISCONNECT sends nothing new: its last packets, and its end. */
     if (s->up != NULL && s->accepted)
-        hear_broker(s, s->down == NULL || leg_queued(s->down) <= lim->queue_bytes);
+        hear_broker(s, s->down == NULL || s->phase == RH_LEAVING ||
+                           leg_queued(s->down) <= lim->queue_bytes);
 }
 
 void session_flush(struct session *s)
@@ -597,6 +602,13 @@ static void on_down_end(struct leg *leg, const struct leg_end *end)
         relay_release(s);
         if (s->state == SESSION_OVER)
             return;
+    }
+    if (upstream_outlives_device(s)) {
+        s->gone = s->died = true;
+        s->leave_ms = env_now_ms(s->env) + DIED_MS;
+        leg_close_gentle(&s->down);
+        session_arm(s);
+        return;
     }
     session_end(s, 0, false,
                 end->status == 0 ? "the device closed its connection without DISCONNECT"

@@ -56,6 +56,7 @@ struct session {
     struct device *dev; /* NULL until recognised */
     struct session_opening *opening; /* owned; NULL once CONNECT was judged */
     struct leg *down, *up, *cand;    /* owned */
+    struct leg *spare; /* owned: the way back while a session has to leave; NULL else */
     uint64_t id;
     uint64_t began_ms;
     uint64_t last_rx_ms;    /* from the device */
@@ -66,7 +67,7 @@ struct session {
     uint64_t up_since_ms;   /* the leg in use was accepted then */
     uint64_t ping_since_ms; /* the broker owes us a sign of life since then; 0: it does not */
     uint64_t connected_us; /* CLOCK_MONOTONIC of CONNECT: which session of a device is the newest */
-    uint64_t leave_ms;     /* the device said DISCONNECT while held: give up then; 0: it did not */
+    uint64_t leave_ms;     /* the device left while held: give up then; 0: it did not */
     uv_timer_t timer;
     uint64_t timer_ms; /* when it is armed for; 0: not */
 
@@ -100,14 +101,16 @@ struct session {
     struct suspicion *suspicion; /* owned, while probing: what is to be settled */
     uint8_t version;             /* of the device */
     uint8_t refusal;             /* CONNACK code (in the device's dialect) if no identity gets in */
+    uint8_t spareless;           /* attempts in a row that were given up for want of a spare */
     bool clean, has_will, will_stays, keep;
     bool accepted; /* the upstream leg in use is accepted */
     bool holding;  /* the device's packets wait */
     bool probing;
     bool handshaking;  /* counted in env->handshakes */
     bool gone;         /* the device ended its connection while its last packets were held */
+    bool died;         /* the same, and it did not say DISCONNECT */
     bool will_quiet;   /* DISCONNECT has taken the Will back; the next leg brings it again */
-    bool proven;       /* a candidate waits only for ticket or time */
+    bool proven;       /* the candidate, or the spare, waits only for ticket or time */
     bool reading_old;  /* the last packets of a leg that is being replaced */
     bool leg_lost;     /* the former leg ended by itself, not by a switch */
     bool took_over;    /* another session of the device was ended for it */
@@ -152,6 +155,9 @@ void upstream_lost(struct session *s, const struct diag *why); /* the accepted l
 void upstream_barrier_passed(struct session *s);               /* our PINGRESP came */
 void upstream_drained(struct session *s);            /* an exchange finished: is that all? */
 bool upstream_connect_sent(const struct session *s); /* the candidate has said CONNECT */
+/* The device's connection has ended, and a leg is being changed: its last packets and its Will go
+ * with the next one. */
+bool upstream_outlives_device(const struct session *s);
 void upstream_goodbye(struct session *s,
                       bool polite); /* the device is gone: end every upstream leg */
 const struct conf_upstream *upstream_profile(const struct session *s, enum flip_slot slot,

@@ -18,6 +18,8 @@
 
 /* A refused first connection waits this long for main to choose the other identity. */
 #define VERDICT_MS 5000u
+/* Attempts in a row that are given up because the spare did not come up: then it goes without. */
+#define SPARELESS_MAX 2u
 /* A leg that lived so long was a success; the next attempt begins with the first step of the
  * backoff. */
 #define STEADY_MS 30000u
@@ -153,6 +155,29 @@ static void dial(struct session *s)
     s->due_ms = env_now_ms(s->env) + u->connect_timeout_ms;
 }
 
+static void cannot_spare(struct session *s, const struct diag *why);
+
+/* The way back is the identity of the leg in use, as it was presented: what lies on disk by now may
+ * be another one. */
+static void dial_spare(struct session *s)
+{
+    struct tls_ctx *ctx;
+    struct err err = {0};
+    const struct conf_upstream *u = upstream_profile(s, s->have, &ctx);
+
+    s->proven = false;
+    s->spare = leg_dial(s->env, u, ctx, s->up->cred, &up_ops, s, &err);
+    if (s->spare == NULL) {
+        struct diag d = {.class = DIAG_BROKER, .name = "spare.none"};
+        snprintf(d.sentence, sizeof d.sentence, "%.300s", err.msg);
+        snprintf(d.remedy, sizeof d.remedy, "find what uses the memory");
+        cannot_spare(s, &d);
+        return;
+    }
+    s->spare->slot = s->have;
+    s->due_ms = env_now_ms(s->env) + u->connect_timeout_ms;
+}
+
 static bool must_leave(const struct session *s)
 {
     switch (upstream_profile(s, s->have, NULL)->switch_mode) {
@@ -177,19 +202,19 @@ static void hold(struct session *s)
 /* The broker's last packets on the old leg come before the first one on the new leg: what has
  * arrived by the time of CONNACK is read.  (On a link that reorders the two connections, QoS 0 may
  * still be under way.) */
-static void close_old(struct session *s, bool accepted)
+static void close_old(struct session *s, bool accepted, bool left)
 {
     if (s->up == NULL)
         return;
-    if (accepted) {
+    if (accepted || left) {
         s->reading_old = true;
         leg_read_now(s->up);
         s->reading_old = false;
         if (s->state == SESSION_OVER)
             return;
-        if (!same_broker(s))
-            greet_disconnect(s, s->up, REASON_NORMAL, true, s->clean ? 0 : s->device_expiry_s);
     }
+    if (accepted && !same_broker(s))
+        greet_disconnect(s, s->up, REASON_NORMAL, true, s->clean ? 0 : s->device_expiry_s);
     if (s->accepted)
         s->env->stats.legs_up--;
     s->accepted = false;
@@ -223,6 +248,7 @@ static void adopt(struct session *s)
     s->due_ms = 0;
     if (s->have == FLIP_NEW)
         differ_accepted(&s->dev->differ);
+    s->spareless = 0;
     s->up_since_ms = env_now_ms(s->env);
     s->will_quiet = false;
     news.slot = s->have;
@@ -284,6 +310,12 @@ static void refuse_first(struct session *s, const struct diag *why)
     session_refuse(s, s->refusal != 0 ? s->refusal : REASON_SERVER_UNAVAILABLE, code, &err);
 }
 
+/* The device has died while its leg was being changed, and that is over. */
+static void end_of_the_dead(struct session *s)
+{
+    session_end(s, 0, false, "the device's connection ended without DISCONNECT during a switch");
+}
+
 static bool other_usable(const struct session *s)
 {
     return s->dev->cred[flip_other_slot(s->dev->active)] != NULL;
@@ -296,6 +328,10 @@ static void no_leg(struct session *s, const struct diag *why)
     bool trial = s->dev->active == FLIP_NEW && other_usable(s);
 
     s->due_ms = 0;
+    if (s->died && !s->will_quiet) { /* the broker knows, by the end of the leg that was lost */
+        end_of_the_dead(s);
+        return;
+    }
     if (s->state == SESSION_OPENING) {
         if (why->class == DIAG_IDENTITY && trial) {
             s->retry_ms = env_now_ms(s->env) + VERDICT_MS;
@@ -313,14 +349,33 @@ static void no_leg(struct session *s, const struct diag *why)
     retry_later(s, diag_pace(why));
 }
 
+/* A leg is there, or will be at once, but not the wanted identity's.  Main decides anew about a new
+ * identity that was refused; to an old one that is wanted there is no alternative. */
+static void try_again(struct session *s, enum flip_slot slot, const struct diag *why)
+{
+    if (why->class == DIAG_IDENTITY && slot == FLIP_NEW)
+        s->refused_seq = s->dev->flip_seq;
+    else
+        retry_later(s, diag_pace(why));
+}
+
+/* What an action may want to know about the step that it belongs to. */
+struct occasion {
+    enum rehome_event ev;
+    enum rehome_phase was;
+    unsigned todo;
+    const struct diag *why; /* never NULL where something failed or was lost */
+};
+
 /* When the other identity fails, too, it is not the identity.  An end without a word has it tried,
  * at once, as far as the new one came. */
-static void failed(struct session *s, enum rehome_phase was, const struct diag *why)
+static void failed(struct session *s, const struct occasion *o)
 {
     enum flip_slot slot = s->cand != NULL ? s->cand->slot : wanted(s);
     const struct cred *cred = s->cand != NULL ? s->cand->cred : NULL;
-    struct diag d = *why;
-    bool old_alive = s->up != NULL && s->accepted && was != RH_LEAVING;
+    struct diag d = *o->why;
+    bool old_alive = s->up != NULL && s->accepted && o->was != RH_LEAVING;
+    bool spared = (o->todo & RH_DO_TAKE_SPARE) != 0;
 
     if (s->state == SESSION_RELAYING)
         s->env->stats.rehomes_failed++;
@@ -328,24 +383,13 @@ static void failed(struct session *s, enum rehome_phase was, const struct diag *
     if (s->probing) {
         suspect_fails(s, &d);
         tell_trouble(s, false, FLIP_NEW, s->dev->cred[FLIP_NEW], &d);
-    } else if (slot == FLIP_NEW &&
-               suspect_raise(s, &d, said_connect(was) ? DIFFER_CONNACK : DIFFER_TLS, 0)) {
+    } else if (slot == FLIP_NEW && o->ev != RH_EV_SPARE_FAILED &&
+               suspect_raise(s, &d, said_connect(o->was) ? DIFFER_CONNACK : DIFFER_TLS, 0)) {
         return;
     }
-    if (!old_alive)
-        return;
-    if (d.class == DIAG_IDENTITY)
-        s->refused_seq = s->dev->flip_seq; /* until main decides anew */
-    else
-        retry_later(s, diag_pace(&d));
+    if (old_alive || spared)
+        try_again(s, slot, &d);
 }
-
-/* What an action may want to know about the step that it belongs to. */
-struct occasion {
-    enum rehome_phase was;
-    unsigned todo;
-    const struct diag *why; /* never NULL where something failed or was lost */
-};
 
 static void do_report_lost(struct session *s, const struct occasion *o)
 {
@@ -371,13 +415,19 @@ static void do_report_lost(struct session *s, const struct occasion *o)
 
 static void do_report_failed(struct session *s, const struct occasion *o)
 {
-    failed(s, o->was, o->why);
+    failed(s, o);
 }
 
 static void do_hold(struct session *s, const struct occasion *o)
 {
     (void)o;
     hold(s);
+}
+
+static void do_drop_spare(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    leg_close_gentle(&s->spare); /* it has said nothing: nobody takes notice of its end */
 }
 
 static void do_drop_cand(struct session *s, const struct occasion *o)
@@ -388,18 +438,34 @@ static void do_drop_cand(struct session *s, const struct occasion *o)
         greet_disconnect(s, s->cand, REASON_NORMAL, false, 0);
     s->proven = false;
     leg_close_gentle(&s->cand);
-    s->due_ms = 0;
+    if (s->phase != RH_LEAVING) /* the old leg's end is still waited for */
+        s->due_ms = 0;
 }
 
 static void do_close_old(struct session *s, const struct occasion *o)
 {
-    close_old(s, (o->todo & RH_DO_ADOPT) != 0);
+    close_old(s, (o->todo & RH_DO_ADOPT) != 0, o->was == RH_LEAVING);
 }
 
 static void do_dial(struct session *s, const struct occasion *o)
 {
     (void)o;
     dial(s);
+}
+
+static void do_dial_spare(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    dial_spare(s);
+}
+
+static void do_take_spare(struct session *s, const struct occasion *o)
+{
+    (void)o;
+    log_event(LOG_SESSION, LOG_NOTICE_, "way-back", "device=%s slot=%s", s->dev->name,
+              flip_slot_name(s->spare->slot));
+    s->cand = s->spare;
+    s->spare = NULL;
 }
 
 static void due_in(struct session *s, uint32_t ms)
@@ -414,9 +480,12 @@ static void do_drain(struct session *s, const struct occasion *o)
     upstream_drained(s);
 }
 
+/* An answer that is waited for must not wait for our delayed acknowledgement of what came before it
+ * (Nagle's algorithm at the broker). */
 static void do_ping(struct session *s, const struct occasion *o)
 {
     (void)o;
+    s->up->watch = true;
     due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
     relay_ping(s);
 }
@@ -425,6 +494,7 @@ static void do_disconnect(struct session *s, const struct occasion *o)
 {
     (void)o;
     due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
+    s->up->watch = true;
     greet_disconnect(s, s->up, REASON_NORMAL, false, 0);
     s->will_quiet = s->has_will;
 }
@@ -445,7 +515,10 @@ static void do_release(struct session *s, const struct occasion *o)
 {
     (void)o;
     s->holding = false;
+    s->up->watch = false;
     relay_release(s);
+    if (s->died && s->state != SESSION_OVER)
+        end_of_the_dead(s);
 }
 
 static void do_wait(struct session *s, const struct occasion *o)
@@ -458,8 +531,9 @@ static void do_wait(struct session *s, const struct occasion *o)
 
 /* In the order of enum rehome_do. */
 static void (*const deeds[])(struct session *s, const struct occasion *o) = {
-    do_report_lost, do_report_failed, do_hold,    do_drop_cand, do_close_old, do_dial, do_drain,
-    do_ping,        do_disconnect,    do_connect, do_adopt,     do_release,   do_wait,
+    do_report_lost, do_report_failed, do_hold,       do_drop_spare, do_drop_cand, do_close_old,
+    do_dial,        do_dial_spare,    do_take_spare, do_drain,      do_ping,      do_disconnect,
+    do_connect,     do_adopt,         do_release,    do_wait,
 };
 
 static void act(struct session *s, const struct occasion *o)
@@ -506,7 +580,7 @@ static void step(struct session *s, enum rehome_event ev, const struct diag *why
                   rehome_phase_name(s->phase));
     if (todo == 0)
         return;
-    act(s, &(struct occasion){was, todo, why});
+    act(s, &(struct occasion){ev, was, todo, why});
     settle(s);
 }
 
@@ -525,16 +599,37 @@ static void other_works(struct session *s)
     }
 }
 
-/* The candidate's TLS is up and, as far as one can know, accepted. */
-static void candidate_is_up(struct session *s)
+/* The candidate failed: is there a way back? */
+static void cand_failed(struct session *s, const struct diag *why)
 {
-    s->proven = false;
-    if (s->phase != RH_DIALING || !s->probing || s->suspicion->far != DIFFER_TLS) {
-        step(s, RH_EV_CAND_UP, NULL);
+    bool let_go = s->phase == RH_LEAVING || s->phase == RH_SWITCHING_LOST;
+
+    step(s, let_go && s->spare != NULL ? RH_EV_CAND_FAILED_SPARE : RH_EV_CAND_FAILED, why);
+}
+
+/* The spare failed, or ended.  Where the broker does not take the identity in use any more there is
+ * no way back to be had, and the flip is the way out.  Anything else may pass: the attempt is given
+ * up, and made again later, but not for ever. */
+static void cannot_spare(struct session *s, const struct diag *why)
+{
+    bool let_go = s->phase == RH_LEAVING || s->phase == RH_SWITCHING_LOST;
+    struct diag d = *why;
+
+    d.class = diag_pace(why);
+    d.silent = false; /* it says nothing about the new identity */
+    bool refused = d.class == DIAG_IDENTITY || d.class == DIAG_SUSPECT;
+    if (!let_go && !refused && s->spareless < SPARELESS_MAX) {
+        s->spareless++;
+        snprintf(d.sentence, sizeof d.sentence, "no second connection as the way back: %.280s",
+                 why->sentence);
+        step(s, RH_EV_SPARE_FAILED, &d);
         return;
     }
-    other_works(s); /* that was the question */
-    step(s, RH_EV_CANCEL, NULL);
+    log_event(LOG_SESSION, LOG_NOTICE_, "no-way-back",
+              "device=%s slot=%s class=%s cause=%s msg=%s todo=%s", s->dev->name,
+              flip_slot_name(s->have), diag_class_name(d.class), d.name, LOG_Q(d.sentence),
+              LOG_Q(d.remedy));
+    step(s, RH_EV_SPARE_NONE, NULL);
 }
 
 static void again(struct session *s, enum session_clear clear)
@@ -571,7 +666,7 @@ static void refused(struct session *s, const struct mqtt_packet *pkt,
             return;
         }
     }
-    step(s, RH_EV_CAND_FAILED, &d);
+    cand_failed(s, &d);
 }
 
 static void take_connack(struct session *s, const struct mqtt_packet *pkt)
@@ -585,7 +680,7 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
         snprintf(d.sentence, sizeof d.sentence, "the broker answered CONNECT with %s %.200s",
                  mqtt_type_name(pkt->type), err.msg);
         snprintf(d.remedy, sizeof d.remedy, "check that the upstream address is an MQTT broker's");
-        step(s, RH_EV_CAND_FAILED, &d);
+        cand_failed(s, &d);
         return;
     }
     s->cand->answered = true;
@@ -615,12 +710,34 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
     step(s, RH_EV_ACCEPTED, NULL);
 }
 
+/* Is the leg given time for what TLS 1.3 says late?  With the old leg gone there is nothing to
+ * keep, and CONNACK tells the same. */
+static bool is_on_trial(const struct session *s, const struct leg *leg)
+{
+    return (leg == s->cand && s->phase == RH_DIALING) ||
+           (leg == s->spare && s->phase == RH_SPARING);
+}
+
+static void leg_is_up(struct session *s, const struct leg *leg)
+{
+    s->proven = false;
+    if (leg == s->spare) {
+        step(s, RH_EV_SPARE_UP, NULL);
+    } else if (s->phase == RH_DIALING && s->probing && s->suspicion->far == DIFFER_TLS) {
+        other_works(s); /* that was the question */
+        step(s, RH_EV_CANCEL, NULL);
+    } else {
+        step(s, s->phase == RH_DIALING && must_leave(s) ? RH_EV_CAND_UP_LEAVE : RH_EV_CAND_UP,
+             NULL);
+    }
+}
+
 static void on_up_open(struct leg *leg)
 {
     struct session *s = leg->owner;
     bool late = strcmp(tls_conn_version(leg->tls), "TLSv1.3") == 0;
 
-    if (s->phase == RH_DIALING && late && !tls_conn_ticket_seen(leg->tls)) {
+    if (is_on_trial(s, leg) && late && !tls_conn_ticket_seen(leg->tls)) {
         /* TLS 1.3 says late whether the client certificate was taken: a ticket means yes, an alert
          * no (RFC 8446, 4.6.1). */
         s->due_ms = env_now_ms(s->env) + upstream_profile(s, leg->slot, NULL)->accept_wait_ms;
@@ -628,7 +745,7 @@ static void on_up_open(struct leg *leg)
         session_arm(s);
         return;
     }
-    candidate_is_up(s);
+    leg_is_up(s, leg);
     if (s->state == SESSION_OVER)
         return;
     session_flush(s);
@@ -639,9 +756,9 @@ static void on_up_progress(struct leg *leg)
 {
     struct session *s = leg->owner;
 
-    if (s->phase != RH_DIALING || leg != s->cand || !tls_conn_ticket_seen(leg->tls))
+    if (!is_on_trial(s, leg) || !tls_conn_ticket_seen(leg->tls))
         return;
-    candidate_is_up(s);
+    leg_is_up(s, leg);
     if (s->state == SESSION_OVER)
         return;
     session_flush(s);
@@ -656,28 +773,31 @@ static void candidate_data(struct session *s, struct leg *leg, const uint8_t **p
 
     if (rc == 0)
         return;
-    if (rc == 1 && upstream_connect_sent(s) && pkt.type == MQTT_AUTH &&
+    if (rc == 1 && leg == s->cand && upstream_connect_sent(s) && pkt.type == MQTT_AUTH &&
         s->state == SESSION_OPENING && s->version == MQTT_V5) {
         /* Enhanced authentication is between the device and the broker (MQTT 5.0, 4.12). */
         leg_write(s->down, pkt.raw, pkt.raw_bytes);
         s->due_ms = env_now_ms(s->env) + upstream_profile(s, leg->slot, NULL)->connack_timeout_ms;
         return;
     }
-    if (rc == 1 && upstream_connect_sent(s)) {
+    if (rc == 1 && leg == s->cand && upstream_connect_sent(s)) {
         take_connack(s, &pkt);
         return;
     }
     snprintf(d.sentence, sizeof d.sentence, "the broker sent %s",
              rc == 1 ? "a packet before CONNECT" : "bytes that are no MQTT packet");
     snprintf(d.remedy, sizeof d.remedy, "check that the upstream address is an MQTT broker's");
-    step(s, RH_EV_CAND_FAILED, &d);
+    if (leg == s->spare)
+        cannot_spare(s, &d);
+    else
+        cand_failed(s, &d);
 }
 
 static void on_up_data(struct leg *leg, const uint8_t *p, size_t n)
 {
     struct session *s = leg->owner;
 
-    if (leg == s->cand)
+    if (leg == s->cand || leg == s->spare)
         candidate_data(s, leg, &p, &n);
     if (s->state != SESSION_OVER && leg == s->up && leg->state == LEG_OPEN)
         relay_from_broker(s, leg, p, n);
@@ -696,8 +816,10 @@ static void on_up_end(struct leg *leg, const struct leg_end *end)
         return; /* expected: the broker let it go for the new one */
     if (leg == s->up)
         upstream_lost(s, &d);
+    else if (leg == s->spare)
+        cannot_spare(s, &d);
     else
-        step(s, RH_EV_CAND_FAILED, &d);
+        cand_failed(s, &d);
     if (s->state == SESSION_OVER)
         return;
     session_flush(s);
@@ -770,31 +892,87 @@ void upstream_silent(struct session *s)
 
 void upstream_barrier_passed(struct session *s)
 {
-    step(s, must_leave(s) ? RH_EV_CLEAR_LEAVE : RH_EV_CLEAR, NULL);
+    step(s, RH_EV_CLEAR, NULL);
+}
+
+static void drained(struct session *s)
+{
+    step(s, must_leave(s) ? RH_EV_DRAINED_LEAVE : RH_EV_DRAINED, NULL);
 }
 
 void upstream_drained(struct session *s)
 {
     if (s->phase == RH_DRAINING && relay_drained(s))
-        step(s, RH_EV_DRAINED, NULL);
+        drained(s);
+}
+
+bool upstream_outlives_device(const struct session *s)
+{
+    if (s->state != SESSION_RELAYING || s->env->stopping)
+        return false;
+    switch (s->phase) {
+    case RH_LEAVING:
+    case RH_SWITCHING:
+    case RH_SWITCHING_LOST:
+        return true;
+    case RH_WAITING:
+    case RH_DIALING_LOST:
+        return s->will_quiet; /* else the broker has published it when it lost the leg */
+    case RH_IDLE:
+    case RH_DIALING:
+    case RH_SPARING:
+    case RH_DRAINING:
+    case RH_BARRIER:
+    case RH_PHASES:
+    default:
+        return false;
+    }
+}
+
+static void step_is_due(struct session *s)
+{
+    struct diag d;
+
+    switch (s->phase) {
+    case RH_DRAINING:
+        drained(s);
+        return;
+    case RH_BARRIER:
+        upstream_barrier_passed(s);
+        return;
+    case RH_LEAVING:
+        step(s, RH_EV_TIMEOUT, NULL);
+        return;
+    case RH_SPARING:
+        d = blame_timeout(s, s->spare);
+        if (s->proven)
+            leg_is_up(s, s->spare);
+        else
+            cannot_spare(s, &d);
+        return;
+    case RH_DIALING:
+    case RH_DIALING_LOST:
+    case RH_SWITCHING:
+    case RH_SWITCHING_LOST:
+        d = blame_timeout(s, s->cand);
+        if (s->phase == RH_DIALING && s->proven)
+            leg_is_up(s, s->cand);
+        else
+            cand_failed(s, &d);
+        return;
+    case RH_IDLE:
+    case RH_WAITING:
+    case RH_PHASES:
+    default:
+        return;
+    }
 }
 
 void upstream_due(struct session *s, uint64_t now_ms)
 {
     if (s->due_ms != 0 && now_ms >= s->due_ms) {
         s->due_ms = 0;
-        if (s->phase == RH_DRAINING) {
-            step(s, RH_EV_DRAINED, NULL);
-        } else if (s->phase == RH_BARRIER) {
-            upstream_barrier_passed(s);
-        } else if (s->phase == RH_LEAVING) {
-            step(s, RH_EV_TIMEOUT, NULL);
-        } else if (s->phase == RH_DIALING && s->proven) {
-            candidate_is_up(s);
-        } else if (s->phase != RH_IDLE && s->phase != RH_WAITING) {
-            struct diag d = blame_timeout(s);
-            step(s, RH_EV_CAND_FAILED, &d);
-        }
+        step_is_due(s);
     }
     if (s->state == SESSION_OVER || s->retry_ms == 0 || now_ms < s->retry_ms)
         return;
@@ -870,18 +1048,14 @@ void upstream_goodbye(struct session *s, bool polite)
                 s->state == SESSION_RELAYING && !s->env->stopping;
     bool leaving = s->phase == RH_LEAVING;
     bool any = s->up != NULL || (s->cand != NULL && upstream_connect_sent(s));
+    /* DISCONNECT has kept a Will quiet that is due now.  A candidate that is being asked may be
+     * refused: it must not bring the Will, too. */
     bool will_due = s->will_quiet && !polite && !s->taken_over;
 
-    if (leaving && will_due && s->cand != NULL && s->cand->state == LEG_OPEN) {
-        /* The old leg's DISCONNECT has kept a Will quiet that is due now: it comes with this leg.
-         */
-        s->phase = RH_SWITCHING_LOST;
-        send_connect(s);
-        will_due = false;
-    }
     if (s->cand != NULL && upstream_connect_sent(s) && s->cand->state == LEG_OPEN)
-        part(s, s->cand, polite);
+        part(s, s->cand, polite || will_due);
     leg_close_gentle(&s->cand);
+    leg_close_gentle(&s->spare);
     if (s->accepted) {
         s->env->stats.legs_up--;
         if (!s->said_goodbye && !leaving)

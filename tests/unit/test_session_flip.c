@@ -205,42 +205,6 @@ static void draining_and_barrier_are_bounded(void **unused)
     quiet(&p);
 }
 
-static void flip_with_will_leaves_first(void **unused)
-{
-    struct world *w = world_new(NULL);
-    struct pair p = world_open(w, MQTT_V311, &with_will);
-
-    (void)unused;
-    flip_to_barrier(w, &p, FLIP_NEW);
-    say_ping(p.brk, MQTT_PINGRESP);
-    sees(p.brk, "DISCONNECT");
-    struct end *next = broker_next(w);
-    world_turn(w);
-    assert_false(end_has_packet(next)); /* not before the old leg's end */
-    say_publish(p.dev, 1, 4, "a", "held");
-    end_finish(p.brk);
-    sees(next, "CONNECT 3.1.1 d1 ka=60 will=w");
-    say_connack(next, true, 0, NULL);
-    tells(w, "accepted new present rehomed");
-    sees(next, "PUBLISH q1 #4 a held");
-}
-
-static void old_leg_that_does_not_end_is_not_waited_for_for_ever(void **unused)
-{
-    struct world *w = world_new(NULL);
-    struct pair p = world_open(w, MQTT_V311, &with_will);
-
-    (void)unused;
-    flip_to_barrier(w, &p, FLIP_NEW);
-    say_ping(p.brk, MQTT_PINGRESP);
-    sees(p.brk, "DISCONNECT");
-    world_due(the_session(w));
-    struct end *next = broker_next(w);
-    sees(next, "CONNECT 3.1.1 d1 ka=60 will=w");
-    say_connack(next, true, 0, NULL);
-    tells(w, "accepted new present rehomed");
-}
-
 /* MQTT 5 keeps a Will quiet that has a delay: no need to leave. */
 static void delayed_will_needs_no_goodbye(void **unused)
 {
@@ -279,23 +243,6 @@ static void nonsense_on_the_old_leg_is_nothing_to_the_new_one(void **unused)
     assert_int_equal(the_session(w)->phase, RH_IDLE);
     p.brk = next;
     quiet(&p);
-}
-
-/* Its DISCONNECT has kept the Will quiet, which is due after all. */
-static void device_that_dies_while_the_old_leg_is_left_has_its_will(void **unused)
-{
-    struct world *w = world_new(NULL);
-    struct pair p = world_open(w, MQTT_V311, &with_will);
-
-    (void)unused;
-    flip_to_barrier(w, &p, FLIP_NEW);
-    say_ping(p.brk, MQTT_PINGRESP);
-    sees(p.brk, "DISCONNECT");
-    struct end *next = broker_next(w);
-    end_reset(p.dev);
-    tells(w, "down d1: the device's connection broke");
-    sees(next, "CONNECT 3.1.1 d1 ka=60 will=w");
-    sees_end(next); /* without DISCONNECT */
 }
 
 /* ---- candidates that fail ---- */
@@ -406,32 +353,6 @@ static void rollback_goes_the_same_way_back(void **unused)
     assert_string_equal(p.brk->cn, "old");
     tells(w, "accepted old present rehomed");
     quiet(&p);
-}
-
-/* With a Will there is nothing to go back to at once; main's decision brings the old identity. */
-static void refused_after_leaving_returns_to_the_old_identity(void **unused)
-{
-    struct world *w = world_new(NULL);
-    struct pair p = world_open(w, MQTT_V311, &with_will);
-
-    (void)unused;
-    flip_to_barrier(w, &p, FLIP_NEW);
-    say_publish(p.dev, 1, 1, "a", "held");
-    say_ping(p.brk, MQTT_PINGRESP);
-    sees(p.brk, "DISCONNECT");
-    end_finish(p.brk);
-    struct end *next = broker_next(w);
-    sees(next, "CONNECT 3.1.1 d1 ka=60 will=w");
-    say_connack(next, false, 5, NULL);
-    tells(w, "failed new: identity");
-    assert_int_equal(the_session(w)->phase, RH_WAITING);
-    world_use(w, "d1", FLIP_OLD); /* rolled back */
-    struct end *back = broker_next(w);
-    assert_string_equal(back->cn, "old");
-    sees(back, "CONNECT 3.1.1 d1 ka=60 will=w");
-    say_connack(back, true, 0, NULL);
-    tells(w, "accepted old present rehomed");
-    sees(back, "PUBLISH q1 #1 a held");
 }
 
 static void missing_identity_leaves_the_leg_alone(void **unused)
@@ -997,19 +918,15 @@ int main(void)
         play(exchanges_under_way_finish_before_the_barrier),
         play(acknowledgements_pass_while_draining),
         play(draining_and_barrier_are_bounded),
-        play(flip_with_will_leaves_first),
-        play(old_leg_that_does_not_end_is_not_waited_for_for_ever),
         play(broker_with_fewer_aliases_is_told_the_topics),
         play(delayed_will_needs_no_goodbye),
         play(nonsense_on_the_old_leg_is_nothing_to_the_new_one),
-        play(device_that_dies_while_the_old_leg_is_left_has_its_will),
         play(refused_candidate_costs_nothing),
         play(certificate_refused_in_tls_1_2_costs_nothing),
         play(certificate_refused_in_tls_1_3_costs_nothing),
         play(candidate_that_says_nothing_is_given_up),
         play(flip_that_is_taken_back_in_time_moves_nothing),
         play(rollback_goes_the_same_way_back),
-        play(refused_after_leaving_returns_to_the_old_identity),
         play(missing_identity_leaves_the_leg_alone),
         play(device_is_held_while_there_is_no_uplink),
         play(uplink_is_retried_by_itself),

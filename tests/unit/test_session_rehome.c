@@ -14,11 +14,12 @@
 #include "base/buf.h"
 #include "session/rehome.h"
 
-#define ACTIONS 13
+#define ACTIONS 16
 
 static const char *const action_names[ACTIONS] = {
-    "report-lost", "report-failed", "hold",    "drop-candidate", "close-old", "dial", "drain",
-    "ping",        "disconnect",    "connect", "adopt",          "release",   "wait"};
+    "report-lost", "report-failed", "hold",       "drop-spare", "drop-candidate", "close-old",
+    "dial",        "dial-spare",    "take-spare", "drain",      "ping",           "disconnect",
+    "connect",     "adopt",         "release",    "wait"};
 
 static void put_actions(struct buf *out, unsigned todo)
 {
@@ -45,30 +46,45 @@ static const char expected[] =
     "dialing, want -> dialing: drop-candidate dial\n"
     "dialing, cancel -> idle: drop-candidate\n"
     "dialing, cand-up -> draining: hold drain\n"
+    "dialing, cand-up-leave -> sparing: dial-spare\n"
     "dialing, cand-failed -> idle: report-failed drop-candidate\n"
     "dialing, old-lost -> dialing-lost: report-lost hold close-old\n"
     "dialing-lost, want -> dialing-lost: drop-candidate dial\n"
     "dialing-lost, cand-up -> switching-lost: connect\n"
     "dialing-lost, cand-failed -> waiting: report-failed drop-candidate wait\n"
-    "draining, want -> dialing: drop-candidate dial release\n"
-    "draining, cancel -> idle: drop-candidate release\n"
-    "draining, cand-failed -> idle: report-failed drop-candidate release\n"
+    "sparing, want -> dialing: drop-spare drop-candidate dial\n"
+    "sparing, cancel -> idle: drop-spare drop-candidate\n"
+    "sparing, cand-failed -> idle: report-failed drop-spare drop-candidate\n"
+    "sparing, spare-up -> draining: hold drain\n"
+    "sparing, spare-none -> draining: hold drop-spare drain\n"
+    "sparing, spare-failed -> idle: report-failed drop-spare drop-candidate\n"
+    "sparing, old-lost -> switching-lost: report-lost hold drop-spare close-old connect\n"
+    "draining, want -> dialing: drop-spare drop-candidate dial release\n"
+    "draining, cancel -> idle: drop-spare drop-candidate release\n"
+    "draining, cand-failed -> idle: report-failed drop-spare drop-candidate release\n"
+    "draining, spare-none -> draining: drop-spare\n"
+    "draining, spare-failed -> idle: report-failed drop-spare drop-candidate release\n"
     "draining, old-lost -> switching-lost: report-lost close-old connect\n"
     "draining, drained -> barrier: ping\n"
+    "draining, drained-leave -> leaving: disconnect\n"
     "barrier, want -> dialing: drop-candidate dial release\n"
     "barrier, cancel -> idle: drop-candidate release\n"
     "barrier, cand-failed -> idle: report-failed drop-candidate release\n"
     "barrier, old-lost -> switching-lost: report-lost close-old connect\n"
     "barrier, clear -> switching: connect\n"
-    "barrier, clear-leave -> leaving: disconnect\n"
     "leaving, cand-failed -> waiting: report-failed drop-candidate close-old wait\n"
+    "leaving, cand-failed-spare -> leaving: report-failed drop-candidate take-spare\n"
+    "leaving, spare-none -> leaving: drop-spare\n"
     "leaving, old-lost -> switching-lost: close-old connect\n"
     "leaving, timeout -> switching-lost: close-old connect\n"
     "switching, cand-failed -> idle: report-failed drop-candidate release\n"
     "switching, old-lost -> switching-lost: close-old\n"
     "switching, accepted -> idle: close-old adopt release\n"
     "switching-lost, cand-failed -> waiting: report-failed drop-candidate wait\n"
-    "switching-lost, accepted -> idle: adopt release\n";
+    "switching-lost, cand-failed-spare -> switching-lost: report-failed drop-candidate take-spare"
+    " connect\n"
+    "switching-lost, spare-none -> switching-lost: drop-spare\n"
+    "switching-lost, accepted -> idle: drop-spare adopt release\n";
 
 static void every_event_in_every_phase(void **unused)
 {
@@ -141,7 +157,7 @@ static void first_connection_goes_straight_to_connect(void **unused)
     happens(&s, RH_EV_ACCEPTED);
     ends(&s, "waiting, want -> dialing-lost: dial\n"
              "dialing-lost, cand-up -> switching-lost: connect\n"
-             "switching-lost, accepted -> idle: adopt release\n");
+             "switching-lost, accepted -> idle: drop-spare adopt release\n");
 }
 
 static void flip_without_will_takes_over_behind_the_barrier(void **unused)
@@ -172,20 +188,43 @@ static void taken_over_before_connack_is_no_loss(void **unused)
     happens(&s, RH_EV_ACCEPTED);
     ends(&s, "barrier, clear -> switching: connect\n"
              "switching, old-lost -> switching-lost: close-old\n"
-             "switching-lost, accepted -> idle: adopt release\n");
+             "switching-lost, accepted -> idle: drop-spare adopt release\n");
 }
 
+/* Without PINGREQ: the end of a leg that said DISCONNECT is the barrier. */
 static void flip_with_will_says_goodbye_first(void **unused)
 {
-    struct story s = {.phase = RH_BARRIER};
+    struct story s = {.phase = RH_IDLE};
 
     (void)unused;
-    happens(&s, RH_EV_CLEAR_LEAVE);
+    happens(&s, RH_EV_WANT);
+    happens(&s, RH_EV_CAND_UP_LEAVE);
+    happens(&s, RH_EV_SPARE_UP);
+    happens(&s, RH_EV_DRAINED_LEAVE);
     happens(&s, RH_EV_OLD_LOST);
     happens(&s, RH_EV_ACCEPTED);
-    ends(&s, "barrier, clear-leave -> leaving: disconnect\n"
+    ends(&s, "idle, want -> dialing: dial\n"
+             "dialing, cand-up-leave -> sparing: dial-spare\n"
+             "sparing, spare-up -> draining: hold drain\n"
+             "draining, drained-leave -> leaving: disconnect\n"
              "leaving, old-lost -> switching-lost: close-old connect\n"
-             "switching-lost, accepted -> idle: adopt release\n");
+             "switching-lost, accepted -> idle: drop-spare adopt release\n");
+}
+
+static void refused_after_goodbye_the_spare_is_the_way_back(void **unused)
+{
+    struct story s = {.phase = RH_DRAINING};
+
+    (void)unused;
+    happens(&s, RH_EV_DRAINED_LEAVE);
+    happens(&s, RH_EV_OLD_LOST);
+    happens(&s, RH_EV_CAND_FAILED_SPARE);
+    happens(&s, RH_EV_ACCEPTED);
+    ends(&s, "draining, drained-leave -> leaving: disconnect\n"
+             "leaving, old-lost -> switching-lost: close-old connect\n"
+             "switching-lost, cand-failed-spare -> switching-lost: report-failed drop-candidate"
+             " take-spare connect\n"
+             "switching-lost, accepted -> idle: drop-spare adopt release\n");
 }
 
 static void refused_candidate_costs_nothing(void **unused)
@@ -217,7 +256,7 @@ static void lost_uplink_is_retried_until_it_is_back(void **unused)
              "dialing-lost, cand-failed -> waiting: report-failed drop-candidate wait\n"
              "waiting, retry -> dialing-lost: dial\n"
              "dialing-lost, cand-up -> switching-lost: connect\n"
-             "switching-lost, accepted -> idle: adopt release\n");
+             "switching-lost, accepted -> idle: drop-spare adopt release\n");
 }
 
 /* ---- the explorer ---- */
@@ -251,6 +290,9 @@ struct model {
     bool leaving;   /* it was told DISCONNECT */
     bool candidate; /* dialled, not let go of */
     bool connected; /* CONNECT went out on it */
+    bool spare;     /* dialled, not let go of */
+    bool spare_up;
+    bool leaves; /* before CONNECT it says DISCONNECT; decided when the candidate was up */
     bool holding;
     bool deadline; /* the present step is bounded */
     bool retry;    /* the next attempt is due some time */
@@ -258,12 +300,18 @@ struct model {
 
 static unsigned number_of(const struct model *m)
 {
-    return (unsigned)m->phase << 7 | (unsigned)m->old_leg << 6 | (unsigned)m->leaving << 5 |
+    return (unsigned)m->phase << 10 | (unsigned)m->spare << 9 | (unsigned)m->spare_up << 8 |
+           (unsigned)m->leaves << 7 | (unsigned)m->old_leg << 6 | (unsigned)m->leaving << 5 |
            (unsigned)m->candidate << 4 | (unsigned)m->connected << 3 | (unsigned)m->holding << 2 |
            (unsigned)m->deadline << 1 | (unsigned)m->retry;
 }
 
-#define MODELS ((unsigned)RH_PHASES << 7)
+#define MODELS ((unsigned)RH_PHASES << 10)
+
+static bool was_let_go(const struct model *m)
+{
+    return m->leaving || !m->old_leg;
+}
 
 /* Can it happen at all?  The phase alone decides only where the caller looks at the phase. */
 static bool can_happen(const struct model *m, enum rehome_event ev)
@@ -275,14 +323,25 @@ static bool can_happen(const struct model *m, enum rehome_event ev)
         return m->old_leg && m->candidate; /* the leg in use is the wanted one's */
     case RH_EV_CAND_UP:
         return m->candidate && (m->phase == RH_DIALING || m->phase == RH_DIALING_LOST);
+    case RH_EV_CAND_UP_LEAVE:
+        return m->candidate && m->phase == RH_DIALING;
     case RH_EV_CAND_FAILED:
-        return m->candidate;
+        return m->candidate && !(was_let_go(m) && m->spare);
+    case RH_EV_CAND_FAILED_SPARE:
+        return m->candidate && was_let_go(m) && m->spare;
+    case RH_EV_SPARE_UP:
+        return m->spare && m->phase == RH_SPARING;
+    case RH_EV_SPARE_NONE:
+        return m->spare;
+    case RH_EV_SPARE_FAILED:
+        return m->spare && !was_let_go(m);
     case RH_EV_OLD_LOST:
         return m->old_leg;
     case RH_EV_DRAINED:
-        return m->phase == RH_DRAINING;
+        return m->phase == RH_DRAINING && !m->leaves;
+    case RH_EV_DRAINED_LEAVE:
+        return m->phase == RH_DRAINING && m->leaves;
     case RH_EV_CLEAR:
-    case RH_EV_CLEAR_LEAVE:
         return m->phase == RH_BARRIER;
     case RH_EV_TIMEOUT:
         return m->phase == RH_LEAVING;
@@ -311,20 +370,30 @@ static const char *carry_out(struct model *m, enum rehome_event ev, unsigned tod
 
     if (todo == 0)
         return NULL;
-    /* Each step has a bound of its own; the candidate's goes on when the old leg is lost. */
-    if (!lost || (m->phase != RH_DIALING && !m->connected))
+    /* Each step has a bound of its own; the candidate's goes on when the old leg is lost, that of
+     * the old leg's end when the candidate changes, and none has to do with a spare that waits. */
+    if (ev == RH_EV_SPARE_NONE ? m->phase == RH_SPARING
+                               : (!lost || (m->phase != RH_DIALING && !m->connected)) &&
+                                     !(ev == RH_EV_CAND_FAILED_SPARE && m->leaving))
         m->deadline = false;
     if (lost_unasked != ((todo & RH_DO_REPORT_LOST) != 0))
         return "an accepted leg that is lost is told, once, and nothing else is";
-    if ((ev == RH_EV_CAND_FAILED) != ((todo & RH_DO_REPORT_FAILED) != 0))
-        return "a candidate that fails is told, and nothing else is";
+    bool cand_failed = ev == RH_EV_CAND_FAILED || ev == RH_EV_CAND_FAILED_SPARE;
+    if ((cand_failed || ev == RH_EV_SPARE_FAILED) != ((todo & RH_DO_REPORT_FAILED) != 0))
+        return "an attempt that fails is told, and nothing else is";
     if ((todo & RH_DO_HOLD) != 0)
         m->holding = true;
+    if ((todo & RH_DO_DROP_SPARE) != 0)
+        m->spare = m->spare_up = false;
+    else if (ev == RH_EV_SPARE_NONE || ev == RH_EV_SPARE_FAILED)
+        return "keeps a spare that failed";
     if ((todo & RH_DO_DROP_CAND) != 0) {
         if (!m->candidate)
             return "drops a candidate that is not there";
-        m->candidate = m->connected = m->deadline = false;
-    } else if (ev == RH_EV_CAND_FAILED) {
+        m->candidate = m->connected = false;
+        if (!m->leaving)
+            m->deadline = false;
+    } else if (cand_failed) {
         return "keeps a candidate that failed";
     }
     if ((todo & RH_DO_CLOSE_OLD) != 0) {
@@ -339,8 +408,25 @@ static const char *carry_out(struct model *m, enum rehome_event ev, unsigned tod
     if ((todo & RH_DO_DIAL) != 0) {
         if (m->candidate)
             return "dials beside a candidate";
+        if (m->spare)
+            return "dials beside a spare";
         m->candidate = m->deadline = true;
-        m->retry = false;
+        m->retry = m->leaves = false;
+    }
+    if (ev == RH_EV_CAND_UP_LEAVE)
+        m->leaves = true;
+    if ((todo & RH_DO_DIAL_SPARE) != 0) {
+        if (m->spare || !m->old_leg || !m->candidate)
+            return "a spare without need";
+        m->spare = m->deadline = true;
+    }
+    if (ev == RH_EV_SPARE_UP)
+        m->spare_up = true;
+    if ((todo & RH_DO_TAKE_SPARE) != 0) {
+        if (!m->spare_up || m->candidate)
+            return "takes a spare that is not ready, or beside a candidate";
+        m->candidate = true;
+        m->spare = m->spare_up = false;
     }
     if ((todo & RH_DO_DRAIN) != 0)
         m->deadline = true;
@@ -350,8 +436,10 @@ static const char *carry_out(struct model *m, enum rehome_event ev, unsigned tod
         m->deadline = true;
     }
     if ((todo & RH_DO_DISCONNECT) != 0) {
-        if (!m->old_leg || ev != RH_EV_CLEAR_LEAVE)
+        if (!m->old_leg || ev != RH_EV_DRAINED_LEAVE)
             return "says DISCONNECT without need";
+        if (m->spare && !m->spare_up)
+            return "leaves before the way back is there";
         m->leaving = m->deadline = true;
     }
     if ((todo & RH_DO_CONNECT) != 0) {
@@ -366,6 +454,9 @@ static const char *carry_out(struct model *m, enum rehome_event ev, unsigned tod
             return "adopts what was not accepted";
         if (m->old_leg)
             return "adopts beside the old leg";
+        if (m->spare)
+            return "keeps a spare that nobody needs";
+        m->leaves = false;
         m->old_leg = true;
         m->candidate = m->connected = m->deadline = false;
     }
@@ -378,6 +469,8 @@ static const char *carry_out(struct model *m, enum rehome_event ev, unsigned tod
     }
     if ((todo & RH_DO_WAIT) != 0)
         m->retry = true;
+    if (!m->candidate)
+        m->leaves = false;
     return NULL;
 }
 
@@ -386,22 +479,39 @@ static const char *broken(const struct model *m)
 {
     static const struct {
         bool old_leg, leaving, candidate, connected, holding;
+        int spare, leaves; /* 1: yes, 0: no, -1: either */
     } is[RH_PHASES] = {
         [RH_IDLE] = {.old_leg = true},
         [RH_WAITING] = {.holding = true},
         [RH_DIALING] = {.old_leg = true, .candidate = true},
         [RH_DIALING_LOST] = {.candidate = true, .holding = true},
-        [RH_DRAINING] = {.old_leg = true, .candidate = true, .holding = true},
+        [RH_SPARING] = {.old_leg = true, .candidate = true, .spare = 1, .leaves = 1},
+        [RH_DRAINING] =
+            {.old_leg = true, .candidate = true, .holding = true, .spare = -1, .leaves = -1},
         [RH_BARRIER] = {.old_leg = true, .candidate = true, .holding = true},
-        [RH_LEAVING] = {.old_leg = true, .leaving = true, .candidate = true, .holding = true},
+        [RH_LEAVING] = {.old_leg = true,
+                        .leaving = true,
+                        .candidate = true,
+                        .holding = true,
+                        .spare = -1,
+                        .leaves = 1},
         [RH_SWITCHING] = {.old_leg = true, .candidate = true, .connected = true, .holding = true},
-        [RH_SWITCHING_LOST] = {.candidate = true, .connected = true, .holding = true},
+        [RH_SWITCHING_LOST] =
+            {.candidate = true, .connected = true, .holding = true, .spare = -1, .leaves = -1},
     };
 
     if (m->old_leg != is[m->phase].old_leg || m->leaving != is[m->phase].leaving ||
         m->candidate != is[m->phase].candidate || m->connected != is[m->phase].connected ||
         m->holding != is[m->phase].holding)
         return "the phase is not what the legs are";
+    if (is[m->phase].spare >= 0 && m->spare != is[m->phase].spare)
+        return "a spare where none belongs, or none";
+    if (is[m->phase].leaves >= 0 && m->leaves != is[m->phase].leaves)
+        return "leaves, or does not, against what was decided";
+    if (m->spare_up && !m->spare)
+        return "a spare that is up and not there";
+    if (m->phase != RH_SPARING && m->spare && !m->spare_up)
+        return "goes on before the spare is up";
     if (m->phase == RH_WAITING && !m->retry)
         return "waits for ever";
     if (m->phase != RH_WAITING && m->phase != RH_IDLE && !m->deadline)
@@ -414,6 +524,7 @@ struct walk {
     struct model queue[MODELS];
     unsigned came_from[MODELS][MODELS / 32]; /* bit j of i: i follows from j */
     bool seen[MODELS];
+    bool happened[RH_PHASES][RH_EVENTS];
     unsigned count;
     const char *fault;
 };
@@ -471,11 +582,9 @@ static const char *explore(const struct table *t)
             const struct cell *c = &t->cell[m.phase][e];
             const char *fault;
 
-            if (!can_happen(&m, ev)) {
-                if (c->todo != 0 && ev != RH_EV_RETRY)
-                    return "has an answer to what cannot happen";
+            if (!can_happen(&m, ev))
                 continue;
-            }
+            w->happened[m.phase][ev] = true;
             fault = carry_out(&m, ev, c->todo);
             if (fault == NULL && c->todo != 0)
                 m.phase = c->next;
@@ -490,6 +599,10 @@ static const char *explore(const struct table *t)
             visit(w, &m);
         }
     }
+    for (int p = 0; p < RH_PHASES; p++)
+        for (int e = 0; e < RH_EVENTS; e++)
+            if (t->cell[p][e].todo != 0 && !w->happened[p][e])
+                return "has an answer to what cannot happen";
     return all_lead_home(w) ? NULL : "a phase from which nothing leads back";
 }
 
@@ -565,6 +678,7 @@ int main(void)
         cmocka_unit_test(flip_without_will_takes_over_behind_the_barrier),
         cmocka_unit_test(taken_over_before_connack_is_no_loss),
         cmocka_unit_test(flip_with_will_says_goodbye_first),
+        cmocka_unit_test(refused_after_goodbye_the_spare_is_the_way_back),
         cmocka_unit_test(refused_candidate_costs_nothing),
         cmocka_unit_test(lost_uplink_is_retried_until_it_is_back),
         cmocka_unit_test(nothing_that_can_happen_breaks_a_promise),

@@ -229,14 +229,12 @@ static void with_a_will_the_old_identity_is_connected_at_once(void **unused)
     (void)unused;
     world_use(w, "d1", FLIP_NEW);
     for (int i = 0; i < 3; i++) {
-        struct end *next = candidate(w, &p);
-        say_ping(p.brk, MQTT_PINGRESP);
+        struct end *next = next_is(w, "new"), *back = next_is(w, "old");
         sees(p.brk, "DISCONNECT");
         end_finish(p.brk);
         sees(next, "CONNECT 3.1.1 d1 ka=60 will=w");
         end_finish(next);
         tells(w, "failed new: suspect");
-        struct end *back = next_is(w, "old");
         sees(back, "CONNECT 3.1.1 d1 ka=60 will=w");
         say_connack(back, true, 0, NULL);
         if (i == 2)
