@@ -4,6 +4,8 @@ libmqtt_a_SOURCES = \
 	src/mqtt/check.c \
 	src/mqtt/connect.c \
 	src/mqtt/connect.h \
+	src/mqtt/convert.c \
+	src/mqtt/convert.h \
 	src/mqtt/fault.c \
 	src/mqtt/fault.h \
 	src/mqtt/packet.c \

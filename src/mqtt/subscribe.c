@@ -173,3 +173,23 @@ int mqtt_suback_read(const struct mqtt_packet *pkt, int version, struct mqtt_sub
     *out = s;
     return 0;
 }
+
+int mqtt_suback_write(struct buf *b, int version, enum mqtt_type type, const struct mqtt_suback *s)
+{
+    bool with_codes = version == MQTT_V5 || type == MQTT_SUBACK;
+    size_t n =
+        2 + (version == MQTT_V5 ? wr_props_bytes(s->props) : 0) + (with_codes ? s->codes.n : 0);
+    struct wr w;
+    int rc;
+
+    assert(type == MQTT_SUBACK || type == MQTT_UNSUBACK);
+    rc = wr_open(&w, b, type, 0, n);
+    if (rc != 0)
+        return rc;
+    wr_u16(&w, s->packet_id);
+    if (version == MQTT_V5)
+        wr_props(&w, s->props);
+    if (with_codes)
+        wr_run(&w, s->codes.p, s->codes.n);
+    return wr_close(&w, b);
+}

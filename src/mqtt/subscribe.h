@@ -38,5 +38,8 @@ struct mqtt_suback {
 /* For SUBACK and UNSUBACK. */
 int mqtt_suback_read(const struct mqtt_packet *pkt, int version, struct mqtt_suback *out,
                      uint8_t *reason, struct err *err);
+/* In 3.x an UNSUBACK has no codes: those of `s` are left out then, and so are properties.  Returns
+ * 0, -ERR_NOMEM or -ERR_TOO_BIG. */
+int mqtt_suback_write(struct buf *b, int version, enum mqtt_type type, const struct mqtt_suback *s);
 
 #endif

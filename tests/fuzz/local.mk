@@ -9,14 +9,22 @@ tests_fuzz_fuzz_mqtt_SOURCES = tests/fuzz/fuzz_mqtt.c
 tests_fuzz_fuzz_mqtt_LDADD = libmqtt.a libbase.a
 tests_fuzz_fuzz_mqtt_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
-# Writes tests/fuzz/corpus/mqtt anew, when the packets in tests/unit/mqtt_samples.c have changed.
+EXTRA_PROGRAMS += tests/fuzz/fuzz_convert
+fuzz_programs += tests/fuzz/fuzz_convert
+EXTRA_DIST += tests/fuzz/corpus/convert
+
+tests_fuzz_fuzz_convert_SOURCES = tests/fuzz/fuzz_convert.c
+tests_fuzz_fuzz_convert_LDADD = libmqtt.a libbase.a
+tests_fuzz_fuzz_convert_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+# Writes tests/fuzz/corpus/mqtt and .../convert anew, when the packets in tests/unit/mqtt_samples.c have changed.
 EXTRA_PROGRAMS += tests/fuzz/seed_mqtt
 tests_fuzz_seed_mqtt_SOURCES = tests/fuzz/seed_mqtt.c tests/unit/mqtt_samples.c tests/unit/mqtt_samples.h
 tests_fuzz_seed_mqtt_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit
 tests_fuzz_seed_mqtt_LDADD = libmqtt.a libbase.a
 
 fuzz-seeds: tests/fuzz/seed_mqtt
-	tests/fuzz/seed_mqtt '$(top_srcdir)/tests/fuzz/corpus/mqtt'
+	tests/fuzz/seed_mqtt '$(top_srcdir)/tests/fuzz/corpus/mqtt' '$(top_srcdir)/tests/fuzz/corpus/convert'
 
 .PHONY: fuzz-seeds
 

@@ -1,6 +1,6 @@
-/* seed_mqtt.c DIRECTORY - writes the fuzzer's first inputs, one file per direction, version and
- * kind, out of the packets that the unit tests take for good.  Run by "make fuzz-seeds" when those
- * change. */
+/* seed_mqtt.c DIRECTORY DIRECTORY - writes the first inputs of fuzz_mqtt and of fuzz_convert, one
+ * file per direction, version and kind, out of the packets that the unit tests take for good.  Run
+ * by "make fuzz-seeds" when those change. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,13 +51,26 @@ static size_t stream_of(const struct sample *s, size_t count, int version, enum 
     return n;
 }
 
+/* What can be converted, to the version that it is not, with a prefix. */
+static int write_converted(const char *dir, const char *name, int version, bool to_client,
+                           uint8_t *bytes, size_t n)
+{
+    unsigned from = version == MQTT_V311 ? 0
+                    : version == MQTT_V5 ? 1
+                                         : 2; /* as in fuzz_convert.c */
+    unsigned to = version == MQTT_V5 ? 0 : 1;
+
+    bytes[2] = (uint8_t)(from | to << 2 | (to_client ? 16 : 0) | 1 << 5);
+    return write_seed(dir, name, bytes + 2, n - 2);
+}
+
 int main(int argc, char **argv)
 {
     static uint8_t bytes[256 * SAMPLE_MAX_BYTES];
     int rc = 0;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: seed_mqtt DIRECTORY\n");
+    if (argc != 3) {
+        fprintf(stderr, "usage: seed_mqtt DIRECTORY DIRECTORY\n");
         return 2;
     }
     for (size_t v = 0; v < sizeof versions / sizeof versions[0]; v++) {
@@ -77,6 +90,8 @@ int main(int argc, char **argv)
                 snprintf(name, sizeof name, "%s-%s%s", versions[v].name,
                          dir == 0 ? "to-server" : "to-client", connects != 0 ? "-connect" : "");
                 rc |= write_seed(argv[1], name, bytes, n);
+                if (connects == 0)
+                    rc |= write_converted(argv[2], name, versions[v].version, dir != 0, bytes, n);
             }
         }
     }
