@@ -351,6 +351,26 @@ static bool is_host(const char *s)
                '\0';
 }
 
+/* What is put before topics and filters has to leave them topics and filters. */
+static void check_prefix(struct parse *p, const struct conf_upstream *u)
+{
+    const char *t = u->topic_prefix;
+
+    if (t == NULL || *t == '\0')
+        return;
+    if (t[strlen(t) - 1] != '/')
+        parse_fault(p, u, "upstreams.topic_prefix",
+                    "\"%s\" does not end with /: without it \"#\" could not be subscribed to", t);
+    if (strpbrk(t, "+#") != NULL)
+        parse_fault(p, u, "upstreams.topic_prefix",
+                    "\"%s\" has a wildcard: a prefix of topics has neither + nor #", t);
+    if (!str_is_utf8((const uint8_t *)t, strlen(t)))
+        parse_fault(p, u, "upstreams.topic_prefix", "is not UTF-8, as topics have to be");
+    if (*t == '$')
+        parse_fault(p, u, "upstreams.topic_prefix",
+                    "\"%s\" begins with $, as the broker's own topics do", t);
+}
+
 static void check_upstream(struct parse *p, struct conf_upstream *u)
 {
     if (u->address != NULL && !is_host(u->address))
@@ -374,6 +394,7 @@ static void check_upstream(struct parse *p, struct conf_upstream *u)
         pem_file(p, u, "upstreams.anchors", u->anchors[i], false);
     if (u->tls_min > u->tls_max && u->tls_max != 0)
         parse_fault(p, u, "upstreams.tls_min", "is above tls_max: tls_min <= tls_max");
+    check_prefix(p, u);
     if (u->keepalive_as_device && parse_spot(p, u, "upstreams.keepalive_s") != NULL)
         parse_fault(p, u, "upstreams.keepalive_s",
                     "has no meaning while keepalive_as_device is true: set that to false, or leave "

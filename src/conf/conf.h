@@ -52,6 +52,10 @@ struct conf_listener {
 
 enum conf_uplink_lost { CONF_UPLINK_HOLD, CONF_UPLINK_DROP };
 enum conf_evidence { CONF_EVIDENCE_CONNACK, CONF_EVIDENCE_ECHO };
+enum conf_protocol {
+    CONF_PROTOCOL_DEVICE, /* what the device speaks */
+    CONF_PROTOCOL_5,
+};
 enum conf_switch { CONF_SWITCH_AUTO, CONF_SWITCH_TAKEOVER, CONF_SWITCH_DISCONNECT };
 
 struct conf_upstream {
@@ -70,6 +74,9 @@ struct conf_upstream {
                         "{client_id}" */
     char *username;  /* template; NULL: as the device sent it; "": none */
     char *password;  /* template with {password}; NULL: as the device sent it; "": none */
+    enum conf_protocol protocol;
+    char *topic_prefix; /* template; before every topic but those that begin with '$'; NULL or "":
+                           none */
     bool keepalive_as_device;
     uint32_t keepalive_s; /* when not as the device */
     bool keep_session;    /* the upstream session outlives its connection, whatever the device asked

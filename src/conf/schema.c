@@ -42,6 +42,11 @@ static const struct conf_word evidences[] = {
     {"echo", CONF_EVIDENCE_ECHO},
     {NULL, 0},
 };
+static const struct conf_word protocols[] = {
+    {"device", CONF_PROTOCOL_DEVICE},
+    {"5", CONF_PROTOCOL_5},
+    {NULL, 0},
+};
 static const struct conf_word switch_modes[] = {
     {"auto", CONF_SWITCH_AUTO},
     {"takeover", CONF_SWITCH_TAKEOVER},
@@ -151,6 +156,10 @@ const struct conf_row conf_rows[] = {
       "user name to connect with; without it: what the device sent; empty: none" },
     { "upstreams.password",             CONF_TEMPLATE,    AT(conf_upstream, password),                        0,      TEMPLATE_ALL, NULL,                           "",      RELOAD_NEXT,    NONE,
       "password to connect with; without it: what the device sent; empty: none" },
+    { "upstreams.protocol",             CONF_ENUM,        AT(conf_upstream, protocol),                        0,      0,          "device",                         "",      RELOAD_NEXT,    protocols, 0,
+      "version of MQTT that is spoken to the broker" },
+    { "upstreams.topic_prefix",         CONF_TEMPLATE,    AT(conf_upstream, topic_prefix),                    0,      KNOWN,      NULL,                             "",      RELOAD_NEXT,    NONE,
+      "what the device's topics begin with at the broker; without it: nothing" },
     { "upstreams.keepalive_as_device",  CONF_BOOL,        AT(conf_upstream, keepalive_as_device),             0,      0,          "true",                           "",      RELOAD_NEXT,    NONE,
       "keep alive as often as the device asked for" },
     { "upstreams.keepalive_s",          CONF_SECONDS,     AT(conf_upstream, keepalive_s),                     0,      65535,      "60",                             "s",     RELOAD_NEXT,    NONE,

@@ -156,6 +156,8 @@ struct hub_device {
     X(bytes_out)                 \
     X(publishes_up)              \
     X(publishes_down)            \
+    X(publishes_denied)          \
+    X(packets_inexpressible)     \
     X(rehomes)                   \
     X(rehomes_failed)            \
     X(replayed)                  \

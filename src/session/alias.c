@@ -18,6 +18,13 @@ void aliases_forget(struct aliases *list)
         a->told = false;
 }
 
+void alias_untold(struct aliases *list, uint16_t alias)
+{
+    for (struct alias *a = list->first; a != NULL; a = a->next)
+        if (a->alias == alias)
+            a->told = false;
+}
+
 const struct alias *alias_find(const struct aliases *list, uint16_t alias)
 {
     const struct alias *a = list->first;

@@ -27,7 +27,8 @@ void aliases_fini(struct aliases *list);
 const struct alias *alias_find(const struct aliases *list, uint16_t alias); /* NULL: never set */
 /* Set, or set anew.  Returns 0 or -ERR_NOMEM. */
 int alias_set(struct aliases *list, uint16_t alias, struct slice topic, bool told);
-void aliases_forget(struct aliases *list); /* a new leg: none is told */
+void aliases_forget(struct aliases *list);               /* a new leg: none is told */
+void alias_untold(struct aliases *list, uint16_t alias); /* it did not get to the present leg */
 
 /* Write the PUBLISH with its topic spelt out and without an alias: what can be repeated on any leg.
  * Returns 0, -ERR_NOMEM, -ERR_TOO_BIG. */

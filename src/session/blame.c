@@ -30,7 +30,7 @@ struct diag blame_leg(const struct session *s, const struct leg *leg, const stru
 {
     struct diag_in in = DIAG_IN_INIT;
 
-    in.mqtt_version = s->version;
+    in.mqtt_version = leg->version;
     facts_of_end(end, &in);
     if (end->at == LEG_DIALING)
         in.stage = end->dial_stage == DIAL_DNS ? DIAG_AT_DNS : DIAG_AT_TCP;
@@ -49,7 +49,7 @@ struct diag blame_timeout(const struct session *s, const struct leg *leg)
 {
     struct diag_in in = DIAG_IN_INIT;
 
-    in.mqtt_version = s->version;
+    in.mqtt_version = leg->version;
     in.timed_out = true;
     if (connect_sent_on(s, leg))
         in.stage = DIAG_AT_CONNACK;

@@ -2,6 +2,7 @@
  * loses nothing.  When it leaves, one more connection with Clean Session wipes what it leaves
  * (MQTT 3.1.1, 3.1.2.4).
  */
+#include "session/dialect.h"
 #include "session/greet.h"
 
 #include <stdlib.h>
@@ -84,19 +85,22 @@ void cleaner_start(struct session *s, bool with_will)
     struct tls_ctx *ctx;
     const struct conf_upstream *u = upstream_profile(s, s->have, &ctx);
     struct cred *cred = s->dev->cred[s->have];
+    struct dialect *dialect = NULL;
     struct cleaner *c;
 
     if (cred == NULL || s->dev->cleaner != NULL || (c = calloc(1, sizeof *c)) == NULL)
         return;
     c->env = s->env;
     c->dev = s->dev;
-    c->version = s->version;
+    c->version = dialect_version(s, u);
     c->with_will = with_will;
     c->until_ms = env_now_ms(s->env) + CLEANER_MS;
     list_add(&s->env->cleaners, &c->link);
     s->dev->cleaner = c;
-    if (greet_connect(s, s->have, true, &c->connect) == 0)
+    if (dialect_new(s, u, &dialect, NULL) == 0 &&
+        greet_connect(s, s->have, dialect, true, &c->connect, NULL) == 0)
         c->leg = leg_dial(s->env, u, ctx, cred, &ops, c, NULL);
+    free(dialect); /* nothing but CONNECT and DISCONNECT is said on that leg */
     if (c->leg == NULL)
         end(c, "out of memory");
 }

@@ -5,6 +5,10 @@
 
 #include "base/log.h"
 #include "mqtt/publish.h"
+#include "session/dialect.h"
+
+/* A read's worth of packets, so that they go on in one write. */
+#define ROOM_BYTES 16384u
 
 /* The broker sends again what it has no acknowledgement of; the device has had it. */
 static void repeated(struct session *s, struct leg *leg, struct inflight_item *item)
@@ -114,10 +118,35 @@ static void refused_anew(struct session *s, struct inflight_item *item, uint8_t 
     item->local = true; /* the device's PUBREL is still to come */
 }
 
-/* PUBREC of the broker. */
-static enum verdict broker_received(struct session *s, struct leg *leg, struct inflight_item *item,
-                                    const struct mqtt_ack *a)
+/* The broker refused a PUBLISH, and says so in 5.0's words.  The first one on a leg is worth a
+ * line. */
+static void note_denied(struct session *s, struct leg *leg, const struct mqtt_packet *pkt,
+                        uint8_t denied)
 {
+    uint8_t code = denied == 0 && pkt->body_bytes > 2 ? pkt->body[2] : denied;
+
+    if (code < 0x80 || (pkt->type != MQTT_PUBACK && pkt->type != MQTT_PUBREC))
+        return;
+    s->env->stats.publishes_denied++;
+    log_event(LOG_MQTT, leg->denied++ == 0 ? LOG_WARN_ : LOG_DEBUG_, "publish-denied",
+              "device=%s slot=%s packet=%s reason=%s todo=%s", s->dev->name,
+              flip_slot_name(leg->slot), mqtt_type_name(pkt->type), mqtt_reason_name(code),
+              LOG_Q("check at the broker what this identity may publish"));
+}
+
+/* PUBREC of the broker.  `denied`: see broker_ack. */
+static enum verdict broker_received(struct session *s, struct leg *leg, struct inflight_item *item,
+                                    const struct mqtt_ack *a, uint8_t denied)
+{
+    if (item->redo && denied != 0) {
+        refused_anew(s, item, denied);
+        return TAKE;
+    }
+    if (denied != 0) { /* a 3.x device knows no refusal: it is led through the exchange */
+        item->local = true;
+        item->state = INFLIGHT_RECEIVED;
+        return PASS;
+    }
     if (item->redo && a->reason >= 0x80) {
         refused_anew(s, item, a->reason);
         return TAKE;
@@ -138,9 +167,10 @@ static enum verdict broker_received(struct session *s, struct leg *leg, struct i
     return PASS;
 }
 
-/* PUBACK, PUBREC, PUBCOMP for a PUBLISH of the device; and PUBREL for one of the broker. */
+/* PUBACK, PUBREC, PUBCOMP for a PUBLISH of the device; and PUBREL for one of the broker.  `denied`:
+ * the reason code that the packet lost on its way into the device's dialect; 0: none. */
 static enum verdict broker_ack(struct session *s, struct leg *leg, struct run *run,
-                               const struct mqtt_packet *pkt)
+                               const struct mqtt_packet *pkt, uint8_t denied)
 {
     struct inflight_item *item;
     struct mqtt_ack a;
@@ -154,7 +184,7 @@ static enum verdict broker_ack(struct session *s, struct leg *leg, struct run *r
     if (item == NULL)
         return s->state == SESSION_RELAYING && pkt->type != MQTT_PUBREC ? TAKE : PASS; /* stale */
     uint16_t packet_id = item->packet_id;
-    if (pkt->type == MQTT_PUBREC && broker_received(s, leg, item, &a) == TAKE)
+    if (pkt->type == MQTT_PUBREC && broker_received(s, leg, item, &a, denied) == TAKE)
         return TAKE;
     if (pkt->type != MQTT_PUBREC || a.reason >= 0x80) {
         /* A PUBREL that was repeated after its answer was lost: no news for the device. */
@@ -234,6 +264,28 @@ static enum verdict broker_pong(struct session *s, bool *barrier)
     return TAKE;
 }
 
+/* A 5.0 server ended it with a reason, which a 3.x device cannot be told: for it the uplink is
+ * lost. */
+static enum verdict broker_ended(struct session *s, struct leg *leg, struct run *run,
+                                 const struct mqtt_packet *pkt, struct err *err)
+{
+    struct diag_in in = DIAG_IN_INIT;
+    struct mqtt_disconnect d;
+    uint8_t reason;
+
+    if (mqtt_disconnect_read(pkt, leg->version, MQTT_TO_CLIENT, &d, &reason, err) != 0)
+        return OVER;
+    if (s->phase == RH_SWITCHING || s->phase == RH_LEAVING || s->reading_old)
+        return TAKE; /* it was taken over, by us */
+    run_send(run);
+    in.stage = DIAG_AT_ESTABLISHED;
+    in.mqtt_version = leg->version;
+    in.code = d.reason;
+    struct diag diag = diagnose(&in);
+    upstream_lost(s, &diag);
+    return TAKE;
+}
+
 /* A server that says goodbye and will be back: the device need not know when it is held. */
 static enum verdict broker_disconnect(struct session *s, struct run *run,
                                       const struct mqtt_packet *pkt)
@@ -256,7 +308,8 @@ static enum verdict broker_disconnect(struct session *s, struct run *run,
 }
 
 static enum verdict from_broker(struct session *s, struct leg *leg, struct run *run,
-                                const struct mqtt_packet *pkt, bool *barrier, struct err *err)
+                                const struct mqtt_packet *pkt, uint8_t denied, bool *barrier,
+                                struct err *err)
 {
     uint8_t reason;
 
@@ -273,7 +326,8 @@ static enum verdict from_broker(struct session *s, struct leg *leg, struct run *
     case MQTT_PUBREC:
     case MQTT_PUBREL:
     case MQTT_PUBCOMP:
-        return broker_ack(s, leg, run, pkt);
+        note_denied(s, leg, pkt, denied);
+        return broker_ack(s, leg, run, pkt, denied);
     case MQTT_SUBACK:
     case MQTT_UNSUBACK:
         return broker_suback(s, run, pkt);
@@ -304,13 +358,32 @@ static void broker_at_fault(struct session *s, const char *what)
     upstream_lost(s, &d);
 }
 
+/* *pkt in the device's words.  Packets that were passed on lie side by side in `room` until they
+ * are sent: when it has to move they go first. */
+static enum verdict translate(struct session *s, struct leg *leg, struct run *run, struct buf *room,
+                              struct mqtt_packet *pkt, uint8_t *denied, struct err *err)
+{
+    if (pkt->type == MQTT_DISCONNECT && s->version != MQTT_V5 && leg->version == MQTT_V5)
+        return broker_ended(s, leg, run, pkt, err);
+    if (room->cap - room->len < pkt->raw_bytes) {
+        run_send(run);
+        room->len = 0;
+        if (buf_reserve(room, pkt->raw_bytes < ROOM_BYTES ? ROOM_BYTES : pkt->raw_bytes) != 0) {
+            err_set(err, ERR_NOMEM, "a packet for which there is no memory");
+            return OVER;
+        }
+    }
+    return dialect_hear(leg->dialect, room, pkt, pkt, denied, err) == 0 ? PASS : OVER;
+}
+
 void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, size_t n)
 {
     /* The broker's packets may be as large as MQTT allows: the device has its own bound, and said
      * so in CONNECT. */
-    struct run run = {0};
+    struct run run = {.s = s};
     struct mqtt_packet pkt;
     struct err err = {0};
+    struct buf room = {0}; /* what the leg's dialect needs */
     bool barrier = false;
     uint8_t reason;
     int rc = 0;
@@ -320,16 +393,21 @@ void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, siz
 
     while (s->state != SESSION_OVER && leg->state == LEG_OPEN &&
            (rc = mqtt_in_next(&leg->in, &p, &n, MQTT_LARGEST_PACKET, &pkt)) == 1) {
-        enum verdict v = from_broker(s, leg, &run, &pkt, &barrier, &err);
+        uint8_t denied = 0;
+        enum verdict v =
+            leg->dialect == NULL ? PASS : translate(s, leg, &run, &room, &pkt, &denied, &err);
+        if (v == PASS)
+            v = from_broker(s, leg, &run, &pkt, denied, &barrier, &err);
         if (v == PASS) {
             s->env->stats.packets_out++;
             s->env->stats.bytes_out += pkt.raw_bytes;
             run_pass(&run, s->down, &pkt);
         } else if (v == OVER) {
-            if (s->state == SESSION_OVER)
-                return;
-            run_send(&run);
-            broker_at_fault(s, err.msg);
+            if (s->state != SESSION_OVER) {
+                run_send(&run);
+                broker_at_fault(s, err.msg);
+            }
+            buf_fini(&room);
             return;
         }
         if (leg->in.part_done)
@@ -337,9 +415,11 @@ void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, siz
         if (barrier)
             break;
     }
+    if (s->state != SESSION_OVER)
+        run_send(&run);
+    buf_fini(&room);
     if (s->state == SESSION_OVER)
         return;
-    run_send(&run);
     if (rc < 0) {
         broker_at_fault(s, relay_framing_fault(rc, &reason));
         return;
@@ -354,4 +434,71 @@ void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, siz
     }
     if (s->phase == RH_DRAINING)
         upstream_drained(s);
+}
+
+/* ---- what cannot be said ---- */
+
+static void put_codes(struct buf *out, uint8_t code, uint32_t count)
+{
+    while (count-- > 0)
+        (void)buf_append_u8(out, code);
+}
+
+/* The answer of a broker that refuses the packet, in the device's version.  Nothing: none is due.
+ */
+static void refusal(const struct session *s, const struct mqtt_packet *pkt, uint8_t code,
+                    struct buf *out)
+{
+    struct mqtt_publish p;
+    struct mqtt_subscribe sub;
+    struct mqtt_suback ack = {.packet_id = mqtt_packet_id(pkt)};
+    struct buf codes = {0};
+    uint8_t reason;
+
+    if (pkt->type == MQTT_PUBLISH &&
+        mqtt_publish_read(pkt, s->version, MQTT_TO_SERVER, &p, &reason, NULL) == 0 && p.qos > 0) {
+        (void)mqtt_ack_write(out, s->version, p.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
+                             &(struct mqtt_ack){.packet_id = p.packet_id, .reason = code});
+    } else if ((pkt->type == MQTT_SUBSCRIBE || pkt->type == MQTT_UNSUBSCRIBE) &&
+               mqtt_subscribe_read(pkt, s->version, &sub, &reason, NULL) == 0) {
+        /* 3.1 has no refusal: see mqtt/convert.h. */
+        put_codes(&codes,
+                  s->version == MQTT_V5    ? code
+                  : s->version == MQTT_V31 ? 0
+                                           : 0x80,
+                  sub.count);
+        ack.codes = (struct slice){codes.p, codes.len};
+        (void)mqtt_suback_write(out, s->version,
+                                pkt->type == MQTT_SUBSCRIBE ? MQTT_SUBACK : MQTT_UNSUBACK, &ack);
+    }
+    buf_fini(&codes);
+}
+
+void relay_unspeakable(struct session *s, struct leg *leg, const struct mqtt_packet *pkt,
+                       uint8_t code, const char *why)
+{
+    struct run run = {.s = s};
+    struct mqtt_packet answer;
+    struct mqtt_publish p;
+    struct buf out = {0};
+    uint32_t need;
+    uint8_t reason;
+
+    s->env->stats.packets_inexpressible++;
+    log_event(LOG_MQTT, LOG_WARN_, "packet-inexpressible", "device=%s slot=%s msg=%s", s->dev->name,
+              flip_slot_name(leg->slot), LOG_Q(why));
+    if (pkt->type == MQTT_PUBLISH &&
+        mqtt_publish_read(pkt, s->version, MQTT_TO_SERVER, &p, &reason, NULL) == 0 &&
+        p.topic_alias != 0)
+        alias_untold(&s->aliases, p.topic_alias); /* the broker has not heard of it */
+    refusal(s, pkt, code, &out);
+    if (out.len > 0 && mqtt_packet_peek(out.p, out.len, MQTT_LARGEST_PACKET, &answer, &need) == 1) {
+        enum verdict v = answer.type == MQTT_SUBACK || answer.type == MQTT_UNSUBACK
+                             ? broker_suback(s, &run, &answer)
+                             : broker_ack(s, leg, &run, &answer, s->version != MQTT_V5 ? code : 0);
+        if (v == PASS)
+            run_pass(&run, s->down, &answer);
+        run_send(&run);
+    }
+    buf_fini(&out);
 }

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "mqtt/publish.h"
+#include "session/dialect.h"
 
 /* A device that left waits this long for an uplink that takes its last packets. */
 #define LEAVE_MS 30000u
@@ -80,7 +81,7 @@ static enum verdict publish_apart(struct session *s, struct run *run, const stru
     bool as_it_is = !spell_out && mine.packet_id == p->packet_id;
     if (rc == 0 && !as_it_is) {
         run_send(run);
-        leg_write(s->up, full.p, full.len);
+        dialect_write(s, s->up, full.p, full.len);
         run->sent = true;
     }
     buf_fini(&full);
@@ -249,9 +250,9 @@ static enum verdict device_disconnect(struct session *s, struct run *run,
 
     run_send(run);
     s->said_goodbye = true;
-    if (s->version != MQTT_V5 || !s->keep ||
+    if (s->up->version != MQTT_V5 || !s->up->keep ||
         mqtt_disconnect_read(pkt, s->version, MQTT_TO_SERVER, &d, &reason, NULL) != 0) {
-        leg_write(s->up, pkt->raw, pkt->raw_bytes);
+        dialect_write(s, s->up, pkt->raw, pkt->raw_bytes);
         session_end(s, 0, true, "the device left");
         return OVER;
     }
@@ -267,7 +268,7 @@ static enum verdict device_disconnect(struct session *s, struct run *run,
     }
     (void)mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, expiry);
     d.props = (struct mqtt_props){props.p, (uint32_t)props.len};
-    if (mqtt_disconnect_write(&out, s->version, &d) == 0)
+    if (mqtt_disconnect_write(&out, s->up->version, &d) == 0)
         leg_write(s->up, out.p, out.len);
     buf_fini(&out);
     buf_fini(&props);
@@ -394,7 +395,7 @@ static bool device_packet(struct session *s, struct run *run, const struct mqtt_
 void relay_from_device(struct session *s, const uint8_t *p, size_t n)
 {
     uint32_t most = s->snap->conf->limits.packet_bytes;
-    struct run run = {0};
+    struct run run = {.s = s};
     struct mqtt_packet pkt;
     struct err err;
     uint8_t reason;
@@ -421,7 +422,7 @@ void relay_from_device(struct session *s, const uint8_t *p, size_t n)
 void relay_release(struct session *s)
 {
     struct buf held = s->held;
-    struct run run = {0};
+    struct run run = {.s = s};
     struct mqtt_packet pkt;
     size_t at = 0;
     uint32_t need;

@@ -3,6 +3,7 @@
  * session.h, enum session_clear).
  */
 #include "session/greet.h"
+#include "session/dialect.h"
 
 #include <string.h>
 
@@ -36,7 +37,7 @@ static int copy_props(struct buf *out, struct mqtt_props in, enum mqtt_prop but)
 
 /* The session state that the leg begins with: the device's wish the first time, the broker's memory
  * later. */
-static int session_wish(const struct session *s, struct mqtt_connect *c, bool wipe,
+static int session_wish(const struct session *s, struct mqtt_connect *c, bool keep, bool wipe,
                         struct buf *props)
 {
     bool again = s->state == SESSION_RELAYING;
@@ -46,7 +47,7 @@ static int session_wish(const struct session *s, struct mqtt_connect *c, bool wi
         c->has_will = c->has_will && s->will_quiet;
     } else if (c->version == MQTT_V5) {
         c->clean = c->clean && !again;
-    } else if (s->keep) {
+    } else if (keep) {
         c->clean = false;
     }
     if (c->version != MQTT_V5)
@@ -54,7 +55,7 @@ static int session_wish(const struct session *s, struct mqtt_connect *c, bool wi
     uint32_t expiry = s->device_expiry_s;
     if (wipe)
         expiry = 0;
-    else if (s->keep && expiry < KEEP_EXPIRY_S && !s->will_stays) /* the Will waits for its end */
+    else if (keep && expiry < KEEP_EXPIRY_S && !s->will_stays) /* the Will waits for its end */
         expiry = KEEP_EXPIRY_S;
     int rc = copy_props(props, c->props, MQTT_PROP_SESSION_EXPIRY);
     if (rc == 0 && expiry > 0)
@@ -63,31 +64,67 @@ static int session_wish(const struct session *s, struct mqtt_connect *c, bool wi
     return rc;
 }
 
-int greet_connect(struct session *s, enum flip_slot slot, bool wipe, struct buf *out)
+int greet_facts(const struct session *s, struct mqtt_connect *c, struct match_facts *facts)
 {
-    const struct conf_upstream *u = upstream_profile(s, slot, NULL);
-    struct buf id = {0}, user = {0}, pass = {0}, props = {0};
     struct mqtt_packet pkt;
-    struct mqtt_connect c;
     uint32_t need;
     uint8_t reason;
 
     if (mqtt_packet_peek(s->connect, s->connect_bytes, MQTT_LARGEST_PACKET, &pkt, &need) != 1 ||
-        mqtt_connect_read(&pkt, &c, &reason, NULL) != 0)
+        mqtt_connect_read(&pkt, c, &reason, NULL) != 0)
         return -ERR_MALFORMED; /* it was read before */
-    struct match_facts facts = {
+    *facts = (struct match_facts){
         .listener = s->listener,
         .cn = s->cn,
         .sans = (const char *const *)&s->san,
         .san_count = s->san != NULL,
-        .client_id = c.client_id,
-        .has_username = c.has_username,
-        .username = c.username,
-        .has_password = c.has_password,
-        .password = c.password,
+        .client_id = c->client_id,
+        .has_username = c->has_username,
+        .username = c->username,
+        .has_password = c->has_password,
+        .password = c->password,
     };
+    return 0;
+}
+
+/* What 5.0 has beyond the words of a 3.x device, and topics with their prefix. */
+static int translate(const struct session *s, const struct dialect *d, struct mqtt_connect *c,
+                     struct buf *props, struct buf *will_topic, struct buf *will_props)
+{
+    uint32_t inflight = s->snap->conf->limits.inflight;
+    int rc = 0;
+
+    if (d == NULL)
+        return 0;
+    if (d->out.to != c->version) {
+        c->version = d->out.to;
+        c->bridge = false; /* a mark of 3.x's level byte */
+        if (inflight < UINT16_MAX)
+            rc = mqtt_props_put_num(props, MQTT_PROP_RECEIVE_MAXIMUM, inflight);
+    }
+    if (rc != 0 || !c->has_will)
+        return rc;
+    rc = mqtt_convert_topic(will_topic, c->will_topic, d->out.prefix);
+    if (rc == 0)
+        rc = mqtt_convert_props(will_props, c->will_props, MQTT_TO_SERVER, d->out.prefix);
+    c->will_topic = (struct slice){will_topic->p, will_topic->len};
+    c->will_props = (struct mqtt_props){will_props->p, (uint32_t)will_props->len};
+    return rc;
+}
+
+int greet_connect(struct session *s, enum flip_slot slot, const struct dialect *dialect, bool wipe,
+                  struct buf *out, bool *keep)
+{
+    const struct conf_upstream *u = upstream_profile(s, slot, NULL);
+    struct buf id = {0}, user = {0}, pass = {0}, props = {0}, will_topic = {0}, will_props = {0};
+    struct mqtt_connect c;
+    struct match_facts facts;
     bool has_id = true;
-    int rc = template_or_own(s, u->client_id, &facts, true, c.client_id, &id, &has_id);
+    int rc = greet_facts(s, &c, &facts);
+
+    if (rc != 0)
+        return rc;
+    rc = template_or_own(s, u->client_id, &facts, true, c.client_id, &id, &has_id);
     if (rc == 0 && id.len == 0 && s->assigned_id != NULL)
         rc = buf_append(&id, s->assigned_id, strlen(s->assigned_id));
     if (rc == 0)
@@ -96,6 +133,8 @@ int greet_connect(struct session *s, enum flip_slot slot, bool wipe, struct buf 
     if (rc == 0)
         rc = template_or_own(s, u->password, &facts, c.has_password, c.password, &pass,
                              &c.has_password);
+    if (rc == 0)
+        rc = translate(s, dialect, &c, &props, &will_topic, &will_props);
     /* 3.1.1 has no password without a user name [MQTT-3.1.2-22]; 5.0 allows it. */
     if (c.version != MQTT_V5 && !c.has_username)
         c.has_password = false;
@@ -104,30 +143,33 @@ int greet_connect(struct session *s, enum flip_slot slot, bool wipe, struct buf 
     c.password = (struct slice){pass.p, pass.len};
     if (!u->keepalive_as_device)
         c.keepalive_s = (uint16_t)u->keepalive_s;
-    /* Only a session with a name can be found again. */
-    s->keep = u->keep_session && (id.len > 0 || c.version == MQTT_V5);
+    /* Only a session with a name can be found again; 5.0 tells the name that it gives. */
+    bool kept = u->keep_session && (id.len > 0 || c.version == MQTT_V5);
+    if (keep != NULL)
+        *keep = kept;
     s->up_keepalive_s = c.keepalive_s;
     if (rc == 0)
-        rc = session_wish(s, &c, wipe, &props);
+        rc = session_wish(s, &c, kept, wipe, &props);
     if (rc == 0)
         rc = mqtt_connect_write(out, &c);
     buf_fini(&id);
     buf_fini(&user);
     buf_fini_wipe(&pass);
     buf_fini(&props);
+    buf_fini(&will_topic);
+    buf_fini(&will_props);
     return rc;
 }
 
-void greet_disconnect(struct session *s, struct leg *leg, uint8_t reason, bool set_expiry,
-                      uint32_t expiry_s)
+void greet_disconnect(struct leg *leg, uint8_t reason, bool set_expiry, uint32_t expiry_s)
 {
     struct buf out = {0}, props = {0};
     struct mqtt_disconnect d = {.reason = reason};
 
-    if (s->version == MQTT_V5 && set_expiry &&
+    if (leg->version == MQTT_V5 && set_expiry &&
         mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, expiry_s) == 0)
         d.props = (struct mqtt_props){props.p, (uint32_t)props.len};
-    if (mqtt_disconnect_write(&out, s->version, &d) == 0)
+    if (mqtt_disconnect_write(&out, leg->version, &d) == 0)
         leg_write(leg, out.p, out.len);
     buf_fini(&out);
     buf_fini(&props);
@@ -161,11 +203,11 @@ int greet_device(struct session *s, const struct mqtt_connack *ack)
     return rc;
 }
 
-void greet_heard(struct session *s, const struct mqtt_connack *ack)
+void greet_heard(struct session *s, const struct leg *leg, const struct mqtt_connack *ack)
 {
     struct mqtt_prop_value v;
 
-    if (s->version != MQTT_V5)
+    if (leg->version != MQTT_V5)
         return;
     s->alias_most =
         mqtt_props_find(ack->props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM, &v) ? (uint16_t)v.num : 0;
@@ -173,7 +215,7 @@ void greet_heard(struct session *s, const struct mqtt_connack *ack)
         s->alias_told = s->alias_most;
     if (mqtt_props_find(ack->props, MQTT_PROP_SERVER_KEEP_ALIVE, &v)) {
         s->up_keepalive_s = (uint16_t)v.num;
-        if (s->state == SESSION_OPENING)
+        if (s->state == SESSION_OPENING && s->version == MQTT_V5)
             s->keepalive_s = (uint16_t)v.num; /* the device is told so [MQTT-3.1.2-21] */
     }
     if (mqtt_props_find(ack->props, MQTT_PROP_ASSIGNED_CLIENT_ID, &v) && s->assigned_id == NULL)

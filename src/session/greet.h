@@ -4,19 +4,25 @@
 
 #include "session/session.h"
 
-/* CONNECT for the identity in `slot`, as the device sent it but for its profile's templates.
- * `wipe`: with Clean Session and without lasting state, to clear what is at the broker.  Appends to
- * out, which may hold a password then. Returns 0, -ERR_NOMEM, -ERR_TOO_BIG. */
-int greet_connect(struct session *s, enum flip_slot slot, bool wipe, struct buf *out);
+/* What the device's CONNECT says, decoded, and the facts that fill templates.  Both borrow from the
+ * session.  Returns 0 or -ERR_MALFORMED. */
+int greet_facts(const struct session *s, struct mqtt_connect *c, struct match_facts *facts);
+
+/* CONNECT for the identity in `slot`, as the device sent it but for its profile: version and topic
+ * prefix (`dialect`, NULL: as the device), templates.  `wipe`: with Clean Session and without
+ * lasting state, to clear what is at the broker.  Appends to out, which may hold a password then.
+ * *keep (may be NULL): the broker keeps the session for a while, whatever the device asked for.
+ * Returns 0, -ERR_NOMEM, -ERR_TOO_BIG. */
+int greet_connect(struct session *s, enum flip_slot slot, const struct dialect *dialect, bool wipe,
+                  struct buf *out, bool *keep);
 
 /* Send DISCONNECT on an upstream leg; in 5.0 with a Session Expiry Interval when `set_expiry`. */
-void greet_disconnect(struct session *s, struct leg *leg, uint8_t reason, bool set_expiry,
-                      uint32_t expiry_s);
+void greet_disconnect(struct leg *leg, uint8_t reason, bool set_expiry, uint32_t expiry_s);
 
 /* Send the broker's CONNACK to the device, as the device asked for it.  Returns 0 or -ERR_NOMEM. */
 int greet_device(struct session *s, const struct mqtt_connack *ack);
 
-/* Remember what a CONNACK has promised. */
-void greet_heard(struct session *s, const struct mqtt_connack *ack);
+/* Remember what the CONNACK of an upstream leg has promised. */
+void greet_heard(struct session *s, const struct leg *leg, const struct mqtt_connack *ack);
 
 #endif

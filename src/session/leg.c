@@ -15,6 +15,7 @@ static void leg_free(struct leg *leg)
     tls_conn_free(leg->tls);
     mqtt_in_fini(&leg->in);
     cred_unref(leg->cred);
+    free(leg->dialect);
     free(leg);
 }
 

@@ -29,6 +29,7 @@ struct leg_end {
 };
 
 struct leg;
+struct dialect; /* session/dialect.h */
 
 struct leg_ops {
     void (*open)(struct leg *leg);
@@ -48,19 +49,24 @@ struct leg {
     struct list link; /* env->lingering */
     struct env *env;
     const struct leg_ops *ops;
-    void *owner;          /* NULL once closed */
-    struct tls_conn *tls; /* owned; NULL in plaintext */
-    struct dial *dial;    /* while LEG_DIALING */
-    struct cred *cred;    /* owned reference: the identity presented upstream */
+    void *owner;             /* NULL once closed */
+    struct tls_conn *tls;    /* owned; NULL in plaintext */
+    struct dial *dial;       /* while LEG_DIALING */
+    struct cred *cred;       /* owned reference: the identity presented upstream */
+    struct dialect *dialect; /* upstream, owned: it speaks otherwise than the device; NULL: as it */
     struct mqtt_in in;
     uint64_t linger_until_ms;
     enum leg_state state;
     enum flip_slot slot; /* upstream: whose identity */
+    uint8_t version;     /* upstream: of MQTT, as it is spoken there */
     bool downstream;
     bool ended;           /* the end was told */
     bool watch;           /* upstream, until CONNACK: tell `progress`, acknowledge quickly */
     bool answered;        /* upstream: CONNACK came */
     bool session_present; /* upstream: CONNACK's flag */
+    uint32_t denied;      /* upstream: publishes that the broker refused with a reason code */
+    bool keep; /* upstream: its session was asked to outlive the connection, whatever the device
+                  asked for */
 };
 
 /* Take the next connection of a listening stream.  ctx NULL: plaintext.  `peer` gets the address as

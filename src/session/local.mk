@@ -3,6 +3,7 @@ libsession_a_SOURCES = \
 	src/session/alias.c src/session/alias.h \
 	src/session/blame.c src/session/blame.h \
 	src/session/cleaner.c \
+	src/session/dialect.c src/session/dialect.h \
 	src/session/env.h \
 	src/session/from_broker.c \
 	src/session/from_device.c \

@@ -5,11 +5,12 @@
 #include "session/relay.h"
 
 #include "mqtt/publish.h"
+#include "session/dialect.h"
 
 void run_send(struct run *run)
 {
     if (run->n > 0 && run->to != NULL) {
-        leg_write(run->to, run->p, run->n);
+        dialect_write(run->s, run->to, run->p, run->n);
         run->sent = true;
     }
     run->n = 0;
@@ -34,7 +35,7 @@ void run_pass_as(struct session *s, struct run *run, struct leg *to, const struc
 
     run_send(run);
     if (to != NULL && mqtt_packet_write_as(&out, pkt, id) == 0) {
-        leg_write(to, out.p, out.len);
+        dialect_write(s, to, out.p, out.len);
         run->sent = true;
         if (to == s->down) {
             s->env->stats.packets_out++;
@@ -56,7 +57,7 @@ void relay_ack(struct session *s, struct leg *leg, enum mqtt_type type, uint16_t
     struct buf out = {0};
 
     if (mqtt_ack_write(&out, s->version, type, &(struct mqtt_ack){.packet_id = packet_id}) == 0)
-        leg_write(leg, out.p, out.len);
+        dialect_write(s, leg, out.p, out.len);
     buf_fini(&out);
 }
 

@@ -7,6 +7,7 @@
 
 /* Adjacent packets on their way to one leg. */
 struct run {
+    struct session *s;
     struct leg *to;
     const uint8_t *p;
     size_t n;
@@ -29,6 +30,10 @@ enum verdict {
     OVER, /* the session ended */
 };
 
+/* A packet that was to go to `leg`, and cannot be said there: the device gets the answer of a
+ * broker that refuses it.  `code` is the 5.0 reason code, `why` the sentence for the log. */
+void relay_unspeakable(struct session *s, struct leg *leg, const struct mqtt_packet *pkt,
+                       uint8_t code, const char *why);
 /* PUBACK, PUBREC, PUBREL or PUBCOMP without more. */
 void relay_ack(struct session *s, struct leg *leg, enum mqtt_type type, uint16_t packet_id);
 /* The same to the device. */

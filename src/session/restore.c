@@ -4,6 +4,7 @@
  * With the session present the broker knows: unfinished exchanges are taken up with their
  * identifiers [MQTT-4.4.0-1]. Without it they begin anew, and the subscriptions are made again.
  */
+#include "session/dialect.h"
 #include "session/relay.h"
 
 /* What the broker has begun need not be over: it repeats that on the next leg, and the device is
@@ -17,7 +18,7 @@ static void resend_publish(struct session *s, struct inflight_item *item, bool d
 {
     /* DUP is bit 3 of the first byte [MQTT-3.3.1-1]. */
     item->raw[0] = (uint8_t)(dup ? item->raw[0] | 0x08u : item->raw[0] & ~0x08u);
-    leg_write(s->up, item->raw, item->raw_bytes);
+    dialect_write(s, s->up, item->raw, item->raw_bytes);
 }
 
 /* Returns 1 when a PUBLISH was sent again. */
@@ -47,13 +48,13 @@ static uint32_t resume_item(struct session *s, struct inflight_item *item, bool 
     case INFLIGHT_SUBSCRIBE:
     case INFLIGHT_UNSUBSCRIBE:
     default:
-        leg_write(s->up, item->raw, item->raw_bytes);
+        dialect_write(s, s->up, item->raw, item->raw_bytes);
         return 0;
     }
 }
 
-/* Ask for one subscription, with an id below all others in `asked`.  Returns false when that cannot
- * be done. */
+/* What asks for one subscription, with an id below all others in `asked`.  Returns false when that
+ * cannot be done. */
 static bool ask_again(struct session *s, const struct sub *sub, struct inflight *asked,
                       uint16_t *most)
 {
@@ -72,7 +73,6 @@ static bool ask_again(struct session *s, const struct sub *sub, struct inflight 
     if (item != NULL) {
         item->ours = true;
         inflight_name(asked, item, 0, id);
-        leg_write(s->up, out.p, out.len);
     }
     buf_fini(&out);
     buf_fini(&props);
@@ -91,6 +91,11 @@ static uint32_t resubscribe(struct session *s)
     for (const struct sub *sub = s->subs.first; sub != NULL; sub = sub->next)
         restored += ask_again(s, sub, &asked, &most);
     inflight_prepend(&s->to_broker, &asked);
+    list_for_each_safe (it, &s->to_broker.items) {
+        const struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (item->ours)
+            dialect_write(s, s->up, item->raw, item->raw_bytes);
+    }
     return restored;
 }
 
@@ -154,7 +159,7 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
                    uint32_t *lost)
 {
     /* A 3.1 broker does not say whether it has the session: after an outage it may not. */
-    bool subscribe = !session_present || (s->version == MQTT_V31 && s->leg_lost);
+    bool subscribe = !session_present || (s->up->version == MQTT_V31 && s->leg_lost);
 
     *lost = session_present ? 0 : count_uncertain(s);
     aliases_forget(&s->aliases);
@@ -164,6 +169,7 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
         forget_ours(s);
         *restored = resubscribe(s);
     }
+    /* What this leg cannot say is over at once. */
     list_for_each_safe (it, &s->to_broker.items) {
         struct inflight_item *item = list_entry(it, struct inflight_item, link);
         if (!subscribe || !item->ours)

@@ -420,6 +420,8 @@ static int remember(struct session *s, const struct mqtt_packet *pkt, const stru
     s->clean = c->clean;
     s->keepalive_s = c->keepalive_s;
     s->has_will = c->has_will;
+    if (c->version != MQTT_V5 && !c->clean)
+        s->device_expiry_s = UINT32_MAX;
     if (rule != NULL) {
         s->rule_upstream[FLIP_OLD] = copy_of(rule->upstream);
         s->rule_upstream[FLIP_NEW] = copy_of(rule->upstream_new);

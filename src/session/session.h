@@ -77,7 +77,8 @@ struct session {
     uint8_t *connect;       /* owned: CONNECT as the device sent it */
     uint32_t connect_bytes;
     char *assigned_id;        /* owned: the client id that the broker chose; NULL: none */
-    uint32_t device_expiry_s; /* 5.0: Session Expiry Interval that the device asked for */
+    uint32_t device_expiry_s; /* Session Expiry Interval that the device asked for; in 3.x: 0 for a
+                                 clean session, else for ever (MQTT 5.0, 3.1.2.11.2) */
     uint16_t keepalive_s;     /* the device's: its own, or the server's as it was told */
     uint16_t up_keepalive_s;  /* what the upstream leg has agreed to */
     uint16_t alias_told;      /* 5.0: Topic Alias Maximum that the device was told */
@@ -102,7 +103,7 @@ struct session {
     uint8_t version;             /* of the device */
     uint8_t refusal;             /* CONNACK code (in the device's dialect) if no identity gets in */
     uint8_t spareless;           /* attempts in a row that were given up for want of a spare */
-    bool clean, has_will, will_stays, keep;
+    bool clean, has_will, will_stays;
     bool accepted; /* the upstream leg in use is accepted */
     bool holding;  /* the device's packets wait */
     bool probing;
@@ -114,6 +115,8 @@ struct session {
     bool reading_old;  /* the last packets of a leg that is being replaced */
     bool leg_lost;     /* the former leg ended by itself, not by a switch */
     bool took_over;    /* another session of the device was ended for it */
+    bool litter;       /* 3.x: the leg in use, or lost, leaves a session that only a clean start
+                          clears */
     bool taken_over;   /* ended for another one: what is left at the broker is its affair */
     bool said_goodbye; /* DISCONNECT was passed on */
     bool forgotten;    /* a broker has forgotten exchanges that the device may still speak of */

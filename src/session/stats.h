@@ -12,6 +12,9 @@ struct worker_stats {
     uint64_t packets_in, packets_out, bytes_in,
         bytes_out; /* downstream side, from and to devices; MQTT, not TLS */
     uint64_t publishes_up, publishes_down;
+    uint64_t publishes_denied; /* those that a broker refused with a 5.0 reason code */
+    uint64_t
+        packets_inexpressible; /* of devices: not to be said in the dialect of the upstream leg */
     uint64_t rehomes, rehomes_failed;
     uint64_t replayed;               /* publishes sent again by a re-home */
     uint64_t restored_subscriptions; /* subscribed again because the broker had no session */

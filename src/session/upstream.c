@@ -4,6 +4,7 @@
  * loop.
  */
 #include "session/blame.h"
+#include "session/dialect.h"
 #include "session/greet.h"
 #include "session/suspect.h"
 
@@ -68,8 +69,8 @@ static enum flip_slot wanted(const struct session *s)
  * earlier life may have left is wiped unseen. */
 static bool must_wipe_blind(const struct session *s)
 {
-    return (s->version == MQTT_V31 || (s->took_over && s->version != MQTT_V5)) && s->clean &&
-           s->state == SESSION_OPENING && s->clear == CLEAR_NONE &&
+    return (s->cand->version == MQTT_V31 || (s->took_over && s->cand->version != MQTT_V5)) &&
+           s->clean && s->state == SESSION_OPENING && s->clear == CLEAR_NONE &&
            upstream_profile(s, s->cand->slot, NULL)->keep_session;
 }
 
@@ -79,7 +80,8 @@ static void send_connect(struct session *s)
 
     if (must_wipe_blind(s))
         s->clear = CLEAR_WIPE;
-    int rc = greet_connect(s, s->cand->slot, s->clear == CLEAR_WIPE, &out);
+    int rc = greet_connect(s, s->cand->slot, s->cand->dialect, s->clear == CLEAR_WIPE, &out,
+                           &s->cand->keep);
 
     if (rc == 0)
         leg_write(s->cand, out.p, out.len);
@@ -123,36 +125,63 @@ static void tell_trouble(struct session *s, bool lost, enum flip_slot slot, cons
 
 /* ---- actions ---- */
 
+static void cannot_dial(struct session *s, const struct err *err)
+{
+    bool prefix = err->code == ERR_INVALID;
+    struct diag d = {.class = DIAG_POLICY};
+
+    snprintf(d.name, sizeof d.name, prefix ? "topic-prefix" : "identity.missing");
+    snprintf(d.sentence, sizeof d.sentence, "%.300s", err->msg);
+    if (prefix)
+        snprintf(d.remedy, sizeof d.remedy,
+                 "use a placeholder such as {device} in topic_prefix, then: certflipctl reload");
+    else
+        snprintf(d.remedy, sizeof d.remedy,
+                 "certflipctl device %.100s names the fault of each slot", s->dev->name);
+    step(s, RH_EV_CAND_FAILED, &d);
+}
+
+/* A leg to the slot's profile, in that one's words.  Returns NULL with err. */
+static struct leg *dial_leg(struct session *s, enum flip_slot slot, struct cred *cred,
+                            struct err *err)
+{
+    struct dialect *dialect = NULL;
+    struct leg *leg = NULL;
+    struct tls_ctx *ctx;
+    const struct conf_upstream *u = upstream_profile(s, slot, &ctx);
+
+    if (dialect_new(s, u, &dialect, err) == 0)
+        leg = leg_dial(s->env, u, ctx, cred, &up_ops, s, err);
+    if (leg == NULL) {
+        free(dialect);
+        return NULL;
+    }
+    leg->slot = slot;
+    leg->version = dialect_version(s, u);
+    leg->dialect = dialect;
+    s->due_ms = env_now_ms(s->env) + u->connect_timeout_ms;
+    return leg;
+}
+
 static void dial(struct session *s)
 {
     enum flip_slot slot = wanted(s);
     struct cred *cred = s->dev->cred[slot];
-    struct tls_ctx *ctx;
     struct err err = {0};
 
     if (s->env->snap != s->snap) { /* a reload reaches the next leg */
         snapshot_unref(s->snap);
         s->snap = snapshot_ref(s->env->snap);
     }
-    const struct conf_upstream *u = upstream_profile(s, slot, &ctx);
     s->retry_ms = 0;
     s->proven = false;
     if (cred == NULL)
         err_set(&err, ERR_NOT_FOUND, "device %s has no usable identity in slot %s", s->dev->name,
                 flip_slot_name(slot));
     else
-        s->cand = leg_dial(s->env, u, ctx, cred, &up_ops, s, &err);
-    if (s->cand == NULL) {
-        struct diag d = {.class = DIAG_POLICY};
-        snprintf(d.name, sizeof d.name, "identity.missing");
-        snprintf(d.sentence, sizeof d.sentence, "%.300s", err.msg);
-        snprintf(d.remedy, sizeof d.remedy,
-                 "certflipctl device %.100s names the fault of each slot", s->dev->name);
-        step(s, RH_EV_CAND_FAILED, &d);
-        return;
-    }
-    s->cand->slot = slot;
-    s->due_ms = env_now_ms(s->env) + u->connect_timeout_ms;
+        s->cand = dial_leg(s, slot, cred, &err);
+    if (s->cand == NULL)
+        cannot_dial(s, &err);
 }
 
 static void cannot_spare(struct session *s, const struct diag *why);
@@ -161,12 +190,10 @@ static void cannot_spare(struct session *s, const struct diag *why);
  * be another one. */
 static void dial_spare(struct session *s)
 {
-    struct tls_ctx *ctx;
     struct err err = {0};
-    const struct conf_upstream *u = upstream_profile(s, s->have, &ctx);
 
     s->proven = false;
-    s->spare = leg_dial(s->env, u, ctx, s->up->cred, &up_ops, s, &err);
+    s->spare = dial_leg(s, s->have, s->up->cred, &err);
     if (s->spare == NULL) {
         struct diag d = {.class = DIAG_BROKER, .name = "spare.none"};
         snprintf(d.sentence, sizeof d.sentence, "%.300s", err.msg);
@@ -174,8 +201,6 @@ static void dial_spare(struct session *s)
         cannot_spare(s, &d);
         return;
     }
-    s->spare->slot = s->have;
-    s->due_ms = env_now_ms(s->env) + u->connect_timeout_ms;
 }
 
 static bool must_leave(const struct session *s)
@@ -214,7 +239,7 @@ static void close_old(struct session *s, bool accepted, bool left)
             return;
     }
     if (accepted && !same_broker(s))
-        greet_disconnect(s, s->up, REASON_NORMAL, true, s->clean ? 0 : s->device_expiry_s);
+        greet_disconnect(s->up, REASON_NORMAL, true, s->clean ? 0 : s->device_expiry_s);
     if (s->accepted)
         s->env->stats.legs_up--;
     s->accepted = false;
@@ -241,6 +266,7 @@ static void adopt(struct session *s)
     s->up = s->cand;
     s->cand = NULL;
     s->up->watch = false;
+    s->litter = s->clean && s->up->keep && s->up->version != MQTT_V5;
     s->have = s->up->slot;
     s->accepted = true;
     s->env->stats.legs_up++;
@@ -435,7 +461,7 @@ static void do_drop_cand(struct session *s, const struct occasion *o)
     /* A broker that is slow may accept it yet, and would publish the Will of a live device. */
     if (s->cand != NULL && s->cand->state == LEG_OPEN && !s->cand->answered &&
         (o->was == RH_SWITCHING || o->was == RH_SWITCHING_LOST))
-        greet_disconnect(s, s->cand, REASON_NORMAL, false, 0);
+        greet_disconnect(s->cand, REASON_NORMAL, false, 0);
     s->proven = false;
     leg_close_gentle(&s->cand);
     if (s->phase != RH_LEAVING) /* the old leg's end is still waited for */
@@ -495,7 +521,7 @@ static void do_disconnect(struct session *s, const struct occasion *o)
     (void)o;
     due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
     s->up->watch = true;
-    greet_disconnect(s, s->up, REASON_NORMAL, false, 0);
+    greet_disconnect(s->up, REASON_NORMAL, false, 0);
     s->will_quiet = s->has_will;
 }
 
@@ -636,11 +662,26 @@ static void again(struct session *s, enum session_clear clear)
 {
     /* What an earlier life left at the broker must not be seen: DISCONNECT, and a new connection.
      */
-    greet_disconnect(s, s->cand, REASON_NORMAL, false, 0);
+    greet_disconnect(s->cand, REASON_NORMAL, false, 0);
     leg_close_gentle(&s->cand);
     s->clear = clear;
     s->phase = RH_DIALING_LOST;
     dial(s);
+}
+
+/* Word for word, where the device understands it. */
+static void tell_refusal(struct session *s, const struct mqtt_packet *pkt,
+                         const struct mqtt_connack *ack)
+{
+    struct buf out = {0};
+
+    if (s->cand->version == s->version)
+        leg_write(s->down, pkt->raw, pkt->raw_bytes);
+    else if (mqtt_connack_write(&out, s->version,
+                                &(struct mqtt_connack){.code = mqtt_connack_code31(ack->code)}) ==
+             0)
+        leg_write(s->down, out.p, out.len);
+    buf_fini(&out);
 }
 
 static void refused(struct session *s, const struct mqtt_packet *pkt,
@@ -649,17 +690,16 @@ static void refused(struct session *s, const struct mqtt_packet *pkt,
     struct diag_in in = DIAG_IN_INIT;
 
     in.stage = DIAG_AT_CONNACK;
-    in.mqtt_version = s->version;
+    in.mqtt_version = s->cand->version;
     in.code = ack->code;
     struct diag d = diagnose(&in);
     if (s->state == SESSION_OPENING) {
-        s->refusal = s->version == MQTT_V5 ? ack->code : 0;
+        s->refusal = s->cand->version == MQTT_V5 ? ack->code : 0;
         bool trial = s->dev->active == FLIP_NEW && other_usable(s) &&
                      (d.class == DIAG_IDENTITY || d.class == DIAG_SUSPECT);
         if (!trial && s->down != NULL) {
-            /* The broker's own answer, word for word; then the table's end of it says nothing more.
-             */
-            leg_write(s->down, pkt->raw, pkt->raw_bytes);
+            /* The broker's own answer; then the table's end of it says nothing more. */
+            tell_refusal(s, pkt, ack);
             session_tell_refused(s, "broker-refused", d.sentence);
             tell_trouble(s, false, s->cand->slot, s->cand->cred, &d);
             session_end(s, 0, true, "the broker refused CONNECT");
@@ -671,11 +711,12 @@ static void refused(struct session *s, const struct mqtt_packet *pkt,
 
 static void take_connack(struct session *s, const struct mqtt_packet *pkt)
 {
+    int version = s->cand->version;
     struct mqtt_connack ack = {0};
     struct err err = {0};
     uint8_t reason;
 
-    if (pkt->type != MQTT_CONNACK || mqtt_connack_read(pkt, s->version, &ack, &reason, &err) != 0) {
+    if (pkt->type != MQTT_CONNACK || mqtt_connack_read(pkt, version, &ack, &reason, &err) != 0) {
         struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.no-connack"};
         snprintf(d.sentence, sizeof d.sentence, "the broker answered CONNECT with %s %.200s",
                  mqtt_type_name(pkt->type), err.msg);
@@ -688,19 +729,19 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
         refused(s, pkt, &ack);
         return;
     }
-    greet_heard(s, &ack);
+    greet_heard(s, s->cand, &ack);
     if (s->clear == CLEAR_WIPE) {
         again(s, CLEAR_AGAIN);
         return;
     }
-    if (s->state == SESSION_OPENING && s->version != MQTT_V5 && s->clean && s->keep &&
+    if (s->state == SESSION_OPENING && version != MQTT_V5 && s->clean && s->cand->keep &&
         ack.session_present && s->clear == CLEAR_NONE) {
         again(s, CLEAR_WIPE);
         return;
     }
     /* 3.1 does not say; a session that was asked to last is there, as far as one can know. */
     s->cand->session_present =
-        s->version == MQTT_V31 ? s->keep && s->state == SESSION_RELAYING : ack.session_present;
+        version == MQTT_V31 ? s->cand->keep && s->state == SESSION_RELAYING : ack.session_present;
     if (s->state == SESSION_OPENING)
         (void)greet_device(s, &ack);
     if (s->probing && s->suspicion->far == DIFFER_STANDS)
@@ -884,7 +925,7 @@ void upstream_silent(struct session *s)
     struct diag_in in = DIAG_IN_INIT;
 
     in.stage = DIAG_AT_ESTABLISHED;
-    in.mqtt_version = s->version;
+    in.mqtt_version = s->up->version;
     in.timed_out = true;
     struct diag d = diagnose(&in);
     upstream_lost(s, &d);
@@ -1036,16 +1077,15 @@ void session_device_changed(struct session *s)
 static void part(struct session *s, struct leg *leg, bool polite)
 {
     if (polite)
-        greet_disconnect(s, leg, REASON_NORMAL, s->keep && !s->env->stopping, s->device_expiry_s);
-    else if (s->version == MQTT_V5 && s->keep && !s->will_stays)
-        greet_disconnect(s, leg, s->has_will ? REASON_WITH_WILL : REASON_NORMAL, true,
+        greet_disconnect(leg, REASON_NORMAL, leg->keep && !s->env->stopping, s->device_expiry_s);
+    else if (leg->version == MQTT_V5 && leg->keep && !s->will_stays)
+        greet_disconnect(leg, s->has_will ? REASON_WITH_WILL : REASON_NORMAL, true,
                          s->device_expiry_s);
 }
 
 void upstream_goodbye(struct session *s, bool polite)
 {
-    bool wipe = !s->taken_over && s->keep && s->clean && s->version != MQTT_V5 &&
-                s->state == SESSION_RELAYING && !s->env->stopping;
+    bool wipe = !s->taken_over && s->litter && s->state == SESSION_RELAYING && !s->env->stopping;
     bool leaving = s->phase == RH_LEAVING;
     bool any = s->up != NULL || (s->cand != NULL && upstream_connect_sent(s));
     /* DISCONNECT has kept a Will quiet that is due now.  A candidate that is being asked may be

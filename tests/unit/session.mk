@@ -25,6 +25,11 @@ check_PROGRAMS += tests/unit/test_session_relay
 tests_unit_test_session_relay_SOURCES = tests/unit/test_session_relay.c $(session_world)
 tests_unit_test_session_relay_LDADD = $(session_test_ldadd)
 
+check_PROGRAMS += tests/unit/test_session_dialect
+
+tests_unit_test_session_dialect_SOURCES = tests/unit/test_session_dialect.c $(session_world)
+tests_unit_test_session_dialect_LDADD = $(session_test_ldadd)
+
 check_PROGRAMS += tests/unit/test_session_flip
 
 tests_unit_test_session_flip_SOURCES = tests/unit/test_session_flip.c $(session_world)

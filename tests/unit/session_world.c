@@ -231,6 +231,7 @@ static void on_broker_connection(uv_stream_t *listening, int status)
     assert_int_equal(status, 0);
     assert_int_equal(uv_accept(listening, &e->st.u.stream), 0);
     stream_tune(&e->st);
+    e->of_other = listening == (uv_stream_t *)&w->other_broker;
     if (w->broker_deaf) {
         stream_read(&e->st, true);
         return;
@@ -732,15 +733,24 @@ struct wk_snapshot *world_configure(const struct world *w, const struct world_ar
             "listeners = ({ name = \"plain\"; type = \"plaintext\"; address = \"127.0.0.1\";"
             " port = %u; allow = [ \"%s\" ]; });\n"
             "upstreams = ({ name = \"main\"; address = \"127.0.0.1\"; port = %u;"
-            " anchors = [ \"%s\" ]; accept_wait_ms = %u; %s });\n"
-            "devices = (\n"
-            "  { name = \"d9\"; match = { username = \"d9\"; }; %s },\n"
-            "  { name = \"{client_id}\"; match = { client_id = \"?*\"; }; %s });\n"
-            "limits = { %s }; flip = { %s };\n",
+            " anchors = [ \"%s\" ]; accept_wait_ms = %u; %s }",
             dir, dir, a->port != 0 ? a->port : 1883,
             a->listener != NULL ? a->listener : "127.0.0.0/8", w->broker_port, path("ca-old.pem"),
-            a->accept_wait_ms, or_empty(a->upstream), or_empty(a->rule), or_empty(a->rule),
-            or_empty(a->limits), or_empty(a->flip));
+            a->accept_wait_ms, or_empty(a->upstream));
+    if (a->other != NULL)
+        fprintf(f,
+                ", { name = \"other\"; address = \"127.0.0.1\"; port = %u; anchors = [ \"%s\" ];"
+                " accept_wait_ms = %u; %s }",
+                w->other_port, path("ca-old.pem"), a->accept_wait_ms, a->other);
+    const char *profiles = a->other != NULL ? "upstream = \"main\"; upstream_new = \"other\";" : "";
+    fprintf(f,
+            ");\n"
+            "devices = (\n"
+            "  { name = \"d9\"; match = { username = \"d9\"; }; %s %s },\n"
+            "  { name = \"{client_id}\"; match = { client_id = \"?*\"; }; %s %s });\n"
+            "limits = { %s }; flip = { %s };\n",
+            profiles, or_empty(a->rule), profiles, or_empty(a->rule), or_empty(a->limits),
+            or_empty(a->flip));
     assert_int_equal(fclose(f), 0);
     struct conf *conf = conf_load(path("certflip.conf"), &faults, &count);
     if (conf == NULL)
@@ -797,6 +807,7 @@ struct world *world_new(const struct world_args *args)
     w->broker_ctx = server_ctx("ca-both.pem");
     w->broker_ctx_strict = server_ctx("ca-old.pem");
     w->broker_port = listen_at(w, &w->broker, on_broker_connection);
+    w->other_port = listen_at(w, &w->other_broker, on_broker_connection);
     w->port = listen_at(w, &w->listening, on_device_connection);
     w->env.snap = world_configure(w, args != NULL ? args : &none);
     world_device(w, "d1");
@@ -842,6 +853,7 @@ static void world_free(struct world *w)
 {
     the_world = NULL;
     close_one((uv_handle_t *)&w->broker);
+    close_one((uv_handle_t *)&w->other_broker);
     close_one((uv_handle_t *)&w->listening);
     w->env.stopping = true;
     list_for_each_safe (it, &w->env.sessions)
@@ -947,11 +959,16 @@ struct end *world_broker_accepts(struct world *w, int version, bool present)
 
 struct pair world_open(struct world *w, int version, const struct mqtt_connect *c)
 {
+    return world_open_as(w, version, version, c);
+}
+
+struct pair world_open_as(struct world *w, int version, int upstream, const struct mqtt_connect *c)
+{
     struct pair p = {.dev = device_new(w, version)};
 
     say_connect(p.dev, c);
-    p.brk = world_broker_accepts(w, version, false);
-    if (w->alias_most > 0)
+    p.brk = world_broker_accepts(w, upstream, false);
+    if (w->alias_most > 0 && version == MQTT_V5)
         sees(p.dev, "CONNACK topic-alias-maximum=10");
     else
         sees(p.dev, "CONNACK");

@@ -25,6 +25,7 @@ int world_teardown(void **state);
 /* Lines of configuration in addition to the defaults; NULL: none. */
 struct world_args {
     const char *upstream, *limits, *rule, *flip, *listener;
+    const char *other;       /* of the new slot's own profile, at a broker of its own; NULL: none */
     unsigned accept_wait_ms; /* for ticket or alert */
     unsigned port;           /* the configured listener's, for who opens it */
 };
@@ -37,12 +38,13 @@ struct world {
     struct env env;
     uv_tcp_t listening; /* for devices */
     uv_tcp_t broker;
+    uv_tcp_t other_broker; /* its connections are taken by broker_next, too */
     uv_timer_t tick;
     struct tls_ctx *broker_ctx;        /* owned */
     struct tls_ctx *broker_ctx_strict; /* owned: believes the old identities' CA alone */
     bool broker_refuses_new;           /* in TLS */
     bool broker_deaf;                  /* accepts and says nothing, no TLS either */
-    unsigned broker_port, port;
+    unsigned broker_port, other_port, port;
     struct buf news; /* lines */
     size_t news_at;  /* read so far */
     struct end *ends[64];
@@ -89,8 +91,9 @@ struct end {
     struct buf in;
     size_t in_at;
     int version;
-    bool ended;   /* the other side's end was seen */
-    bool closing; /* ours */
+    bool of_other; /* of the other broker */
+    bool ended;    /* the other side's end was seen */
+    bool closing;  /* ours */
     bool closed;
     bool glued; /* collect what is said */
     bool tls_failed;
@@ -141,6 +144,8 @@ extern const struct mqtt_connect world_clean;   /* the same with clean session o
 
 /* A session that is under way, its first news told. */
 struct pair world_open(struct world *w, int version, const struct mqtt_connect *c);
+/* The same, with a broker that is spoken to in another version. */
+struct pair world_open_as(struct world *w, int version, int upstream, const struct mqtt_connect *c);
 /* The same, the device's side being there already. */
 /* CONNACK 0 as the world's broker says it. */
 void world_connack(struct world *w, struct end *brk, bool present);
