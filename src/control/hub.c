@@ -231,14 +231,21 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
     }
     if (ev == EV_ROLLBACK && text == NULL)
         text = "by command";
+    /* Whoever commands is told when it cannot be saved, and may command again; but news that could
+     * not be saved before still waits. */
+    enum flip_event retry = d->retry;
+    char *retry_cause = d->retry_cause;
+    d->retry_cause = NULL;
     rc = hub_apply(h, d, ev, &(struct hub_why){.msg = text, .who = who});
+    free(d->retry_cause);
+    d->retry = retry;
+    d->retry_cause = retry_cause;
     if (rc == 0) {
         *changed = true;
         if (ev == EV_FLIP && d->session_count == 0) {
             d->flip.attempts = 0; /* until there is a sensor to try it with */
             d->uncounted = true;
         }
-        d->retry = EV_NONE; /* whoever commands is told when it fails, and may command again */
         return 0;
     }
     d->flip = before;

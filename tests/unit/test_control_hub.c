@@ -658,6 +658,24 @@ static void news_that_cannot_be_saved_is_taken_again(void **state)
     world_phase(w, "press", FLIP_ROLLED_BACK);
 }
 
+static void a_command_in_vain_does_not_forget_the_news_that_waits_to_be_saved(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    w->fail_saves = 2;
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    assert_string_equal(world_command(w, "press", EV_ROLLBACK), "store");
+    world_pass(w, 10000);
+    assert_true(hub_find(w->hub, "press")->flip.accepted);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
 static void what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved(void **state)
 {
     struct world *w = *state;
@@ -1311,6 +1329,7 @@ int main(void)
         TEST(a_device_is_back_when_a_session_stands_on_the_old_identity),
         TEST(a_command_that_cannot_be_saved_does_nothing),
         TEST(news_that_cannot_be_saved_is_taken_again),
+        TEST(a_command_in_vain_does_not_forget_the_news_that_waits_to_be_saved),
         TEST(what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved),
         TEST(later_news_replaces_what_could_not_be_saved),
         TEST(a_trial_is_resumed_until_its_attempts_are_used_up),
