@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/str.h"
 
 /* What a person can do about `errnum`, to be put behind the system's own words. */
@@ -100,10 +101,12 @@ int durable_write(const char *path, const void *data, size_t n, mode_t mode, str
         goto out;
     }
     made = true;
+    crash_point("durable.write");
     if (fchmod(fd, mode) != 0 || write_all(fd, data, n) != 0) {
         rc = refused(err, "write", path);
         goto out;
     }
+    crash_point("durable.sync");
     /* An fsync that failed once must not be tried again: the kernel may have dropped the pages. */
     if (fsync(fd) != 0) {
         rc = refused(err, "sync", path);
@@ -115,11 +118,13 @@ int durable_write(const char *path, const void *data, size_t n, mode_t mode, str
         rc = refused(err, "close", path);
         goto out;
     }
+    crash_point("durable.rename");
     if (rename(temp, path) != 0) {
         rc = refused(err, "put the new file in place", path);
         goto out;
     }
     made = false;
+    crash_point("durable.sync-folder");
     rc = sync_folder(folder, err);
 out:
     if (fd >= 0)

@@ -2,6 +2,7 @@ noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \
 	src/base/buf.c src/base/buf.h \
 	src/base/clock.c src/base/clock.h \
+	src/base/crash.c src/base/crash.h \
 	src/base/durable.c src/base/durable.h \
 	src/base/err.c src/base/err.h \
 	src/base/heap.c src/base/heap.h \

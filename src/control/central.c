@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/rand.h"
 #include "base/str.h"
@@ -612,7 +613,9 @@ static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto
                   LOG_Q(m->topic), LOG_Q("clear the retained message; publish without retain"));
         return;
     }
+    crash_point("central.command");
     text = dispatch_text(c->dispatch, &caller, m->payload, (size_t)m->payloadlen);
+    crash_point("central.reply");
     if (text != NULL && (text = fit_reply(c, text)) != NULL)
         reply_to(c, properties, text);
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "control/hub_inside.h"
 
 int64_t hub_now(const struct hub *h)
@@ -396,7 +397,9 @@ int hub_reload(struct hub *h, struct wk_snapshot *snapshot, struct hub_reload *o
     snapshot_unref(h->snapshot);
     h->snapshot = snapshot_ref(snapshot);
     m->u.conf = snapshot_ref(snapshot);
+    crash_point("reload.begin");
     hub_post_all(h, m);
+    crash_point("reload.begun");
     rc = hub_scan(h, false, out, err);
     if (rc == 0)
         rc = hub_flush(h, err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/rand.h"
 #include "control/hub_inside.h"
@@ -19,6 +20,8 @@ void hub_post_all(struct hub *h, struct msg *m)
     for (unsigned w = 0; w < h->sink.workers; w++) {
         struct msg *copy = w + 1 == h->sink.workers ? m : msg_new(m->kind);
 
+        if (w > 0)
+            crash_point("tell.next-worker");
         if (copy == NULL) {
             log_event(LOG_CONTROL, LOG_ERROR_, "message-lost", "worker=%u kind=%d cause=no-memory",
                       w, (int)m->kind);
@@ -75,9 +78,11 @@ static enum flip_slot wanted_slot(const struct hub_device *d)
 
 static void tell_now(struct hub *h, struct hub_device *d)
 {
+    crash_point("tell.device");
     d->told_seq = d->seq;
     d->told_slot = wanted_slot(d);
     hub_post_device(h, d, false);
+    crash_point("tell.device-told");
 }
 
 /* -- turns: how many move at once -- */
@@ -292,6 +297,7 @@ static int save_notices(struct hub *h, struct err *err)
     list_for_each (it, &h->notices) {
         const struct notice *n = list_entry(it, struct notice, link);
 
+        crash_point("save.notice");
         switch (n->kind) {
         case NOTICE_EVENT:
             events++;
@@ -326,6 +332,7 @@ static int save_all(struct hub *h, struct err *err)
 
     if (!anything_to_save(h))
         return 0;
+    crash_point("save.begin");
     rc = store_begin(h->store, err);
     if (rc != 0)
         return rc;
@@ -333,7 +340,10 @@ static int save_all(struct hub *h, struct err *err)
         store_rollback(h->store);
         return rc;
     }
-    return store_commit(h->store, err);
+    crash_point("save.commit");
+    rc = store_commit(h->store, err);
+    crash_point("save.committed");
+    return rc;
 }
 
 /* The store failed: all devices are as they were, and news from the workers is tried again later.
@@ -464,8 +474,11 @@ static void do_all(struct hub *h)
     list_for_each_safe (it, &notices) {
         struct notice *n = list_entry(it, struct notice, link);
 
-        if (n->kind == NOTICE_EVENT)
+        if (n->kind == NOTICE_EVENT) {
+            crash_point("tell.event");
             tell_event(h, n);
+            crash_point("tell.event-told");
+        }
         hub_notice_free(n);
     }
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "control/hub_inside.h"
 #include "identity/slots.h"
@@ -338,7 +339,9 @@ static int each(void *arg, const char *name)
               (changed & 1) != 0 ? "old" : "", changed == 3 ? "," : "",
               (changed & 2) != 0 ? "new" : "");
     settle(s->hub, d, s->starting, is_another);
+    crash_point("reload.identity");
     hub_post_device(s->hub, d, true);
+    crash_point("reload.identity-told");
     hub_touch(s->hub, d);
     return 0;
 }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/crash.h"
 #include "base/durable.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -197,11 +198,13 @@ static void client_reply(struct client *c, char *text)
     r->text = text;
     parts[0] = uv_buf_init(text, (unsigned)strlen(text));
     parts[1] = uv_buf_init(newline, 1);
+    crash_point("reply.send");
     if (uv_write(&r->req, (uv_stream_t *)&c->pipe, parts, 2, on_written) != 0) {
         free(r->text);
         free(r);
         client_close(c);
     }
+    crash_point("reply.sent");
 }
 
 /* Serve the lines that are there, in order, until the output is full. */

@@ -19,6 +19,7 @@
 #include <uv.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "control/central.h"
 #include "control/dispatch.h"
@@ -128,6 +129,7 @@ static void stop_workers(void *arg)
 {
     struct daemon *d = arg;
 
+    crash_point("stop.workers");
     d->central = NULL;
     if (d->running == 0) {
         uv_stop(&d->loop);
@@ -167,6 +169,7 @@ static void stop(struct daemon *d)
     d->local = NULL;
     uv_timer_stop(&d->wake);
     uv_timer_stop(&d->poll);
+    crash_point("stop.begin");
     hub_flush(d->hub, NULL);
     d->stopping = true;
     uv_timer_start(&d->bound, on_bound, STOP_MS, 0);
@@ -184,6 +187,7 @@ static void on_mail(struct inbox *box, struct list *item, void *arg)
     (void)box;
     if (m->kind == MSG_STOPPED) {
         msg_free(m);
+        crash_point("stop.worker-stopped");
         if (--d->running == 0)
             uv_stop(&d->loop);
         return;
@@ -345,6 +349,7 @@ static int run_workers(struct daemon *d, struct err *err)
 {
     int rc = 0;
 
+    crash_point("start.run");
     for (unsigned w = 0; w < d->worker_count && rc == 0; w++)
         if ((rc = worker_run(d->workers[w], err)) == 0)
             d->running++;
@@ -426,6 +431,7 @@ static int start(struct daemon *d, struct err *err)
         (rc = store_device_each(d->store, clear_gone, d, err)) != 0 ||
         (rc = hub_flush(d->hub, err)) != 0 || (rc = run_workers(d, err)) != 0)
         return rc;
+    crash_point("start.running");
     start_handles(d);
     return 0;
 }
@@ -534,9 +540,15 @@ static struct wk_snapshot *load(const char *path)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'C'},
-        {"foreground", no_argument, NULL, 'f'},   {"version", no_argument, NULL, 'V'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},
+        {"check-config", no_argument, NULL, 'C'},
+        {"foreground", no_argument, NULL, 'f'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+#ifdef CERTFLIP_CRASH_POINTS
+        {"crash-points", no_argument, NULL, 'P'},
+#endif
+        {NULL, 0, NULL, 0},
     };
     struct daemon d = {.path = CERTFLIP_CONF_FILE};
     struct err err = {0};
@@ -560,6 +572,11 @@ int main(int argc, char **argv)
         case 'h':
             usage(stdout);
             return 0;
+#ifdef CERTFLIP_CRASH_POINTS
+        case 'P':
+            crash_list(stdout);
+            return 0;
+#endif
         default:
             usage(stderr);
             return EXIT_START;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/rand.h"
 
@@ -78,6 +79,7 @@ static void send_connect(struct session *s)
 {
     struct buf out = {0};
 
+    crash_point("rehome.connect");
     if (must_wipe_blind(s))
         s->clear = CLEAR_WIPE;
     int rc = greet_connect(s, s->cand->slot, s->cand->dialect, s->clear == CLEAR_WIPE, &out,
@@ -87,6 +89,7 @@ static void send_connect(struct session *s)
         leg_write(s->cand, out.p, out.len);
     buf_fini_wipe(&out);
     leg_flush(s->cand);
+    crash_point("rehome.connect-sent");
     s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->cand->slot, NULL)->connack_timeout_ms;
     s->last_tx_up_ms = env_now_ms(s->env);
 }
@@ -110,6 +113,7 @@ static void tell_trouble(struct session *s, bool lost, enum flip_slot slot, cons
                          const struct diag *d)
 {
     assert(d != NULL);
+    crash_point("rehome.trouble");
     log_event(LOG_SESSION, lost ? LOG_NOTICE_ : LOG_WARN_, lost ? "uplink-lost" : "uplink-failed",
               "device=%s slot=%s class=%s cause=%s%s%s%s%s msg=%s todo=%s", s->dev->name,
               flip_slot_name(slot), diag_class_name(d->class), d->name,
@@ -165,6 +169,7 @@ static struct leg *dial_leg(struct session *s, enum flip_slot slot, struct cred 
 
 static void dial(struct session *s)
 {
+    crash_point("rehome.dial");
     enum flip_slot slot = wanted(s);
     struct cred *cred = s->dev->cred[slot];
     struct err err = {0};
@@ -231,6 +236,7 @@ static void close_old(struct session *s, bool accepted, bool left)
 {
     if (s->up == NULL)
         return;
+    crash_point("rehome.close-old");
     if (accepted || left) {
         s->reading_old = true;
         leg_read_now(s->up);
@@ -263,6 +269,7 @@ static void adopt(struct session *s)
     bool first = s->state != SESSION_RELAYING;
     bool present = s->cand->session_present;
 
+    crash_point("rehome.adopt");
     s->up = s->cand;
     s->cand = NULL;
     s->up->watch = false;
@@ -299,6 +306,7 @@ static void adopt(struct session *s)
     }
     s->leg_lost = false;
     leg_read(s->up, true);
+    crash_point("rehome.adopted");
     tell_leg(s, &news);
 }
 
@@ -502,6 +510,7 @@ static void due_in(struct session *s, uint32_t ms)
 static void do_drain(struct session *s, const struct occasion *o)
 {
     (void)o;
+    crash_point("rehome.drain");
     due_in(s, upstream_profile(s, s->have, NULL)->drain_timeout_ms);
     upstream_drained(s);
 }
@@ -511,6 +520,7 @@ static void do_drain(struct session *s, const struct occasion *o)
 static void do_ping(struct session *s, const struct occasion *o)
 {
     (void)o;
+    crash_point("rehome.barrier");
     s->up->watch = true;
     due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
     relay_ping(s);
@@ -520,6 +530,7 @@ static void do_disconnect(struct session *s, const struct occasion *o)
 {
     (void)o;
     due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
+    crash_point("rehome.leave");
     s->up->watch = true;
     greet_disconnect(s->up, REASON_NORMAL, false, 0);
     s->will_quiet = s->has_will;
@@ -541,6 +552,7 @@ static void do_release(struct session *s, const struct occasion *o)
 {
     (void)o;
     s->holding = false;
+    crash_point("rehome.release");
     s->up->watch = false;
     relay_release(s);
     if (s->died && s->state != SESSION_OVER)
@@ -724,6 +736,7 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
         cand_failed(s, &d);
         return;
     }
+    crash_point("rehome.connack");
     s->cand->answered = true;
     if (ack.code != 0) {
         refused(s, pkt, &ack);

@@ -12,8 +12,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/durable.h"
 #include "base/str.h"
 #include "store/schema.h"
@@ -101,6 +103,39 @@ int db_fail(const struct store *s, int rc, struct err *err)
             s->db != NULL && sqlite3_errcode(s->db) == (rc & 0xff) ? sqlite3_errmsg(s->db) : what);
     }
 }
+
+#ifdef CERTFLIP_CRASH_POINTS
+
+/* -- faults on purpose ------------------------------------------------------------------------ */
+
+/* These stand before the C library's functions of the same names: SQLite would let us replace its
+ * write, but not its sync. */
+
+ssize_t pwrite64(int fd, const void *data, size_t n, off64_t at)
+{
+    int error = crash_errno("disk.write");
+
+    if (error == 0)
+        return syscall(SYS_pwrite64, fd, data, n, at);
+    errno = error;
+    return -1;
+}
+
+int fdatasync(int fd)
+{
+    int error = crash_errno("disk.sync");
+    int rc;
+
+    if (error != 0) {
+        errno = error;
+        return -1;
+    }
+    rc = (int)syscall(SYS_fdatasync, fd);
+    crash_point("disk.synced");
+    return rc;
+}
+
+#endif
 
 /* -- statements ------------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* store/devices.c - a device's row: each field of struct flip is a column of its own name. */
 #include <string.h>
 
+#include "base/crash.h"
 #include "store/db.h"
 
 static void write_proof(sqlite3_stmt *st, int *at, const struct store_proof *p)
@@ -57,6 +58,7 @@ static int write_row(struct store *s, const struct store_device *d, struct err *
     db_bind_int(st, &at, d->saved_s);
     db_bind_int(st, &at, d->dead_left_ms);
     write_proof(st, &at, &d->proof);
+    crash_point("store.row");
     rc = db_write(s, st, err);
     return rc == 0 ? 0 : err_wrap(err, rc, "device %s", d->name);
 }

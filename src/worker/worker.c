@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "net/listen.h"
 #include "session/session.h"
@@ -369,6 +370,7 @@ static void device_set(struct worker *w, struct msg *m)
         dev->presence = m->u.dev.presence;
         m->u.dev.presence = NULL;
     }
+    crash_point("worker.device");
     dev->active = m->u.dev.active;
     dev->flip_seq = m->u.dev.flip_seq;
     dev->evidence = m->u.dev.evidence;

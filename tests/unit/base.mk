@@ -4,6 +4,7 @@ base_test_ldadd = libbase.a $(CMOCKA_LIBS)
 check_PROGRAMS += \
 	tests/unit/test_base_buf \
 	tests/unit/test_base_clock \
+	tests/unit/test_base_crash \
 	tests/unit/test_base_durable \
 	tests/unit/test_base_err \
 	tests/unit/test_base_heap \
@@ -18,6 +19,9 @@ tests_unit_test_base_buf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=realloc,--wrap=free
 tests_unit_test_base_clock_SOURCES = tests/unit/test_base_clock.c
 tests_unit_test_base_clock_LDADD = $(base_test_ldadd)
 tests_unit_test_base_clock_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getrandom
+
+tests_unit_test_base_crash_SOURCES = tests/unit/test_base_crash.c
+tests_unit_test_base_crash_LDADD = $(base_test_ldadd)
 
 tests_unit_test_base_durable_SOURCES = tests/unit/test_base_durable.c
 tests_unit_test_base_durable_LDADD = $(base_test_ldadd)
