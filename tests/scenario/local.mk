@@ -11,6 +11,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/packets.py \
 	tests/scenario/lib/pki.py \
 	tests/scenario/lib/plant.py \
+	tests/scenario/lib/power.py \
 	tests/scenario/lib/scripted.py \
 	tests/scenario/lib/streams.py \
 	tests/scenario/lib/tsan.supp \
@@ -24,6 +25,7 @@ EXTRA_DIST += \
 	tests/scenario/test_many_devices_at_once.py \
 	tests/scenario/test_packets_cut_anywhere.py \
 	tests/scenario/test_packets_pass_unchanged.py \
+	tests/scenario/test_power_cuts.py \
 	tests/scenario/test_refused_devices.py \
 	tests/scenario/test_refused_identity_rolls_back.py \
 	tests/scenario/test_reload.py \

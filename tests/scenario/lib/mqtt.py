@@ -398,6 +398,7 @@ class Client(Link):
         self.messages = []  # PUBLISH only
         self.faults = []
         self.inflight = {}  # pid -> kind that is awaited
+        self._sent = {}  # pid -> what publish() was given, to send it again
         self.on_message = None  # called under the lock
         self._splitter = p.Splitter(version)
         self._next_pid = 1
@@ -450,6 +451,7 @@ class Client(Link):
                 self.faults.append("%s for %d, awaited %s" % (p.NAMES[kind], packet.pid, p.NAMES[waiting]))
             else:
                 del self.inflight[packet.pid]
+                self._sent.pop(packet.pid, None)
 
     def _answer(self, data):
         if self._corked is None:
@@ -489,6 +491,24 @@ class Client(Link):
         self.send_raw(self.connect_packet(client_id, **options))
         return self.connack(timeout, expect)
 
+    def resume(self, former, timeout=10, **options):
+        """Connect in the place of `former`, whose connection has ended, and go on with its session: what was under
+        way is sent again with its identifiers, in its order [MQTT-4.4.0-1].  The server must have the session."""
+        with self.reactor.cond:
+            assert former.ended, "%r is still connected" % former
+            self.inflight, self._sent, self._qos2_in = former.inflight, former._sent, former._qos2_in
+            self._next_pid, self.on_message = former._next_pid, former.on_message
+        ack = self.connect(former.client_id, timeout, clean=False, **options)
+        assert ack.session_present, "the server has no session of %r" % self
+        with self.reactor.cond:
+            for pid, awaited in self.inflight.items():
+                if awaited == p.PUBCOMP:
+                    self.send_raw(p.ack(p.PUBREL, pid, self.version))
+                else:
+                    topic, payload, qos, retain, props = self._sent[pid]
+                    self.send_raw(p.publish(topic, payload, qos, retain, True, pid, self.version, props))
+        return ack
+
     def connack(self, timeout=10, expect=0):
         ack = self.await_packet(p.CONNACK, timeout)
         if expect is not None:
@@ -524,6 +544,7 @@ class Client(Link):
             pid = self.pid() if qos else None
             if qos:
                 self.inflight[pid] = p.PUBACK if qos == 1 else p.PUBREC
+                self._sent[pid] = (topic, payload, qos, retain, props)
             self.send_raw(p.publish(topic, payload, qos, retain, False, pid, self.version, props))
         if wait and qos:
             self.finished(pid, timeout)

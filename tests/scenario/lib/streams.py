@@ -66,6 +66,11 @@ class NumberedStreams:
         self._thread.start()
         return self
 
+    def resume(self, device, client):
+        """Another connection of the device, which goes on with the session of the former."""
+        with client.reactor.cond:
+            self.clients[device] = client
+
     def _arrived_up(self, message):
         device = message.topic.rsplit("/", 1)[1]
         if message.topic == self._topic("up", device) and device in self.up:
