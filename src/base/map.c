@@ -92,11 +92,22 @@ static uint64_t hash_of(const void *key, size_t n)
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-struct map *map_new(void)
+static void need_seed(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, make_seed);
+}
+
+uint64_t map_hash(const void *key, size_t n)
+{
+    need_seed();
+    return hash_of(key, n);
+}
+
+struct map *map_new(void)
+{
+    need_seed();
     return calloc(1, sizeof(struct map));
 }
 

@@ -4,8 +4,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct map;
+
+/* The hash of the maps (SipHash, with a seed of the process's own): good for digests, too. */
+uint64_t map_hash(const void *key, size_t n);
 
 struct map *map_new(void);    /* returns owned or NULL */
 void map_free(struct map *m); /* keys only, never the values; NULL is fine */

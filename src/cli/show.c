@@ -269,6 +269,14 @@ static void status_counters(struct table *t, const json_t *c)
              number(c, "rehomes"), number(c, "rehomes_failed"), number(c, "rehome_lost"),
              (double)number(c, "hold_us_max") / 1000.0);
     line(t, "re-homes", number(c, "rehome_lost") > 0 ? TABLE_BAD : TABLE_PLAIN, out);
+    if (number(c, "restored_subscriptions") == 0)
+        return;
+    snprintf(out, sizeof(out),
+             "%" PRId64 " subscriptions restored where the broker had lost the session, %" PRId64
+             " refused; %" PRId64 " retained messages not repeated",
+             number(c, "restored_subscriptions"), number(c, "restore_refused"),
+             number(c, "retained_suppressed"));
+    line(t, "", number(c, "restore_refused") > 0 ? TABLE_BAD : TABLE_PLAIN, out);
 }
 
 static void status_refused(struct table *t, json_t *refused)

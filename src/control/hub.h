@@ -163,6 +163,7 @@ struct hub_device {
     X(replayed)                  \
     X(restored_subscriptions)    \
     X(restore_refused)           \
+    X(retained_suppressed)       \
     X(rehome_lost)               \
     X(hold_us_sum)               \
     X(downstream_closed_by_peer) \

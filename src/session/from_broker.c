@@ -5,10 +5,15 @@
 
 #include "base/log.h"
 #include "mqtt/publish.h"
+#include "mqtt/topic.h"
 #include "session/dialect.h"
 
 /* A read's worth of packets, so that they go on in one write. */
 #define ROOM_BYTES 16384u
+
+#define RETAIN_AS_PUBLISHED 0x08u /* subscription options (MQTT 5.0, 3.8.3.1) */
+#define RETAIN_HANDLING     0x30u
+#define RETAIN_NEVER        0x20u
 
 /* The broker sends again what it has no acknowledgement of; the device has had it. */
 static void repeated(struct session *s, struct leg *leg, struct inflight_item *item)
@@ -28,7 +33,7 @@ static void repeated(struct session *s, struct leg *leg, struct inflight_item *i
  * more. */
 static void forgets(struct session *s, struct inflight_item *item)
 {
-    if (item->acked) {
+    if (item->acked || item->packet_id == 0) {
         inflight_del(&s->to_device, item);
         return;
     }
@@ -41,20 +46,151 @@ static void forgets(struct session *s, struct inflight_item *item)
     }
 }
 
+/* The device is not shown a PUBLISH that sets a topic alias. */
+static void hide_alias(struct session *s, const struct mqtt_publish *p)
+{
+    if (p->topic_alias != 0 && p->topic.n > 0)
+        (void)alias_set(&s->down_aliases, p->topic_alias, p->topic, false);
+}
+
+/* The topic of a PUBLISH, and whether its alias means nothing to the device.  Empty: the alias was
+ * set before anybody cared. */
+static struct slice topic_of(struct session *s, const struct mqtt_publish *p, bool *spell_out)
+{
+    if (p->topic_alias == 0)
+        return p->topic;
+    if (p->topic.n > 0) {
+        if (s->retained.cap > 0 || alias_find(&s->down_aliases, p->topic_alias) != NULL)
+            (void)alias_set(&s->down_aliases, p->topic_alias, p->topic, true);
+        return p->topic;
+    }
+    const struct alias *a = alias_find(&s->down_aliases, p->topic_alias);
+    if (a == NULL)
+        return p->topic;
+    *spell_out = !a->told;
+    return (struct slice){a->topic, a->topic_bytes};
+}
+
+static bool asks_for(const struct session *s, const struct inflight_item *item, struct slice topic)
+{
+    struct mqtt_packet pkt;
+    struct mqtt_subscribe sub;
+    struct mqtt_filter f;
+    uint32_t need, at = 0;
+    uint8_t reason;
+
+    if (item->state != INFLIGHT_SUBSCRIBE || item->ours ||
+        mqtt_packet_peek(item->raw, item->raw_bytes, MQTT_LARGEST_PACKET, &pkt, &need) != 1 ||
+        mqtt_subscribe_read(&pkt, s->version, &sub, &reason, NULL) != 0)
+        return false;
+    while (mqtt_subscribe_next(&sub, MQTT_SUBSCRIBE, &at, &f))
+        if (!mqtt_filter_is_shared(f.filter) && mqtt_filter_matches(f.filter, topic))
+            return true;
+    return false;
+}
+
+/* Does a message with RETAIN come because of subscriptions that we have restored, and of none that
+ * the device has asked for since?  Its own count from the SUBSCRIBE on, since the messages may
+ * precede SUBACK (MQTT 3.1.1, 3.8.4). */
+static bool due_to_us(struct session *s, struct slice topic)
+{
+    unsigned ours = 0;
+    bool live = false;
+
+    for (const struct sub *sub = s->subs.first; sub != NULL; sub = sub->next) {
+        struct slice filter = {sub->filter, sub->filter_bytes};
+        if (mqtt_filter_is_shared(filter) || !mqtt_filter_matches(filter, topic))
+            continue; /* nothing retained is sent to shared ones [MQTT 5.0, 4.8.2] */
+        if (!sub->restored)
+            return false;
+        ours += (sub->options & RETAIN_HANDLING) != RETAIN_NEVER;
+        live |= (sub->options & RETAIN_AS_PUBLISHED) != 0;
+    }
+    list_for_each (it, &s->to_broker.items)
+        if (asks_for(s, list_entry(it, struct inflight_item, link), topic))
+            return false;
+    /* With Retain As Published it may just have been published: one for each subscription is due
+     * to us. */
+    return ours > 0 && (!live || retained_copies(&s->retained, topic) < ours);
+}
+
+/* Must the device not see it, since it has had it and did not subscribe anew?  Else it is what the
+ * device has had last. */
+static bool keep_back(struct session *s, struct slice topic, const struct mqtt_publish *p)
+{
+    if (topic.n == 0) {
+        retained_forget(&s->retained);
+        return false;
+    }
+    if (!p->retain || !s->restoring || !due_to_us(s, topic) ||
+        !retained_had(&s->retained, topic, p)) {
+        retained_note(&s->retained, topic, p);
+        return false;
+    }
+    s->env->stats.retained_suppressed++;
+    if (!s->kept_back)
+        log_event(LOG_SESSION, LOG_INFO_, "retained-kept-back",
+                  "device=%s topic=" SLICE_FMT " msg=%s", s->dev->name, SLICE_ARG(topic),
+                  LOG_Q("the broker had lost the session, and sends what is retained because the "
+                        "subscriptions were restored; the device has had it (and so for others)"));
+    s->kept_back = true;
+    return true;
+}
+
+/* What the device does not see is acknowledged for it. */
+static void answer_for_the_device(struct session *s, struct leg *leg, const struct mqtt_publish *p)
+{
+    struct inflight_item *item;
+
+    if (p->qos == 1)
+        relay_ack(s, leg, MQTT_PUBACK, p->packet_id);
+    if (p->qos < 2)
+        return;
+    item = inflight_add(&s->to_device, p->packet_id, INFLIGHT_RECEIVED, 2, NULL, 0);
+    if (item == NULL)
+        return; /* the broker repeats it on the next leg */
+    inflight_name(&s->to_device, item, 0, p->packet_id);
+    item->answered = true;
+    relay_ack(s, leg, MQTT_PUBREC, p->packet_id);
+}
+
+/* It goes to the device, under the id given, and with its topic if the device does not know the
+ * alias. */
+static enum verdict deliver(struct session *s, struct run *run, const struct mqtt_packet *pkt,
+                            const struct mqtt_publish *p, uint16_t id, const struct slice *topic)
+{
+    struct mqtt_publish mine = *p;
+    struct mqtt_packet spelt;
+    struct buf out = {0};
+    uint32_t need;
+
+    if (topic == NULL && id == p->packet_id)
+        return PASS;
+    mine.packet_id = id;
+    if (topic == NULL)
+        run_pass_as(s, run, s->down, pkt, id);
+    else if (alias_spell_out(&out, &mine, *topic) == 0 &&
+             mqtt_packet_peek(out.p, out.len, MQTT_LARGEST_PACKET, &spelt, &need) == 1)
+        run_pass_as(s, run, s->down, &spelt, id);
+    buf_fini(&out);
+    return TAKE;
+}
+
 static enum verdict broker_publish(struct session *s, struct leg *leg, struct run *run,
                                    const struct mqtt_packet *pkt, struct err *err)
 {
-    struct inflight_item *item;
+    struct inflight_item *item = NULL;
     struct mqtt_publish p;
+    bool spell_out = false;
     uint8_t reason;
 
     if (mqtt_publish_read(pkt, s->version, MQTT_TO_CLIENT, &p, &reason, err) != 0)
         return OVER;
     s->env->stats.publishes_down++;
-    if (p.qos == 0)
-        return PASS;
-    item = inflight_find_up(&s->to_device, p.packet_id, INFLIGHT_ANY_PUBLISH);
+    if (p.qos > 0)
+        item = inflight_find_up(&s->to_device, p.packet_id, INFLIGHT_ANY_PUBLISH);
     if (item != NULL && p.dup) {
+        hide_alias(s, &p);
         repeated(s, leg, item);
         return TAKE;
     }
@@ -62,21 +198,27 @@ static enum verdict broker_publish(struct session *s, struct leg *leg, struct ru
         run_send(run);
         forgets(s, item);
     }
+    if ((p.retain || s->retained.cap > 0) && keep_back(s, topic_of(s, &p, &spell_out), &p)) {
+        hide_alias(s, &p);
+        answer_for_the_device(s, leg, &p);
+        return TAKE;
+    }
+    struct slice topic = topic_of(s, &p, &spell_out);
     /* Does the device still use the id for an exchange that its broker has forgotten? */
     uint16_t id = p.packet_id;
-    if (s->to_device.odd > 0 && inflight_find(&s->to_device, id, INFLIGHT_ANY_PUBLISH) != NULL)
+    if (p.qos > 0 && s->to_device.odd > 0 &&
+        inflight_find(&s->to_device, id, INFLIGHT_ANY_PUBLISH) != NULL) {
         id = inflight_free_id(&s->to_device, UINT16_MAX);
-    if (id == 0) {
-        err_set(err, ERR_PROTOCOL, "a PUBLISH while every packet identifier is in use");
-        return OVER;
+        if (id == 0) {
+            err_set(err, ERR_PROTOCOL, "a PUBLISH while every packet identifier is in use");
+            return OVER;
+        }
     }
-    item = inflight_add(&s->to_device, p.packet_id, INFLIGHT_PUBLISH, p.qos, NULL, 0);
-    if (id == p.packet_id)
-        return PASS;
-    if (item != NULL)
+    if (p.qos > 0)
+        item = inflight_add(&s->to_device, p.packet_id, INFLIGHT_PUBLISH, p.qos, NULL, 0);
+    if (p.qos > 0 && item != NULL)
         inflight_name(&s->to_device, item, id, p.packet_id);
-    run_pass_as(s, run, s->down, pkt, id);
-    return TAKE;
+    return deliver(s, run, pkt, &p, id, spell_out ? &topic : NULL);
 }
 
 /* PUBREL of the broker. */
@@ -90,6 +232,11 @@ static enum verdict broker_release(struct session *s, struct leg *leg, struct ru
             inflight_find(&s->to_device, up_id, INFLIGHT_ANY_PUBLISH) == NULL)
             return PASS;                        /* begun before we came */
         relay_ack(s, leg, MQTT_PUBCOMP, up_id); /* the device uses that id for something else */
+        return TAKE;
+    }
+    if (item->packet_id == 0) { /* kept back */
+        relay_ack(s, leg, MQTT_PUBCOMP, up_id);
+        inflight_del(&s->to_device, item);
         return TAKE;
     }
     if (item->again && item->state == INFLIGHT_RELEASED)

@@ -14,6 +14,7 @@ libsession_a_SOURCES = \
 	src/session/presence.c src/session/presence.h \
 	src/session/relay.c src/session/relay.h \
 	src/session/restore.c \
+	src/session/retained.c src/session/retained.h \
 	src/session/session.c src/session/session.h \
 	src/session/snapshot.c src/session/snapshot.h \
 	src/session/sources.c src/session/sources.h \

@@ -88,8 +88,12 @@ static uint32_t resubscribe(struct session *s)
     struct inflight asked;
 
     inflight_init(&asked);
-    for (const struct sub *sub = s->subs.first; sub != NULL; sub = sub->next)
-        restored += ask_again(s, sub, &asked, &most);
+    for (struct sub *sub = s->subs.first; sub != NULL; sub = sub->next) {
+        sub->restored = ask_again(s, sub, &asked, &most);
+        restored += sub->restored;
+    }
+    s->restoring = restored > 0;
+    retained_restart(&s->retained);
     inflight_prepend(&s->to_broker, &asked);
     list_for_each_safe (it, &s->to_broker.items) {
         const struct inflight_item *item = list_entry(it, struct inflight_item, link);
@@ -121,7 +125,7 @@ static void end_for_the_device(struct session *s)
     s->forgotten = true;
     list_for_each_safe (it, &s->to_device.items) {
         struct inflight_item *item = list_entry(it, struct inflight_item, link);
-        if (item->acked) {
+        if (item->acked || item->packet_id == 0) { /* nobody waits for anything */
             inflight_del(&s->to_device, item);
             continue;
         }
@@ -163,6 +167,8 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
 
     *lost = session_present ? 0 : count_uncertain(s);
     aliases_forget(&s->aliases);
+    aliases_fini(&s->down_aliases); /* each connection begins without [MQTT-3.3.2-7] */
+    s->kept_back = false;
     /* The subscriptions first: they were there before all that is sent again, and what the device
      * has begun to do to them comes after them. */
     if (subscribe) {

@@ -6,7 +6,7 @@
  * greet.c     CONNECT, CONNACK and DISCONNECT;  blame.c  why a leg failed
  * suspect.c   was it the identity?  the other one is tried
  * relay.c, from_device.c, from_broker.c  pass packets, and keep what a re-home needs
- * restore.c   tells a new leg what was under way
+ * restore.c   tells a new leg what was under way;  retained.c  what the device has had
  * cleaner.c   clears what is left at a broker of a device that asked for a clean session
  *
  * The members below are for these files; others use the functions.  Worker's thread.
@@ -22,6 +22,7 @@
 #include "session/inflight.h"
 #include "session/leg.h"
 #include "session/rehome.h"
+#include "session/retained.h"
 #include "session/subs.h"
 
 enum session_state {
@@ -89,7 +90,9 @@ struct session {
     struct inflight to_broker; /* begun by the device */
     struct inflight to_device; /* begun by the broker */
     struct subs subs;
-    struct aliases aliases;
+    struct aliases aliases;      /* of the device */
+    struct aliases down_aliases; /* of the present broker; told: the device knows it, too */
+    struct retained retained;
     struct buf held; /* whole packets of the device that wait for a leg */
 
     struct backoff backoff;
@@ -119,6 +122,8 @@ struct session {
                           clears */
     bool taken_over;   /* ended for another one: what is left at the broker is its affair */
     bool said_goodbye; /* DISCONNECT was passed on */
+    bool restoring;    /* subscriptions were restored: what is retained comes because of us */
+    bool kept_back;    /* the first such message on the present leg was logged */
     bool forgotten;    /* a broker has forgotten exchanges that the device may still speak of */
     char peer[ENV_PEER_BYTES];
     uint8_t fp[CERT_FP_BYTES]; /* downstream certificate; all zero: none */

@@ -19,6 +19,8 @@ struct worker_stats {
     uint64_t replayed;               /* publishes sent again by a re-home */
     uint64_t restored_subscriptions; /* subscribed again because the broker had no session */
     uint64_t restore_refused;        /* of these, not granted again */
+    uint64_t retained_suppressed;    /* retained messages that came because of these subscriptions,
+                                        and that the device had had */
     uint64_t rehome_lost;            /* messages that a re-home could not save */
     uint64_t hold_us_max, hold_us_sum;
     uint64_t downstream_closed_by_peer, downstream_closed_by_us;

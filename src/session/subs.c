@@ -39,6 +39,7 @@ int subs_put(struct subs *s, struct slice filter, uint8_t options, uint32_t subs
         s->count++;
     }
     (*at)->options = options;
+    (*at)->restored = false;
     (*at)->subscription_id = subscription_id;
     return 0;
 }

@@ -13,6 +13,7 @@ struct sub {
     uint32_t subscription_id; /* 5.0; 0: none */
     uint16_t filter_bytes;
     uint8_t options; /* the byte of SUBSCRIBE */
+    bool restored;   /* the present broker was asked by us, and not by the device since */
     uint8_t filter[];
 };
 

@@ -44,6 +44,12 @@ check_PROGRAMS += tests/unit/test_session_suspect
 
 tests_unit_test_session_suspect_SOURCES = tests/unit/test_session_suspect.c $(session_world)
 tests_unit_test_session_suspect_LDADD = $(session_test_ldadd)
+check_PROGRAMS += tests/unit/test_session_retained
+
+tests_unit_test_session_retained_SOURCES = tests/unit/test_session_retained.c
+tests_unit_test_session_retained_LDADD = libsession.a libmqtt.a libbase.a $(CMOCKA_LIBS)
+tests_unit_test_session_retained_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
+
 check_PROGRAMS += tests/unit/test_session_restore
 
 tests_unit_test_session_restore_SOURCES = tests/unit/test_session_restore.c $(session_world)

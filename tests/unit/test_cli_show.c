@@ -211,6 +211,7 @@ static void status_fits_a_screen(void **unused)
         "  \"since\": \"2031-05-02T11:00:00Z\", \"last_error\": \"connection refused\"},"
         " \"counters\": {\"sessions\": 10, \"legs_up\": 9, \"accepted\": 25, \"refused\": 4,"
         "  \"publishes_up\": 12345, \"publishes_down\": 67, \"rehomes\": 7, \"rehomes_failed\": 1,"
+        "  \"restored_subscriptions\": 5, \"restore_refused\": 1, \"retained_suppressed\": 3,"
         "  \"rehome_lost\": 0, \"hold_us_max\": 3210},"
         " \"refused\": {\"unknown-device\": 3, \"tls\": 1},"
         " \"messages\": [\"device x: no identity\", \"clock not synchronised\"]}");
@@ -233,6 +234,8 @@ static void status_fits_a_screen(void **unused)
               "connections  10 with sensors, 9 upstream; 25 accepted, 4 refused since the start\n"
               "messages     12345 to the broker, 67 to sensors\n"
               "re-homes     7, 1 failed, 0 messages lost, longest hold 3.2 ms\n"
+              "             5 subscriptions restored where the broker had lost the session, 1 "
+              "refused; 3 retained messages not repeated\n"
               "refused      unknown-device 3, tls 1\n"
               "attention    device x: no identity\n"
               "             clock not synchronised\n");

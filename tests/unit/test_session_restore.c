@@ -418,6 +418,270 @@ static void repetition_is_known_two_legs_later(void **unused)
     assert_int_equal(the_session(w)->to_device.count, 0);
 }
 
+/* ---- retained messages ---- */
+
+static void say_retained(struct end *e, uint8_t qos, uint16_t id, const char *topic,
+                         const char *payload)
+{
+    say_publish_full(e, &(struct mqtt_publish){.retain = true,
+                                               .qos = qos,
+                                               .packet_id = id,
+                                               .topic = slice_of(topic),
+                                               .payload = slice_of(payload)});
+}
+
+/* The subscription is there again, and its SUBACK on its way. */
+static void restored(struct pair *p, const char *subscribe)
+{
+    sees(p->brk, subscribe);
+    say_suback(p->brk, MQTT_SUBACK, UINT16_MAX, "\x01", 1);
+}
+
+static void what_the_device_has_had_does_not_come_again(void **unused)
+{
+    (void)unused;
+    for (int version = MQTT_V31; version <= MQTT_V5; version++) {
+        struct world *w = world_new(NULL);
+        struct pair p = world_open(w, version, &world_lasting);
+
+        subscribed(&p, 1, "c/#", 1);
+        say_retained(p.brk, 0, 0, "c/0", "zero");
+        say_retained(p.brk, 1, 1, "c/1", "one");
+        say_retained(p.brk, 2, 2, "c/2", "two");
+        sees(p.dev, "PUBLISH q0 retain c/0 zero");
+        sees(p.dev, "PUBLISH q1 #1 retain c/1 one");
+        sees(p.dev, "PUBLISH q2 #2 retain c/2 two");
+        say_ack(p.dev, MQTT_PUBACK, 1, 0);
+        sees(p.brk, "PUBACK #1");
+        say_ack(p.dev, MQTT_PUBREC, 2, 0);
+        sees(p.brk, "PUBREC #2");
+        say_ack(p.brk, MQTT_PUBREL, 2, 0);
+        sees(p.dev, "PUBREL #2");
+        say_ack(p.dev, MQTT_PUBCOMP, 2, 0);
+        sees(p.brk, "PUBCOMP #2");
+        lose_and_return(w, &p, false);
+        restored(&p, "SUBSCRIBE #65535 c/#:1");
+        say_retained(p.brk, 0, 0, "c/0", "zero");
+        say_retained(p.brk, 1, 1, "c/1", "one");
+        sees(p.brk, "PUBACK #1");
+        say_retained(p.brk, 2, 2, "c/2", "two");
+        sees(p.brk, "PUBREC #2");
+        say_publish_full(p.brk, &(struct mqtt_publish){.retain = true,
+                                                       .dup = true,
+                                                       .qos = 2,
+                                                       .packet_id = 2,
+                                                       .topic = slice_of("c/2"),
+                                                       .payload = slice_of("two")});
+        say_ack(p.brk, MQTT_PUBREL, 2, 0);
+        sees(p.brk, "PUBCOMP #2");
+        quiet(&p);
+        assert_int_equal(w->env.stats.retained_suppressed, 3);
+        assert_int_equal(the_session(w)->to_device.count, 0);
+        say_publish(p.brk, 0, 0, "c/0", "zero"); /* published, not retained */
+        sees(p.dev, "PUBLISH q0 c/0 zero");
+        world_end(NULL);
+    }
+}
+
+/* A setpoint that was changed while nobody listened has to arrive. */
+static void what_has_changed_meanwhile_comes(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    subscribed(&p, 1, "c/#", 1);
+    say_retained(p.brk, 0, 0, "c/1", "20");
+    sees(p.dev, "PUBLISH q0 retain c/1 20");
+    say_publish(p.brk, 0, 0, "c/1", "21"); /* live, and retained for others */
+    sees(p.dev, "PUBLISH q0 c/1 21");
+    say_publish(p.brk, 0, 0, "c/2", "30");
+    sees(p.dev, "PUBLISH q0 c/2 30");
+    lose_and_return(w, &p, false);
+    restored(&p, "SUBSCRIBE #65535 c/#:1");
+    say_retained(p.brk, 0, 0, "c/1", "21");
+    say_retained(p.brk, 0, 0, "c/2", "30");
+    quiet(&p); /* it has had both, as they were published */
+    assert_int_equal(w->env.stats.retained_suppressed, 2);
+    lose_and_return(w, &p, false);
+    restored(&p, "SUBSCRIBE #65535 c/#:1");
+    say_retained(p.brk, 1, 1, "c/1", "20"); /* back to what it was: news all the same */
+    sees(p.dev, "PUBLISH q1 #1 retain c/1 20");
+    say_ack(p.dev, MQTT_PUBACK, 1, 0);
+    sees(p.brk, "PUBACK #1");
+    say_retained(p.brk, 0, 0, "c/new", "1");
+    sees(p.dev, "PUBLISH q0 retain c/new 1");
+    lose_and_return(w, &p, false);
+    restored(&p, "SUBSCRIBE #65535 c/#:1");
+    say_retained(p.brk, 1, 1, "c/1", "20");
+    sees(p.brk, "PUBACK #1");
+    say_retained(p.brk, 0, 0, "c/new", "1");
+    quiet(&p);
+    assert_int_equal(w->env.stats.retained_suppressed, 4);
+}
+
+/* Who subscribes gets what is retained, had before or not. */
+static void what_the_device_asks_for_comes(void **unused)
+{
+    (void)unused;
+    for (int early = 0; early < 2; early++) {
+        for (int renewed = 0; renewed < 2; renewed++) {
+            struct world *w = world_new(NULL);
+            struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+            subscribed(&p, 1, "c/#", 1);
+            say_retained(p.brk, 0, 0, "c/1", "20");
+            sees(p.dev, "PUBLISH q0 retain c/1 20");
+            lose_and_return(w, &p, false);
+            restored(&p, "SUBSCRIBE #65535 c/#:1");
+            say_subscribe(p.dev, 2, renewed ? "c/#" : "c/1", 1);
+            sees(p.brk, renewed ? "SUBSCRIBE #2 c/#:1" : "SUBSCRIBE #2 c/1:1");
+            if (early)
+                say_retained(p.brk, 0, 0, "c/1", "20");
+            say_suback(p.brk, MQTT_SUBACK, 2, "\x01", 1);
+            if (!early)
+                say_retained(p.brk, 0, 0, "c/1", "20");
+            if (early)
+                sees(p.dev, "PUBLISH q0 retain c/1 20");
+            sees(p.dev, "SUBACK #2 01");
+            if (!early)
+                sees(p.dev, "PUBLISH q0 retain c/1 20");
+            assert_int_equal(w->env.stats.retained_suppressed, 0);
+            world_end(NULL);
+        }
+    }
+}
+
+/* 5.0: RETAIN stands on what is published, too, where the subscription says so. */
+static void what_is_published_as_retained_comes(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+
+    (void)unused;
+    subscribed(&p, 1, "c/#", 1 | 0x08);
+    say_retained(p.brk, 0, 0, "c/1", "20");
+    sees(p.dev, "PUBLISH q0 retain c/1 20");
+    lose_and_return(w, &p, false);
+    restored(&p, "SUBSCRIBE #65535 c/#:9");
+    say_retained(p.brk, 0, 0, "c/1", "20");
+    quiet(&p);
+    say_retained(p.brk, 0, 0, "c/1", "20"); /* the same once more, just now */
+    sees(p.dev, "PUBLISH q0 retain c/1 20");
+    assert_int_equal(w->env.stats.retained_suppressed, 1);
+}
+
+/* 5.0: a device that never wanted what is retained; what comes with RETAIN was published. */
+static void retain_handling_of_the_device_stays(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+
+    (void)unused;
+    subscribed(&p, 1, "c/#", 1 | 0x08 | 0x20);
+    say_retained(p.brk, 0, 0, "c/1", "20");
+    sees(p.dev, "PUBLISH q0 retain c/1 20");
+    lose_and_return(w, &p, false);
+    restored(&p, "SUBSCRIBE #65535 c/#:41");
+    say_retained(p.brk, 0, 0, "c/1", "20");
+    sees(p.dev, "PUBLISH q0 retain c/1 20");
+}
+
+/* 5.0: an expiry that runs and another subscription identifier make it no other message; a user
+ * property does. */
+static void content_is_payload_and_properties(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = {0};
+    struct mqtt_publish m = {.retain = true, .topic = slice_of("c/1"), .payload = slice_of("20")};
+
+    (void)unused;
+    subscribed(&p, 1, "c/#", 1);
+    mqtt_props_put_num(&props, MQTT_PROP_MESSAGE_EXPIRY, 100);
+    m.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    say_publish_full(p.brk, &m);
+    sees(p.dev, "PUBLISH q0 retain c/1 20 message-expiry-interval=100");
+    lose_and_return(w, &p, false);
+    restored(&p, "SUBSCRIBE #65535 c/#:1");
+    props.len = 0;
+    mqtt_props_put_num(&props, MQTT_PROP_MESSAGE_EXPIRY, 90);
+    mqtt_props_put_num(&props, MQTT_PROP_SUBSCRIPTION_ID, 3);
+    m.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    say_publish_full(p.brk, &m);
+    quiet(&p);
+    props.len = 0;
+    mqtt_props_put_pair(&props, slice_of("unit"), slice_of("F"));
+    m.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    say_publish_full(p.brk, &m);
+    sees(p.dev, "PUBLISH q0 retain c/1 20 user-property=unit:F");
+    buf_fini(&props);
+}
+
+/* 5.0: a topic alias that the broker sets in a message that the device does not see. */
+static void alias_that_was_not_seen_is_spelt_out(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = {0};
+    struct mqtt_publish m = {.retain = true, .topic = slice_of("c/1"), .payload = slice_of("20")};
+
+    (void)unused;
+    subscribed(&p, 1, "c/#", 1);
+    mqtt_props_put_num(&props, MQTT_PROP_TOPIC_ALIAS, 1);
+    say_publish_full(p.brk, &m);
+    sees(p.dev, "PUBLISH q0 retain c/1 20");
+    lose_and_return(w, &p, false);
+    restored(&p, "SUBSCRIBE #65535 c/#:1");
+    m.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    say_publish_full(p.brk, &m);
+    m.retain = false;
+    m.topic = slice_of("");
+    m.payload = slice_of("21");
+    say_publish_full(p.brk, &m);
+    sees(p.dev, "PUBLISH q0 c/1 21");
+    m.topic = slice_of("c/2");
+    say_publish_full(p.brk, &m); /* set anew, and seen */
+    sees(p.dev, "PUBLISH q0 c/2 21 topic-alias=1");
+    m.topic = slice_of("");
+    m.payload = slice_of("22");
+    say_publish_full(p.brk, &m);
+    sees(p.dev, "PUBLISH q0  22 topic-alias=1");
+    lose_and_return(w, &p, false); /* the update by alias was followed, too */
+    restored(&p, "SUBSCRIBE #65535 c/#:1");
+    say_retained(p.brk, 0, 0, "c/2", "22");
+    say_retained(p.brk, 0, 0, "c/1", "21");
+    quiet(&p);
+    assert_int_equal(w->env.stats.retained_suppressed, 3);
+    buf_fini(&props);
+}
+
+/* The same with a repetition that is known. */
+static void alias_of_a_repetition_is_spelt_out(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = {0};
+    struct mqtt_publish m = {
+        .qos = 1, .packet_id = 1, .dup = true, .topic = slice_of("c/1"), .payload = slice_of("x")};
+
+    (void)unused;
+    mqtt_props_put_num(&props, MQTT_PROP_TOPIC_ALIAS, 1);
+    m.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    say_publish(p.brk, 1, 1, "c/1", "x");
+    sees(p.dev, "PUBLISH q1 #1 c/1 x");
+    lose_and_return(w, &p, true);
+    say_publish_full(p.brk, &m);
+    m.topic = slice_of("");
+    m.dup = false;
+    m.packet_id = 2;
+    say_publish_full(p.brk, &m);
+    sees(p.dev, "PUBLISH q1 #2 c/1 x");
+    say_ack(p.dev, MQTT_PUBACK, 1, 0);
+    sees(p.brk, "PUBACK #1");
+    buf_fini(&props);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +700,14 @@ int main(void)
         play(exchange_of_an_earlier_connection_ends),
         play(qos_2_that_the_device_repeats_is_one_exchange),
         play(repetition_is_known_two_legs_later),
+        play(what_the_device_has_had_does_not_come_again),
+        play(what_has_changed_meanwhile_comes),
+        play(what_the_device_asks_for_comes),
+        play(what_is_published_as_retained_comes),
+        play(retain_handling_of_the_device_stays),
+        play(content_is_payload_and_properties),
+        play(alias_that_was_not_seen_is_spelt_out),
+        play(alias_of_a_repetition_is_spelt_out),
     };
 
     return cmocka_run_group_tests(tests, world_setup, world_teardown);
