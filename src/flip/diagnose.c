@@ -388,8 +388,20 @@ static bool is_silence(const struct diag_in *in)
            in->stage >= DIAG_AT_TLS;
 }
 
+/* A broker does not wait for CONNECT for ever (3.1.1, 4.8; 5.0, 4.13); whom it meant to refuse it
+ * would have refused sooner. */
+static bool is_impatience(const struct diag_in *in)
+{
+    return in->waited && in->stage == DIAG_AT_CONNECT && !in->timed_out && in->tls_alert <= 0 &&
+           in->tls_side != DIAG_TLS_PEER_CERT && in->tls_side != DIAG_TLS_LOCAL;
+}
+
 static struct diag judge(const struct diag_in *in)
 {
+    if (is_impatience(in))
+        return say(in, DIAG_BROKER, "connect", "idle",
+                   "the broker closed a connection on which CONNECT had been delayed",
+                   "nothing to do here: it is tried again; if it lasts, lower drain_timeout_ms");
     if (in->tls_side == DIAG_TLS_PEER_CERT)
         return by_certificate(in);
     if (in->tls_side == DIAG_TLS_PEER_ALERT && in->tls_alert >= 0)
@@ -407,7 +419,7 @@ struct diag diagnose(const struct diag_in *in)
     struct diag d = judge(in);
 
     name_tls(in, &d);
-    d.silent = is_silence(in);
+    d.silent = is_silence(in) && !is_impatience(in);
     return d;
 }
 

@@ -49,6 +49,7 @@ struct diag_in {
     int code;             /* of CONNACK, or of DISCONNECT once established; -1: none came */
     bool timed_out;       /* a deadline of ours passed */
     bool eof;             /* the peer ended the connection */
+    bool waited;          /* at DIAG_AT_CONNECT: TLS had been up for long; CONNECT was our turn */
     /* Copied from struct tls_fail.  They count at every stage: TLS 1.3 refuses late. */
     enum diag_tls_side tls_side;
     int tls_alert;        /* -1: none */

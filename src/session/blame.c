@@ -1,6 +1,9 @@
 /* Turns how a leg ended into the plain facts that flip/diagnose.h judges. */
 #include "session/blame.h"
 
+/* A broker that does not take a certificate says so, or closes, within a few round trips. */
+#define PATIENCE_MS 3000u
+
 static void facts_of_end(const struct leg_end *end, struct diag_in *in)
 {
     const struct tls_fail *f = end->fail;
@@ -40,6 +43,7 @@ struct diag blame_leg(const struct session *s, const struct leg *leg, const stru
         in.stage = DIAG_AT_ESTABLISHED;
     else
         in.stage = connect_sent_on(s, leg) ? DIAG_AT_CONNACK : DIAG_AT_CONNECT;
+    in.waited = end->at == LEG_OPEN && env_now_ms(s->env) - leg->at_ms >= PATIENCE_MS;
     if (in.stage >= DIAG_AT_TLS && leg->tls != NULL) /* close_notify brings no facts */
         in.tls_after_cert = tls_conn_cert_sent(leg->tls);
     return diagnose(&in);

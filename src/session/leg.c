@@ -76,6 +76,7 @@ static bool shake_hands(struct leg *leg)
     switch (tls_conn_handshake(leg->tls)) {
     case TLS_OK:
         leg->state = LEG_OPEN;
+        leg->at_ms = env_now_ms(leg->env);
         stream_flush(&leg->st);
         leg->ops->open(leg);
         return leg->state == LEG_OPEN;
@@ -363,7 +364,7 @@ void leg_close_gentle(struct leg **legp)
         stream_read(&leg->st, true);
     }
     stream_end(&leg->st);
-    leg->linger_until_ms = env_now_ms(leg->env) + leg->env->snap->conf->limits.idle_close_ms;
+    leg->at_ms = env_now_ms(leg->env) + leg->env->snap->conf->limits.idle_close_ms;
     list_add(&leg->env->lingering, &leg->link);
 }
 
@@ -374,7 +375,7 @@ void leg_sweep(struct env *env)
     list_for_each_safe (it, &env->lingering) {
         struct leg *leg = list_entry(it, struct leg, link);
         bool through = env->stopping && stream_queued(&leg->st) == 0;
-        if (!through && now < leg->linger_until_ms)
+        if (!through && now < leg->at_ms)
             continue;
         list_del(&leg->link);
         stream_close(&leg->st);

@@ -55,7 +55,7 @@ struct leg {
     struct cred *cred;       /* owned reference: the identity presented upstream */
     struct dialect *dialect; /* upstream, owned: it speaks otherwise than the device; NULL: as it */
     struct mqtt_in in;
-    uint64_t linger_until_ms;
+    uint64_t at_ms; /* when TLS came up; closing: until when it may linger */
     enum leg_state state;
     enum flip_slot slot; /* upstream: whose identity */
     uint8_t version;     /* upstream: of MQTT, as it is spoken there */

@@ -348,6 +348,35 @@ static void silence_is_suspect_between_certificate_and_connack(void **unused)
     (void)unused;
 }
 
+/* While exchanges under way finish, the new connection waits with its CONNECT; not every broker
+ * does. */
+static void a_connection_that_had_to_wait_is_not_refused(void **unused)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.stage = DIAG_AT_CONNECT;
+    in.eof = in.tls_after_cert = in.waited = true;
+    is(&in, DIAG_BROKER, "connect.idle");
+    assert_false(diagnose(&in).silent);
+    in.errnum = ECONNRESET;
+    is(&in, DIAG_BROKER, "connect.idle");
+    in.errnum = 0;
+    in.tls_side = DIAG_TLS_PEER_ALERT;
+    in.tls_alert = 0; /* close_notify */
+    is(&in, DIAG_BROKER, "connect.idle");
+    in.tls_alert = 48; /* a word is a word, though it is late */
+    is(&in, DIAG_IDENTITY, "tls.unknown_ca");
+    in.tls_alert = -1;
+    in.tls_side = DIAG_TLS_EOF;
+    in.stage = DIAG_AT_CONNACK;
+    is(&in, DIAG_SUSPECT, "connack.closed");
+    in.stage = DIAG_AT_CONNECT;
+    in.waited = false;
+    is(&in, DIAG_SUSPECT, "connect.closed");
+    assert_true(diagnose(&in).silent);
+}
+
 static void silence_before_a_hello_is_network(void **unused)
 {
     struct diag_in in = DIAG_IN_INIT;
@@ -619,6 +648,7 @@ int main(void)
         cmocka_unit_test(refused_servers_are_a_matter_of_trust),
         cmocka_unit_test(the_way_there_is_network),
         cmocka_unit_test(silence_is_suspect_between_certificate_and_connack),
+        cmocka_unit_test(a_connection_that_had_to_wait_is_not_refused),
         cmocka_unit_test(silence_before_a_hello_is_network),
         cmocka_unit_test(deadlines),
         cmocka_unit_test(failures_of_our_own),

@@ -70,6 +70,16 @@ static void says_nothing(struct end *e)
     sees_end(e); /* and not a packet before it */
 }
 
+static struct end *take_over_after_the_barrier(struct world *w, struct pair *p)
+{
+    sees(p->brk, "PINGREQ");
+    say_ping(p->brk, MQTT_PINGRESP);
+    struct end *next = broker_next(w);
+    sees(next, "CONNECT 3.1.1 d1 ka=60");
+    say_connack(next, true, 0, NULL);
+    return next;
+}
+
 /* ---- two round trips ---- */
 
 static void flip_with_will_leaves_first(void **unused)
@@ -449,6 +459,58 @@ static void spare_that_ends_after_leaving(void **unused)
     }
 }
 
+/* ---- a candidate that has to wait ---- */
+
+/* While exchanges finish the candidate waits, and no broker waits for CONNECT for ever. */
+static void candidate_closed_while_it_waited_is_nobodys_fault(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    say_publish(p.dev, 1, 3, "a", "x");
+    sees(p.brk, "PUBLISH q1 #3 a x");
+    world_use(w, "d1", FLIP_NEW);
+    struct end *cand = broker_next(w);
+    world_until(w, the_session(w)->phase == RH_DRAINING);
+    the_session(w)->cand->at_ms -= 5000; /* it has waited so long */
+    end_finish(cand);
+    tells(w, "failed new: broker");
+    assert_int_equal(the_session(w)->phase, RH_IDLE);
+    assert_false(the_session(w)->probing);
+    assert_int_equal(world_device(w, "d1")->differ.rounds, 0);
+    say_ack(p.brk, MQTT_PUBACK, 3, 0);
+    sees(p.dev, "PUBACK #3");
+    quiet(&p);
+    world_due(the_session(w)); /* and again, soon */
+    (void)take_over_after_the_barrier(w, &p);
+    tells(w, "accepted new present rehomed");
+}
+
+/* The same of a spare: once more, before anything is let go of. */
+static void spare_closed_while_it_waited_is_had_again(void **unused)
+{
+    struct scene c = begin(NULL);
+
+    (void)unused;
+    say_publish(c.dev, 1, 3, "a", "x");
+    sees(c.old, "PUBLISH q1 #3 a x");
+    world_use(c.w, "d1", FLIP_NEW);
+    c.cand = broker_next(c.w);
+    c.spare = broker_next(c.w);
+    world_until(c.w, the_session(c.w)->phase == RH_DRAINING);
+    the_session(c.w)->spare->at_ms -= 5000;
+    end_finish(c.spare);
+    tells(c.w, "failed new: broker");
+    says_nothing(c.cand);
+    say_ack(c.old, MQTT_PUBACK, 3, 0);
+    sees(c.dev, "PUBACK #3");
+    world_due(the_session(c.w));
+    c.cand = broker_next(c.w);
+    c.spare = broker_next(c.w);
+    sees(c.old, "DISCONNECT");
+}
+
 /* ---- changes of mind, and an old leg that goes by itself ---- */
 
 static void taken_back_while_the_spare_comes_up_or_waits(void **unused)
@@ -739,6 +801,8 @@ int main(void)
         play(without_a_spare_the_session_stays_but_not_for_ever),
         play(spare_that_ends_while_draining),
         play(spare_that_ends_after_leaving),
+        play(candidate_closed_while_it_waited_is_nobodys_fault),
+        play(spare_closed_while_it_waited_is_had_again),
         play(taken_back_while_the_spare_comes_up_or_waits),
         play(old_leg_lost_while_the_spare_comes_up),
         play(old_leg_lost_while_draining_leaves_the_way_back),
