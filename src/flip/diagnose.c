@@ -118,7 +118,7 @@ static const struct row reasons[] = {
     { 0x9d, DIAG_BROKER,   "server-moved",               "the broker has moved for good", "set the address in the profile to the server that the broker names" },
     { 0x9e, DIAG_POLICY,   "shared-subscriptions-not-supported", "the broker does not support shared subscriptions", LIMITS },
     { 0x9f, DIAG_BROKER,   "connection-rate-exceeded",   "too many connections in a short time", WAIT },
-    { 0xa0, DIAG_POLICY,   "maximum-connect-time",       "the broker allows connections for a limited time only", WAIT },
+    { 0xa0, DIAG_BROKER,   "maximum-connect-time",       "the broker allows connections for a limited time only", WAIT },
     { 0xa1, DIAG_POLICY,   "subscription-identifiers-not-supported", "the broker does not support subscription identifiers", LIMITS },
     { 0xa2, DIAG_POLICY,   "wildcard-subscriptions-not-supported", "the broker does not support wildcard subscriptions", LIMITS },
 };

@@ -1,8 +1,15 @@
 /* Turns how a leg ended into the plain facts that flip/diagnose.h judges. */
 #include "session/blame.h"
 
+#include <stdio.h>
+
 /* A broker that does not take a certificate says so, or closes, within a few round trips. */
 #define PATIENCE_MS 3000u
+/* A client that is taken over, and comes back, and takes over. */
+#define BRIEF_MS  15000u
+#define BRIEF_MAX 3u
+/* Two comparisons of a trial's identities (session/suspect.h) in which neither was kept. */
+#define BRIEF_MAX_TRIAL 6u
 
 static void facts_of_end(const struct leg_end *end, struct diag_in *in)
 {
@@ -63,4 +70,38 @@ struct diag blame_timeout(const struct session *s, const struct leg *leg)
         in.stage = DIAG_AT_TCP;
     in.tls_after_cert = leg->tls != NULL && tls_conn_cert_sent(leg->tls);
     return diagnose(&in);
+}
+
+struct diag blame_disconnect(const struct leg *leg, uint8_t reason)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    in.stage = DIAG_AT_ESTABLISHED;
+    in.mqtt_version = leg->version;
+    in.code = reason;
+    return diagnose(&in);
+}
+
+struct diag blame_habit(struct session *s, const struct diag *why, uint64_t lived_ms)
+{
+    bool is_trial = s->dev->active == FLIP_NEW && s->dev->cred[FLIP_OLD] != NULL;
+    struct diag d = *why;
+
+    if (lived_ms >= BRIEF_MS || !why->silent)
+        s->brief = 0;
+    else if (s->brief < UINT8_MAX)
+        s->brief++;
+    if (s->brief < (is_trial ? BRIEF_MAX_TRIAL : BRIEF_MAX))
+        return d;
+    d.class = DIAG_POLICY;
+    snprintf(d.name, sizeof d.name, "established.taken-over-perhaps");
+    snprintf(
+        d.sentence, sizeof d.sentence,
+        "%u times in a row the broker accepted the connection, and ended it without a word within"
+        " %u s: probably another client connects with the same client id",
+        s->brief, BRIEF_MS / 1000);
+    snprintf(d.remedy, sizeof d.remedy,
+             "find who else uses this client id: perhaps the device also connects by itself; else"
+             " look into the broker's log");
+    return d;
 }

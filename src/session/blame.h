@@ -5,6 +5,12 @@
 #include "session/session.h"
 
 struct diag blame_leg(const struct session *s, const struct leg *leg, const struct leg_end *end);
+/* The broker said DISCONNECT with this reason (5.0). */
+struct diag blame_disconnect(const struct leg *leg, uint8_t reason);
+/* A leg in use that stood for lived_ms ended as `why` says.  Where that has become a habit,
+ * somebody else may have the client id: before 5.0, and in some brokers after it, a client that is
+ * taken over is told nothing. */
+struct diag blame_habit(struct session *s, const struct diag *why, uint64_t lived_ms);
 /* A deadline of ours passed in the present phase. */
 struct diag blame_timeout(const struct session *s, const struct leg *leg);
 

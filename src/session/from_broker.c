@@ -1,4 +1,5 @@
 /* Packets of the broker, on their way to the device. */
+#include "session/blame.h"
 #include "session/relay.h"
 
 #include <stdio.h>
@@ -411,42 +412,73 @@ static enum verdict broker_pong(struct session *s, bool *barrier)
     return TAKE;
 }
 
+/* Taken over by us: the candidate has said CONNECT; or another worker has let the device in, and
+ * main is about to end this session. */
+static bool is_our_doing(const struct session *s, uint8_t reason)
+{
+    return s->phase == RH_SWITCHING || s->phase == RH_LEAVING || s->reading_old ||
+           (reason == 0x8E && presence_count(s->dev->presence) > 1);
+}
+
 /* A 5.0 server ended it with a reason, which a 3.x device cannot be told: for it the uplink is
  * lost. */
 static enum verdict broker_ended(struct session *s, struct leg *leg, struct run *run,
                                  const struct mqtt_packet *pkt, struct err *err)
 {
-    struct diag_in in = DIAG_IN_INIT;
     struct mqtt_disconnect d;
     uint8_t reason;
 
     if (mqtt_disconnect_read(pkt, leg->version, MQTT_TO_CLIENT, &d, &reason, err) != 0)
         return OVER;
-    if (s->phase == RH_SWITCHING || s->phase == RH_LEAVING || s->reading_old)
-        return TAKE; /* it was taken over, by us */
+    if (is_our_doing(s, d.reason))
+        return TAKE;
     run_send(run);
-    in.stage = DIAG_AT_ESTABLISHED;
-    in.mqtt_version = leg->version;
-    in.code = d.reason;
-    struct diag diag = diagnose(&in);
+    struct diag diag = blame_disconnect(leg, d.reason);
     upstream_lost(s, &diag);
     return TAKE;
 }
 
-/* A server that says goodbye and will be back: the device need not know when it is held. */
-static enum verdict broker_disconnect(struct session *s, struct run *run,
+/* Is a DISCONNECT about this leg alone (5.0, 3.14.2.1)?  The device hears what it did wrong itself,
+ * and what the broker does not support; where the leg can be had again it need not know. */
+static bool is_about_leg(const struct session *s, uint8_t reason, const struct diag *d)
+{
+    bool trial =
+        s->have == FLIP_NEW && s->dev->active == FLIP_NEW && s->dev->cred[FLIP_OLD] != NULL;
+
+    switch (reason) {
+    case 0x89: /* Server busy */
+    case 0x8B: /* Server shutting down */
+    case 0x8D: /* Keep Alive timeout: ours, unless the device is silent */
+    case 0x8E: /* Session taken over: by a stranger, or by the device through another gateway */
+    case 0x97: /* Quota exceeded */
+    case 0x98: /* Administrative action */
+    case 0x9C: /* Use another server: the device's server is this gateway */
+    case 0x9D: /* Server moved */
+    case 0x9F: /* Connection rate exceeded */
+    case 0xA0: /* Maximum connect time */
+        return true;
+    default: /* Not authorized, say: by the old identity it is the device that may not */
+        return trial && (d->class == DIAG_IDENTITY || d->class == DIAG_SUSPECT);
+    }
+}
+
+static enum verdict broker_disconnect(struct session *s, struct leg *leg, struct run *run,
                                       const struct mqtt_packet *pkt)
 {
-    struct mqtt_disconnect d;
+    struct mqtt_disconnect m;
     uint8_t reason;
 
-    if (s->phase == RH_SWITCHING || s->phase == RH_LEAVING || s->reading_old)
-        return TAKE; /* it was taken over, by us */
-    if (mqtt_disconnect_read(pkt, s->version, MQTT_TO_CLIENT, &d, &reason, NULL) != 0)
-        return PASS;
-    bool back = d.reason == 0x89 || d.reason == 0x8B;
-    if (back && upstream_profile(s, s->have, NULL)->uplink_lost == CONF_UPLINK_HOLD)
+    if (mqtt_disconnect_read(pkt, s->version, MQTT_TO_CLIENT, &m, &reason, NULL) != 0)
+        return PASS; /* was checked */
+    if (is_our_doing(s, m.reason))
         return TAKE;
+    bool held = upstream_profile(s, s->have, NULL)->uplink_lost == CONF_UPLINK_HOLD;
+    struct diag d = blame_disconnect(leg, m.reason);
+    if (is_about_leg(s, m.reason, &d) && (held || d.class == DIAG_IDENTITY)) {
+        run_send(run);
+        upstream_lost(s, &d);
+        return s->state == SESSION_OVER ? OVER : TAKE;
+    }
     run_pass(run, s->down, pkt);
     run_send(run);
     s->said_goodbye = true; /* the broker closes: nothing is to be said to it [MQTT-3.14.4-2] */
@@ -481,7 +513,7 @@ static enum verdict from_broker(struct session *s, struct leg *leg, struct run *
     case MQTT_PINGRESP:
         return broker_pong(s, barrier);
     case MQTT_DISCONNECT:
-        return broker_disconnect(s, run, pkt);
+        return broker_disconnect(s, leg, run, pkt);
     case MQTT_AUTH:
     case MQTT_CONNECT:
     case MQTT_CONNACK:

@@ -42,3 +42,8 @@ void presence_leave(struct presence *p)
     if (p != NULL)
         atomic_fetch_sub_explicit(&p->sessions, 1, memory_order_acq_rel);
 }
+
+unsigned presence_count(struct presence *p)
+{
+    return p != NULL ? atomic_load_explicit(&p->sessions, memory_order_acquire) : 0;
+}

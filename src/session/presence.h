@@ -16,5 +16,6 @@ void presence_unref(struct presence *p);           /* NULL is fine */
 /* A session begins.  Returns how many there were; 0 for NULL. */
 unsigned presence_enter(struct presence *p);
 void presence_leave(struct presence *p);
+unsigned presence_count(struct presence *p); /* 0 for NULL */
 
 #endif

@@ -105,7 +105,8 @@ struct session {
     struct suspicion *suspicion; /* owned, while probing: what is to be settled */
     uint8_t version;             /* of the device */
     uint8_t refusal;             /* CONNACK code (in the device's dialect) if no identity gets in */
-    uint8_t spareless;           /* attempts in a row that were given up for want of a spare */
+    uint8_t brief;     /* legs in a row that the broker accepted, and ended soon without a word */
+    uint8_t spareless; /* attempts in a row that were given up for want of a spare */
     bool clean, has_will, will_stays;
     bool accepted; /* the upstream leg in use is accepted */
     bool holding;  /* the device's packets wait */

@@ -868,6 +868,8 @@ static void on_up_end(struct leg *leg, const struct leg_end *end)
 
     if (leg == s->up && s->reading_old)
         return; /* expected: the broker let it go for the new one */
+    if (leg == s->up && s->phase != RH_LEAVING && s->phase != RH_SWITCHING)
+        d = blame_habit(s, &d, env_now_ms(s->env) - s->up_since_ms);
     if (leg == s->up)
         upstream_lost(s, &d);
     else if (leg == s->spare)

@@ -55,8 +55,12 @@ check_PROGRAMS += tests/unit/test_session_restore
 tests_unit_test_session_restore_SOURCES = tests/unit/test_session_restore.c $(session_world)
 tests_unit_test_session_restore_LDADD = $(session_test_ldadd)
 
-
 check_PROGRAMS += tests/unit/test_session_leave
 
 tests_unit_test_session_leave_SOURCES = tests/unit/test_session_leave.c $(session_world)
 tests_unit_test_session_leave_LDADD = $(session_test_ldadd)
+
+check_PROGRAMS += tests/unit/test_session_stranger
+
+tests_unit_test_session_stranger_SOURCES = tests/unit/test_session_stranger.c $(session_world)
+tests_unit_test_session_stranger_LDADD = $(session_test_ldadd)

@@ -667,13 +667,13 @@ static void disconnect_of_the_broker_and_what_it_said_before_pass(void **unused)
     struct buf props = {0};
 
     (void)unused;
-    mqtt_props_put_str(&props, MQTT_PROP_REASON_STRING, slice_of("moved"));
+    mqtt_props_put_str(&props, MQTT_PROP_REASON_STRING, slice_of("no such topic"));
     glue(p.brk);
     say_publish(p.brk, 0, 0, "c", "last words");
-    say_disconnect(p.brk, 0x9D, &props);
+    say_disconnect(p.brk, 0x90, &props);
     unglue(p.brk);
     sees(p.dev, "PUBLISH q0 c last words");
-    sees(p.dev, "DISCONNECT 0x9d reason-string=moved");
+    sees(p.dev, "DISCONNECT 0x90 reason-string=no such topic");
     sees_end(p.dev);
     sees_end(p.brk); /* and no DISCONNECT back [MQTT-3.14.4-2] */
     buf_fini(&props);
@@ -688,7 +688,7 @@ static void broker_that_shuts_down_is_waited_for(void **unused)
     (void)unused;
     say_disconnect(p.brk, 0x8B, NULL);
     end_finish(p.brk);
-    tells(w, "lost old: network");
+    tells(w, "lost old: broker");
     say_ping(p.dev, MQTT_PINGREQ);
     sees(p.dev, "PINGRESP");
 }

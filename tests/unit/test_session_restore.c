@@ -21,7 +21,8 @@ static struct end *lose_and_return(struct world *w, struct pair *p, bool present
 {
     int version = p->brk->version;
 
-    w->news_at = w->news.len; /* what it told of the former one is of no interest */
+    w->news_at = w->news.len;             /* what it told of the former one is of no interest */
+    the_session(w)->up_since_ms -= 60000; /* it has stood */
     end_reset(p->brk);
     tells(w, "lost old: network");
     world_due(the_session(w));
