@@ -171,7 +171,8 @@ static bool may_try_old(const struct hub *h, const struct hub_device *d, enum fl
 
 void hub_count_attempt(struct hub *h, struct hub_device *d)
 {
-    if (!d->uncounted || d->flip.phase != FLIP_TRIAL)
+    /* A trial that was never tried has no attempt, whatever was undone since it began. */
+    if (d->flip.phase != FLIP_TRIAL || (!d->uncounted && d->flip.attempts != 0))
         return;
     d->uncounted = false;
     d->flip.attempts++;
