@@ -37,13 +37,21 @@ struct session;
 
 /* What a session has to tell about an upstream attempt. */
 struct session_leg_news {
-    enum { LEG_NEWS_ACCEPTED, LEG_NEWS_FAILED, LEG_NEWS_LOST } what;
+    enum {
+        LEG_NEWS_ACCEPTED,
+        LEG_NEWS_FAILED,
+        LEG_NEWS_LOST,
+        LEG_NEWS_PROVEN, /* the echo came back on the leg that stands */
+        LEG_NEWS_REFUSED /* something was refused on the leg that stands */
+    } what;
     enum flip_slot slot;
     bool rehomed, session_present;
     uint32_t replayed, restored, lost, hold_us;
     const struct cred *cred; /* the identity that was presented */
     const char *tls;         /* "TLSv1.3" or "" */
-    const struct diag *diag; /* FAILED, LOST */
+    const struct diag *diag; /* FAILED, LOST, REFUSED */
+    uint32_t echo_us;        /* PROVEN: how long it took */
+    uint64_t refusal;        /* REFUSED: stands for what the device asked for; 0: it was ours */
 };
 
 /* News goes up by these calls; the strings are borrowed. */

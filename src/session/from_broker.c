@@ -8,6 +8,7 @@
 #include "mqtt/publish.h"
 #include "mqtt/topic.h"
 #include "session/dialect.h"
+#include "session/evidence.h"
 
 /* A read's worth of packets, so that they go on in one write. */
 #define ROOM_BYTES 16384u
@@ -198,6 +199,12 @@ static enum verdict broker_publish(struct session *s, struct leg *leg, struct ru
     if (item != NULL) {
         run_send(run);
         forgets(s, item);
+    }
+    if (s->evidence != NULL && evidence_hears(s, &p, topic_of(s, &p, &spell_out))) {
+        hide_alias(s, &p);
+        answer_for_the_device(s, leg, &p);
+        evidence_heard(s, leg, &p);
+        return TAKE;
     }
     if ((p.retain || s->retained.cap > 0) && keep_back(s, topic_of(s, &p, &spell_out), &p)) {
         hide_alias(s, &p);
@@ -409,6 +416,8 @@ static enum verdict broker_pong(struct session *s, bool *barrier)
     if (!ours)
         return PASS;
     *barrier = s->phase == RH_BARRIER && s->pings_ours == 0;
+    if (s->evidence != NULL)
+        evidence_ponged(s);
     return TAKE;
 }
 
@@ -500,6 +509,9 @@ static enum verdict from_broker(struct session *s, struct leg *leg, struct run *
     }
     if (mqtt_check(pkt, MQTT_TO_CLIENT, s->version, &reason, err) != 0)
         return OVER;
+    if (s->evidence != NULL && evidence_takes(s, leg, pkt, denied))
+        return TAKE;
+    evidence_watch(s, leg, pkt, denied);
     switch (pkt->type) {
     case MQTT_PUBACK:
     case MQTT_PUBREC:

@@ -1,4 +1,5 @@
 /* Packets of the device, on their way to the broker. */
+#include "session/evidence.h"
 #include "session/relay.h"
 
 #include "base/log.h"
@@ -230,6 +231,8 @@ static enum verdict device_subscribe(struct session *s, struct run *run,
 
     if (mqtt_subscribe_read(pkt, s->version, &sub, &reason, &err) != 0)
         return PASS; /* was checked */
+    if (s->evidence != NULL)
+        evidence_asked(s, &sub, pkt->type);
     if (pkt->type == MQTT_SUBSCRIBE &&
         s->subs.count + new_filters(s, &sub) > s->snap->conf->limits.subscriptions) {
         err_set(&err, ERR_TOO_BIG, "more than limits.subscriptions = %u subscriptions",
@@ -249,6 +252,7 @@ static enum verdict device_disconnect(struct session *s, struct run *run,
     uint8_t reason;
 
     run_send(run);
+    evidence_leave(s);
     s->said_goodbye = true;
     if (s->up->version != MQTT_V5 || !s->up->keep ||
         mqtt_disconnect_read(pkt, s->version, MQTT_TO_SERVER, &d, &reason, NULL) != 0) {

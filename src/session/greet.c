@@ -207,8 +207,14 @@ void greet_heard(struct session *s, const struct leg *leg, const struct mqtt_con
 {
     struct mqtt_prop_value v;
 
+    s->receive_most = UINT16_MAX;
+    s->qos_most = 2;
     if (leg->version != MQTT_V5)
         return;
+    if (mqtt_props_find(ack->props, MQTT_PROP_RECEIVE_MAXIMUM, &v))
+        s->receive_most = (uint16_t)v.num;
+    if (mqtt_props_find(ack->props, MQTT_PROP_MAXIMUM_QOS, &v))
+        s->qos_most = (uint8_t)v.num;
     s->alias_most =
         mqtt_props_find(ack->props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM, &v) ? (uint16_t)v.num : 0;
     if (s->state == SESSION_OPENING)

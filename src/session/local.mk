@@ -5,6 +5,7 @@ libsession_a_SOURCES = \
 	src/session/cleaner.c \
 	src/session/dialect.c src/session/dialect.h \
 	src/session/env.h \
+	src/session/evidence.c src/session/evidence.h \
 	src/session/from_broker.c \
 	src/session/from_device.c \
 	src/session/greet.c src/session/greet.h \

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "session/evidence.h"
 #include "session/sources.h"
 #include "session/suspect.h"
 
@@ -50,6 +51,8 @@ static void session_free(uv_handle_t *handle)
     retained_fini(&s->retained);
     buf_fini(&s->held);
     suspect_drop(s);
+    evidence_free(s);
+    free(s->refusals);
     if (s->connect != NULL)
         explicit_bzero(s->connect, s->connect_bytes); /* it may hold a password */
     free(s->connect);
@@ -223,6 +226,8 @@ static void on_timer(uv_timer_t *timer)
         relay_ping(s);
     if ((due = upstream_silent_due(s)) != 0 && now >= due)
         upstream_silent(s);
+    if ((due = evidence_due(s)) != 0 && now >= due)
+        evidence_late(s);
     upstream_due(s, now);
     if (s->state == SESSION_OVER)
         return;
@@ -236,6 +241,7 @@ void session_arm(struct session *s)
         return;
     uint64_t due = sooner(sooner(s->due_ms, s->retry_ms), sooner(silence_ends(s), ping_due(s)));
     due = sooner(due, sooner(s->leave_ms, upstream_silent_due(s)));
+    due = sooner(due, evidence_due(s));
     if (due == 0 || (s->timer_ms != 0 && s->timer_ms <= due))
         return; /* it rings early enough, and looks again then */
     uint64_t now = env_now_ms(s->env);
@@ -674,6 +680,8 @@ static struct session *session_new(struct env *env, const struct conf_listener *
     s->env = env;
     s->snap = snapshot_ref(env->snap);
     s->id = env->next_session_id++;
+    s->receive_most = UINT16_MAX;
+    s->qos_most = 2;
     s->began_ms = s->last_rx_ms = env_now_ms(env);
     list_init(&s->of_device);
     list_add(&env->sessions, &s->link);

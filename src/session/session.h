@@ -7,6 +7,7 @@
  * suspect.c   was it the identity?  the other one is tried
  * relay.c, from_device.c, from_broker.c  pass packets, and keep what a re-home needs
  * restore.c   tells a new leg what was under way;  retained.c  what the device has had
+ * evidence.c  what an identity on trial has to prove, and what the broker refuses it
  * cleaner.c   clears what is left at a broker of a device that asked for a clean session
  *
  * The members below are for these files; others use the functions.  Worker's thread.
@@ -84,6 +85,7 @@ struct session {
     uint16_t up_keepalive_s;  /* what the upstream leg has agreed to */
     uint16_t alias_told;      /* 5.0: Topic Alias Maximum that the device was told */
     uint16_t alias_most;      /* and that of the present upstream leg */
+    uint16_t receive_most;    /* 5.0: Receive Maximum of the present upstream leg */
     uint16_t pings;           /* PINGREQs without answer upstream */
     uint16_t pings_ours;      /* bit i: the i-th oldest of them is ours; at most 16 are awaited */
 
@@ -93,7 +95,9 @@ struct session {
     struct aliases aliases;      /* of the device */
     struct aliases down_aliases; /* of the present broker; told: the device knows it, too */
     struct retained retained;
-    struct buf held; /* whole packets of the device that wait for a leg */
+    struct evidence *evidence; /* owned; NULL: it never had to prove anything */
+    struct refusals *refusals; /* owned; NULL: none */
+    struct buf held;           /* whole packets of the device that wait for a leg */
 
     struct backoff backoff;
     uint64_t refused_seq; /* flip_seq whose identity was refused: not tried again; 0: none */
@@ -104,6 +108,7 @@ struct session {
     enum flip_slot probe;        /* meaningful while probing: the slot that settles a suspicion */
     struct suspicion *suspicion; /* owned, while probing: what is to be settled */
     uint8_t version;             /* of the device */
+    uint8_t qos_most;            /* 5.0: Maximum QoS of the present upstream leg */
     uint8_t refusal;             /* CONNACK code (in the device's dialect) if no identity gets in */
     uint8_t brief;     /* legs in a row that the broker accepted, and ended soon without a word */
     uint8_t spareless; /* attempts in a row that were given up for want of a spare */

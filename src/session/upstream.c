@@ -5,6 +5,7 @@
  */
 #include "session/blame.h"
 #include "session/dialect.h"
+#include "session/evidence.h"
 #include "session/greet.h"
 #include "session/suspect.h"
 
@@ -249,6 +250,7 @@ static void close_old(struct session *s, bool accepted, bool left)
     if (s->accepted)
         s->env->stats.legs_up--;
     s->accepted = false;
+    evidence_leg_gone(s);
     leg_close_gentle(&s->up);
     relay_answer_pings(s);
 }
@@ -293,6 +295,7 @@ static void adopt(struct session *s)
         s->state = SESSION_RELAYING;
         s->last_rx_ms = env_now_ms(s->env);
     } else {
+        evidence_leg_gone(s);
         relay_restore(s, present, &news.replayed, &news.restored, &news.lost);
         news.hold_us = (uint32_t)((uint64_t)clock_mono_us() - s->hold_since_us);
         count_hold(s, news.hold_us);
@@ -303,11 +306,18 @@ static void adopt(struct session *s)
                   "device=%s slot=%s session_present=%d replayed=%u restored=%u lost=%u hold_us=%u",
                   s->dev->name, flip_slot_name(s->have), present, news.replayed, news.restored,
                   news.lost, news.hold_us);
+        if (!present && !s->leg_lost && s->up->keep && same_broker(s))
+            log_event(LOG_SESSION, LOG_WARN_, "session-lost", "device=%s slot=%s msg=%s todo=%s",
+                      s->dev->name, flip_slot_name(s->have),
+                      LOG_Q("the broker did not keep the session when the identity changed: "
+                            "subscriptions were made again, and what it had queued is gone"),
+                      LOG_Q("see whether the broker ties sessions to the certificate or user"));
     }
     s->leg_lost = false;
     leg_read(s->up, true);
     crash_point("rehome.adopted");
     tell_leg(s, &news);
+    evidence_leg(s);
 }
 
 static struct backoff_conf backoff_conf(const struct conf_flip *f)
@@ -1082,6 +1092,7 @@ void session_device_changed(struct session *s)
     }
     if (s->state == SESSION_OVER)
         return;
+    evidence_leg(s);
     session_flush(s);
     session_arm(s);
 }
@@ -1113,6 +1124,8 @@ void upstream_goodbye(struct session *s, bool polite)
     leg_close_gentle(&s->spare);
     if (s->accepted) {
         s->env->stats.legs_up--;
+        if (!s->said_goodbye && !leaving)
+            evidence_leave(s);
         if (!s->said_goodbye && !leaving)
             part(s, s->up, polite);
     }

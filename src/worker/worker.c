@@ -133,9 +133,9 @@ static void on_down(void *arg, const struct session *s, const char *why)
 static void on_leg(void *arg, const struct session *s, const struct session_leg_news *news)
 {
     static const enum msg_leg_what what[] = {
-        [LEG_NEWS_ACCEPTED] = MSG_LEG_ACCEPTED,
-        [LEG_NEWS_FAILED] = MSG_LEG_FAILED,
-        [LEG_NEWS_LOST] = MSG_LEG_LOST,
+        [LEG_NEWS_ACCEPTED] = MSG_LEG_ACCEPTED, [LEG_NEWS_FAILED] = MSG_LEG_FAILED,
+        [LEG_NEWS_LOST] = MSG_LEG_LOST,         [LEG_NEWS_PROVEN] = MSG_LEG_PROVEN,
+        [LEG_NEWS_REFUSED] = MSG_LEG_REFUSED,
     };
     struct msg *m = news_of(arg, MSG_LEG, s);
 
@@ -150,6 +150,8 @@ static void on_leg(void *arg, const struct session *s, const struct session_leg_
     m->u.leg.restored = news->restored;
     m->u.leg.lost = news->lost;
     m->u.leg.hold_us = news->hold_us;
+    m->u.leg.echo_us = news->echo_us;
+    m->u.leg.refusal = news->refusal;
     snprintf(m->u.leg.tls, sizeof m->u.leg.tls, "%s", news->tls);
     if (news->cred != NULL)
         str_hex(m->u.leg.fp, cred_leaf(news->cred)->fp, CERT_FP_BYTES);

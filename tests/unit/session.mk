@@ -30,6 +30,11 @@ check_PROGRAMS += tests/unit/test_session_dialect
 tests_unit_test_session_dialect_SOURCES = tests/unit/test_session_dialect.c $(session_world)
 tests_unit_test_session_dialect_LDADD = $(session_test_ldadd)
 
+check_PROGRAMS += tests/unit/test_session_evidence
+
+tests_unit_test_session_evidence_SOURCES = tests/unit/test_session_evidence.c $(session_world)
+tests_unit_test_session_evidence_LDADD = $(session_test_ldadd)
+
 check_PROGRAMS += tests/unit/test_session_flip
 
 tests_unit_test_session_flip_SOURCES = tests/unit/test_session_flip.c $(session_world)

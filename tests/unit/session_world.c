@@ -648,6 +648,17 @@ static void news_leg(void *arg, const struct session *s, const struct session_le
     struct world *w = arg;
 
     (void)s;
+    if (n->what == LEG_NEWS_PROVEN) {
+        assert_true(n->echo_us > 0);
+        buf_printf(&w->news, "proven %s\n", flip_slot_name(n->slot));
+        return;
+    }
+    if (n->what == LEG_NEWS_REFUSED) {
+        buf_printf(&w->news, "refused %s: %s %s%s\n", flip_slot_name(n->slot),
+                   diag_class_name(n->diag->class), n->diag->name, n->refusal == 0 ? " ours" : "");
+        snprintf(w->refused, sizeof w->refused, "%s", n->diag->sentence);
+        return;
+    }
     if (n->what != LEG_NEWS_ACCEPTED) {
         buf_printf(&w->news, "%s %s: %s\n", n->what == LEG_NEWS_LOST ? "lost" : "failed",
                    flip_slot_name(n->slot), diag_class_name(n->diag->class));
@@ -904,6 +915,8 @@ void world_use(struct world *w, const char *device, enum flip_slot slot)
     struct device *dev = world_device(w, device);
 
     dev->active = slot;
+    if (slot == FLIP_OLD)
+        dev->evidence = 0;
     dev->flip_seq++;
     list_for_each_safe (it, &dev->sessions)
         session_device_changed(list_entry(it, struct session, of_device));
@@ -915,6 +928,12 @@ struct session *world_session(struct world *w, const char *device)
 
     return list_empty(&dev->sessions) ? NULL
                                       : list_entry(dev->sessions.prev, struct session, of_device);
+}
+
+void world_try(struct world *w, const char *device, unsigned evidence)
+{
+    world_device(w, device)->evidence = evidence;
+    world_use(w, device, FLIP_NEW);
 }
 
 void world_due(struct session *s)

@@ -45,8 +45,9 @@ struct world {
     bool broker_refuses_new;           /* in TLS */
     bool broker_deaf;                  /* accepts and says nothing, no TLS either */
     unsigned broker_port, other_port, port;
-    struct buf news; /* lines */
-    size_t news_at;  /* read so far */
+    struct buf news;   /* lines */
+    size_t news_at;    /* read so far */
+    char refused[320]; /* the sentence of the latest refusal that was told */
     struct end *ends[64];
     unsigned end_count, broker_taken; /* broker_next looks from here on */
 };
@@ -72,6 +73,8 @@ struct device *world_device(struct world *w, const char *name); /* made when the
 
 /* Main decides: the device's active slot. */
 void world_use(struct world *w, const char *device, enum flip_slot slot);
+/* The same, and the new identity is on trial, with that to prove (FLIP_PROOF_ bits). */
+void world_try(struct world *w, const char *device, unsigned evidence);
 /* The device's newest session, or NULL. */
 struct session *world_session(struct world *w, const char *device);
 /* What the session waits for (a deadline, the next attempt) is over now. */
