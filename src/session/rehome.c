@@ -73,6 +73,9 @@ static const struct rule rules[RH_PHASES][RH_EVENTS] = {
         [RH_EV_OLD_LOST]          = GO(SWITCHING_LOST, RH_DO_REPORT_LOST | RH_DO_CLOSE_OLD | RH_DO_CONNECT),
     },
     [RH_LEAVING] = {
+        /* What is not wanted any more is not shown to the broker. */
+        [RH_EV_WANT]              = GO(DIALING_LOST,   RH_DO_DROP_SPARE | RH_DO_DROP_CAND | RH_DO_CLOSE_OLD | RH_DO_DIAL),
+        [RH_EV_CANCEL]            = GO(LEAVING,        RH_DO_DROP_CAND | RH_DO_TAKE_SPARE),
         [RH_EV_OLD_LOST]          = GO(SWITCHING_LOST, RH_DO_CLOSE_OLD | RH_DO_CONNECT),
         [RH_EV_TIMEOUT]           = GO(SWITCHING_LOST, RH_DO_CLOSE_OLD | RH_DO_CONNECT),
         [RH_EV_SPARE_NONE]        = GO(LEAVING,        RH_DO_DROP_SPARE),

@@ -33,7 +33,8 @@ enum rehome_phase {
 
 enum rehome_event {
     RH_EV_WANT,              /* go to the wanted identity: open, flip, rollback, reconnect */
-    RH_EV_CANCEL,            /* the identity in use is the wanted one after all */
+    RH_EV_CANCEL,            /* the identity in use is the wanted one after all; LEAVING: and the
+                                spare has it */
     RH_EV_CAND_UP,           /* the candidate's TLS is up and, as far as one can know, accepted */
     RH_EV_CAND_UP_LEAVE,     /* the same, and the old leg will have to say DISCONNECT first */
     RH_EV_CAND_FAILED,       /* the candidate ended, was refused or took too long, at any point */

@@ -1082,6 +1082,11 @@ void session_device_changed(struct session *s)
     } else if (s->phase == RH_WAITING) {
         s->retry_ms = 0;
         step(s, RH_EV_WANT, NULL);
+    } else if (s->phase == RH_LEAVING) {
+        if (s->cand->slot != s->dev->active)
+            step(s,
+                 s->spare != NULL && s->spare->slot == s->dev->active ? RH_EV_CANCEL : RH_EV_WANT,
+                 NULL);
     } else if (s->cand != NULL) {
         if (s->up != NULL && s->have == s->dev->active && (s->cand->slot != s->have || at_home(s)))
             step(s, RH_EV_CANCEL, NULL);

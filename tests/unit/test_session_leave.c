@@ -329,6 +329,44 @@ static void candidate_lost_while_leaving_is_replaced_by_the_spare(void **unused)
     flows(&c, c.spare);
 }
 
+/* ---- main changes its mind ---- */
+
+/* The identity that is not wanted any more is not shown to the broker. */
+static void rollback_while_leaving_goes_by_the_spare(void **unused)
+{
+    struct scene c = begin(NULL);
+
+    (void)unused;
+    leave_for(&c, FLIP_NEW);
+    world_use(c.w, "d1", FLIP_OLD);
+    assert_int_equal(the_session(c.w)->phase, RH_LEAVING);
+    says_nothing(c.cand);
+    end_finish(c.old);
+    sees(c.spare, CONNECT_WILL);
+    say_connack(c.spare, true, 0, NULL);
+    tells(c.w, "accepted old present rehomed");
+    flows(&c, c.spare);
+    assert_false(broker_has_next(c.w));
+}
+
+static void rollback_while_leaving_without_a_spare_dials_anew(void **unused)
+{
+    struct scene c = begin(NULL);
+
+    (void)unused;
+    leave_for(&c, FLIP_NEW);
+    end_finish(c.spare);
+    world_until(c.w, the_session(c.w)->spare == NULL);
+    world_use(c.w, "d1", FLIP_OLD);
+    says_nothing(c.cand);
+    struct end *next = broker_next(c.w);
+    assert_string_equal(next->cn, "old");
+    sees(next, CONNECT_WILL);
+    say_connack(next, true, 0, NULL);
+    tells(c.w, "accepted old present rehomed");
+    flows(&c, next);
+}
+
 /* ---- a spare that cannot be had ---- */
 
 static void flip_away_from_an_identity_that_is_refused_goes_without(void **unused)
@@ -796,6 +834,8 @@ int main(void)
         play(silence_after_leaving_is_bounded_and_leads_back),
         play(rollback_has_a_way_back_too),
         play(candidate_lost_while_leaving_is_replaced_by_the_spare),
+        play(rollback_while_leaving_goes_by_the_spare),
+        play(rollback_while_leaving_without_a_spare_dials_anew),
         play(flip_away_from_an_identity_that_is_refused_goes_without),
         play(spare_is_given_time_for_its_alert),
         play(without_a_spare_the_session_stays_but_not_for_ever),

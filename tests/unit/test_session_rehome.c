@@ -72,6 +72,8 @@ static const char expected[] =
     "barrier, cand-failed -> idle: report-failed drop-candidate release\n"
     "barrier, old-lost -> switching-lost: report-lost close-old connect\n"
     "barrier, clear -> switching: connect\n"
+    "leaving, want -> dialing-lost: drop-spare drop-candidate close-old dial\n"
+    "leaving, cancel -> leaving: drop-candidate take-spare\n"
     "leaving, cand-failed -> waiting: report-failed drop-candidate close-old wait\n"
     "leaving, cand-failed-spare -> leaving: report-failed drop-candidate take-spare\n"
     "leaving, spare-none -> leaving: drop-spare\n"
@@ -320,7 +322,7 @@ static bool can_happen(const struct model *m, enum rehome_event ev)
     case RH_EV_WANT:
         return true;
     case RH_EV_CANCEL:
-        return m->old_leg && m->candidate; /* the leg in use is the wanted one's */
+        return m->old_leg && m->candidate && (!m->leaving || m->spare);
     case RH_EV_CAND_UP:
         return m->candidate && (m->phase == RH_DIALING || m->phase == RH_DIALING_LOST);
     case RH_EV_CAND_UP_LEAVE:
@@ -358,7 +360,7 @@ static bool can_happen(const struct model *m, enum rehome_event ev)
 /* Only a change of mind, once the broker is being asked: it is looked at again afterwards. */
 static bool may_be_ignored(const struct model *m, enum rehome_event ev)
 {
-    return (ev == RH_EV_WANT || ev == RH_EV_CANCEL) && (m->connected || m->leaving);
+    return (ev == RH_EV_WANT || ev == RH_EV_CANCEL) && m->connected;
 }
 
 /* Carry out what the table says.  Returns what was broken, or NULL. */
@@ -374,7 +376,7 @@ static const char *carry_out(struct model *m, enum rehome_event ev, unsigned tod
      * the old leg's end when the candidate changes, and none has to do with a spare that waits. */
     if (ev == RH_EV_SPARE_NONE ? m->phase == RH_SPARING
                                : (!lost || (m->phase != RH_DIALING && !m->connected)) &&
-                                     !(ev == RH_EV_CAND_FAILED_SPARE && m->leaving))
+                                     !(m->leaving && (todo & RH_DO_TAKE_SPARE) != 0))
         m->deadline = false;
     if (lost_unasked != ((todo & RH_DO_REPORT_LOST) != 0))
         return "an accepted leg that is lost is told, once, and nothing else is";
