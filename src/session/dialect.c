@@ -39,34 +39,47 @@ static int fill_prefix(const struct session *s, const struct conf_upstream *u, s
     return 0;
 }
 
+static struct dialect *make(const struct session *s, uint8_t version, struct slice prefix,
+                            struct slice former)
+{
+    struct dialect *d = calloc(1, sizeof *d + prefix.n + former.n);
+
+    if (d == NULL)
+        return NULL;
+    if (prefix.n > 0)
+        memcpy(d->bytes, prefix.p, prefix.n);
+    if (former.n > 0)
+        memcpy(d->bytes + prefix.n, former.p, former.n);
+    d->former = (struct slice){d->bytes + prefix.n, former.n};
+    prefix.p = d->bytes;
+    d->out = (struct mqtt_convert){
+        .from = s->version, .to = version, .dir = MQTT_TO_SERVER, .prefix = prefix};
+    d->in = (struct mqtt_convert){
+        .from = version, .to = s->version, .dir = MQTT_TO_CLIENT, .prefix = prefix};
+    return d;
+}
+
 int dialect_new(const struct session *s, const struct conf_upstream *u, struct dialect **out,
                 struct err *err)
 {
+    struct slice former = slice_of(s->topic_prefix);
     uint8_t version = dialect_version(s, u);
-    struct buf prefix = {0};
-    int rc = fill_prefix(s, u, &prefix, err);
+    struct dialect *d = NULL;
+    struct buf filled = {0};
+    int rc = fill_prefix(s, u, &filled, err);
+    struct slice prefix = {filled.p, filled.len};
+    bool renamed = s->state == SESSION_RELAYING && !slice_eq(prefix, former);
 
-    if (rc == 0)
-        *out = NULL;
-    if (rc == 0 && (version != s->version || prefix.len > 0)) {
-        struct dialect *d = calloc(1, sizeof *d + prefix.len);
-        if (d != NULL) {
-            if (prefix.len > 0)
-                memcpy(d->prefix, prefix.p, prefix.len);
-            d->out = (struct mqtt_convert){.from = s->version,
-                                           .to = version,
-                                           .dir = MQTT_TO_SERVER,
-                                           .prefix = {d->prefix, prefix.len}};
-            d->in = (struct mqtt_convert){.from = version,
-                                          .to = s->version,
-                                          .dir = MQTT_TO_CLIENT,
-                                          .prefix = {d->prefix, prefix.len}};
-            *out = d;
-        } else {
+    if (rc == 0 && (version != s->version || prefix.n > 0 || renamed)) {
+        d = make(s, version, prefix, renamed ? former : (struct slice){0});
+        if (d == NULL)
             rc = err_set(err, ERR_NOMEM, "out of memory");
-        }
+        else
+            d->renamed = renamed;
     }
-    buf_fini(&prefix);
+    if (rc == 0)
+        *out = d;
+    buf_fini(&filled);
     return rc;
 }
 
@@ -132,13 +145,42 @@ void dialect_write(struct session *s, struct leg *leg, const uint8_t *p, size_t 
     buf_fini(&out);
 }
 
+int dialect_formerly(const struct dialect *d, const struct mqtt_packet *pkt, struct buf *out)
+{
+    struct mqtt_convert then = d->out;
+    uint8_t code;
+
+    then.prefix = d->former;
+    return mqtt_convert(out, pkt, &then, &code, NULL);
+}
+
+static bool begins_with(struct slice topic, struct slice prefix)
+{
+    return prefix.n > 0 && topic.n > prefix.n && memcmp(topic.p, prefix.p, prefix.n) == 0;
+}
+
+/* What was queued while the former leg's subscriptions were there has its prefix. */
+static bool is_former(const struct dialect *d, const struct mqtt_packet *pkt)
+{
+    if (d->former.n == 0 || pkt->type != MQTT_PUBLISH || pkt->body_bytes < 2)
+        return false;
+    size_t n = (size_t)(pkt->body[0] << 8 | pkt->body[1]);
+    struct slice topic = {pkt->body + 2, n};
+    return pkt->body_bytes - 2 >= n && begins_with(topic, d->former) &&
+           !begins_with(topic, d->in.prefix);
+}
+
 int dialect_hear(const struct dialect *d, struct buf *room, const struct mqtt_packet *pkt,
                  struct mqtt_packet *out, uint8_t *denied, struct err *err)
 {
+    struct mqtt_convert how = d->in;
     size_t at = room->len;
     uint32_t need;
     uint8_t code;
-    int rc = mqtt_convert(room, pkt, &d->in, &code, err);
+
+    if (is_former(d, pkt))
+        how.prefix = d->former;
+    int rc = mqtt_convert(room, pkt, &how, &code, err);
 
     if (rc != 0)
         return rc;

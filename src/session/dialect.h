@@ -15,7 +15,11 @@
 
 struct dialect {
     struct mqtt_convert out, in; /* to the broker; from it */
-    uint8_t prefix[];            /* what out.prefix and in.prefix borrow */
+    /* The leg before this one had another prefix (or none): the subscriptions have it, and so has
+     * what is queued for them. */
+    bool renamed;
+    struct slice former; /* that prefix */
+    uint8_t bytes[];     /* what the slices borrow */
 };
 
 /* The version of MQTT that is spoken to this profile. */
@@ -30,6 +34,10 @@ int dialect_new(const struct session *s, const struct conf_upstream *u, struct d
 /* Write whole packets, in the device's words, to any leg.  What cannot be said on it is answered to
  * the device as a broker would that refuses it. */
 void dialect_write(struct session *s, struct leg *leg, const uint8_t *p, size_t n);
+
+/* Append the SUBSCRIBE or UNSUBSCRIBE of the device as the former leg would have said it.  Returns
+ * as mqtt_convert. */
+int dialect_formerly(const struct dialect *d, const struct mqtt_packet *pkt, struct buf *out);
 
 /* What the broker said, in the device's words.  The bytes go into `room`, which must have
  * pkt->raw_bytes to spare.  *denied: the reason code, from 0x80 up, that the device's version has

@@ -112,8 +112,8 @@ static int translate(const struct session *s, const struct dialect *d, struct mq
     return rc;
 }
 
-int greet_connect(struct session *s, enum flip_slot slot, const struct dialect *dialect, bool wipe,
-                  struct buf *out, bool *keep)
+int greet_connect(const struct session *s, enum flip_slot slot, const struct dialect *dialect,
+                  bool wipe, struct buf *out, struct greet_wish *wish)
 {
     const struct conf_upstream *u = upstream_profile(s, slot, NULL);
     struct buf id = {0}, user = {0}, pass = {0}, props = {0}, will_topic = {0}, will_props = {0};
@@ -144,12 +144,10 @@ int greet_connect(struct session *s, enum flip_slot slot, const struct dialect *
     if (!u->keepalive_as_device)
         c.keepalive_s = (uint16_t)u->keepalive_s;
     /* Only a session with a name can be found again; 5.0 tells the name that it gives. */
-    bool kept = u->keep_session && (id.len > 0 || c.version == MQTT_V5);
-    if (keep != NULL)
-        *keep = kept;
-    s->up_keepalive_s = c.keepalive_s;
+    wish->keep = u->keep_session && (id.len > 0 || c.version == MQTT_V5);
+    wish->keepalive_s = c.keepalive_s;
     if (rc == 0)
-        rc = session_wish(s, &c, kept, wipe, &props);
+        rc = session_wish(s, &c, wish->keep, wipe, &props);
     if (rc == 0)
         rc = mqtt_connect_write(out, &c);
     buf_fini(&id);

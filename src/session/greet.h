@@ -8,13 +8,18 @@
  * session.  Returns 0 or -ERR_MALFORMED. */
 int greet_facts(const struct session *s, struct mqtt_connect *c, struct match_facts *facts);
 
+/* What a CONNECT has asked for. */
+struct greet_wish {
+    bool keep; /* the broker keeps the session for a while, whatever the device asked for */
+    uint16_t keepalive_s; /* 0: none */
+};
+
 /* CONNECT for the identity in `slot`, as the device sent it but for its profile: version and topic
  * prefix (`dialect`, NULL: as the device), templates.  `wipe`: with Clean Session and without
  * lasting state, to clear what is at the broker.  Appends to out, which may hold a password then.
- * *keep (may be NULL): the broker keeps the session for a while, whatever the device asked for.
  * Returns 0, -ERR_NOMEM, -ERR_TOO_BIG. */
-int greet_connect(struct session *s, enum flip_slot slot, const struct dialect *dialect, bool wipe,
-                  struct buf *out, bool *keep);
+int greet_connect(const struct session *s, enum flip_slot slot, const struct dialect *dialect,
+                  bool wipe, struct buf *out, struct greet_wish *wish);
 
 /* Send DISCONNECT on an upstream leg; in 5.0 with a Session Expiry Interval when `set_expiry`. */
 void greet_disconnect(struct leg *leg, uint8_t reason, bool set_expiry, uint32_t expiry_s);

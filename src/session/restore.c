@@ -48,8 +48,41 @@ static uint32_t resume_item(struct session *s, struct inflight_item *item, bool 
     case INFLIGHT_SUBSCRIBE:
     case INFLIGHT_UNSUBSCRIBE:
     default:
+        if (item->raw_bytes == 0) { /* of unsubscribe_former() */
+            inflight_del(&s->to_broker, item);
+            return 0;
+        }
         dialect_write(s, s->up, item->raw, item->raw_bytes);
         return 0;
+    }
+}
+
+/* The session is there, with subscriptions below a prefix that this leg's topics do not have: they
+ * are given up, before a new one may happen to have the same name.  What comes because of them
+ * meanwhile is understood (dialect_hear). */
+static void unsubscribe_former(struct session *s)
+{
+    for (const struct sub *sub = s->subs.first; sub != NULL; sub = sub->next) {
+        struct mqtt_filter f = {{sub->filter, sub->filter_bytes}, 0};
+        uint16_t id = inflight_free_id(&s->to_broker, UINT16_MAX);
+        struct inflight_item *item = NULL;
+        struct buf mine = {0}, out = {0};
+        struct mqtt_packet pkt;
+        uint32_t need;
+
+        if (id != 0 &&
+            mqtt_subscribe_write(&mine, s->version, MQTT_UNSUBSCRIBE, id, (struct mqtt_props){0},
+                                 &f, 1) == 0 &&
+            mqtt_packet_peek(mine.p, mine.len, MQTT_LARGEST_PACKET, &pkt, &need) == 1 &&
+            dialect_formerly(s->up->dialect, &pkt, &out) == 0)
+            item = inflight_add(&s->to_broker, id, INFLIGHT_UNSUBSCRIBE, 0, NULL, 0);
+        if (item != NULL) {
+            item->ours = true;
+            inflight_name(&s->to_broker, item, 0, id);
+            leg_write(s->up, out.p, out.len);
+        }
+        buf_fini(&mine);
+        buf_fini(&out);
     }
 }
 
@@ -97,7 +130,7 @@ static uint32_t resubscribe(struct session *s)
     inflight_prepend(&s->to_broker, &asked);
     list_for_each_safe (it, &s->to_broker.items) {
         const struct inflight_item *item = list_entry(it, struct inflight_item, link);
-        if (item->ours)
+        if (item->ours && item->raw_bytes > 0)
             dialect_write(s, s->up, item->raw, item->raw_bytes);
     }
     return restored;
@@ -163,7 +196,8 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
                    uint32_t *lost)
 {
     /* A 3.1 broker does not say whether it has the session: after an outage it may not. */
-    bool subscribe = !session_present || (s->up->version == MQTT_V31 && s->leg_lost);
+    bool renamed = session_present && s->up->dialect != NULL && s->up->dialect->renamed;
+    bool subscribe = !session_present || renamed || (s->up->version == MQTT_V31 && s->leg_lost);
 
     *lost = session_present ? 0 : count_uncertain(s);
     aliases_forget(&s->aliases);
@@ -173,6 +207,8 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
      * has begun to do to them comes after them. */
     if (subscribe) {
         forget_ours(s);
+        if (renamed)
+            unsubscribe_former(s);
         *restored = resubscribe(s);
     }
     /* What this leg cannot say is over at once. */

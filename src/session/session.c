@@ -47,6 +47,7 @@ static void session_free(uv_handle_t *handle)
     inflight_fini(&s->to_device);
     subs_fini(&s->subs);
     aliases_fini(&s->aliases);
+    free(s->topic_prefix);
     aliases_fini(&s->down_aliases);
     retained_fini(&s->retained);
     buf_fini(&s->held);

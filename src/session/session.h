@@ -97,6 +97,7 @@ struct session {
     struct retained retained;
     struct evidence *evidence; /* owned; NULL: it never had to prove anything */
     struct refusals *refusals; /* owned; NULL: none */
+    char *topic_prefix;        /* owned: of the leg in use, or lost; NULL: none */
     struct buf held;           /* whole packets of the device that wait for a leg */
 
     struct backoff backoff;
@@ -191,7 +192,8 @@ void relay_answer_pings(struct session *s);
 
 /* cleaner.c */
 /* Start clearing the session that s leaves at its broker; owns itself, at most one per device.
- * `with_will`: its Will is due, and no leg is there that carries it; the clearing connection does.
+ * `with_will`: its Will is due, and no leg is there that carries it; the clearing connection does
+ * (and clears nothing, where the device has asked for a lasting session).
  */
 void cleaner_start(struct session *s, bool with_will);
 void cleaner_cancel(struct device *dev);

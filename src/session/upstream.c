@@ -54,12 +54,21 @@ const struct conf_upstream *upstream_profile(const struct session *s, enum flip_
     return u;
 }
 
-static bool same_broker(const struct session *s)
+/* Do both slots lead to one session: that of one client identifier at one broker? */
+static bool same_session(const struct session *s)
 {
     const struct conf_upstream *a = upstream_profile(s, FLIP_OLD, NULL),
                                *b = upstream_profile(s, FLIP_NEW, NULL);
 
-    return a == b || (strcmp(a->address, b->address) == 0 && a->port == b->port);
+    return a == b || (strcmp(a->address, b->address) == 0 && a->port == b->port &&
+                      strcmp(a->client_id, b->client_id) == 0);
+}
+
+/* A session that lies at another broker, from an earlier stay there, does not know what the device
+ * has begun and subscribed to since. */
+static bool goes_on_with(const struct session *s, const struct leg *leg)
+{
+    return s->state != SESSION_RELAYING || leg->slot == s->have || same_session(s);
 }
 
 static enum flip_slot wanted(const struct session *s)
@@ -78,17 +87,19 @@ static bool must_wipe_blind(const struct session *s)
 
 static void send_connect(struct session *s)
 {
+    struct greet_wish wish = {0};
     struct buf out = {0};
 
     crash_point("rehome.connect");
     if (must_wipe_blind(s))
         s->clear = CLEAR_WIPE;
-    int rc = greet_connect(s, s->cand->slot, s->cand->dialect, s->clear == CLEAR_WIPE, &out,
-                           &s->cand->keep);
+    int rc = greet_connect(s, s->cand->slot, s->cand->dialect, s->clear == CLEAR_WIPE, &out, &wish);
 
     if (rc == 0)
         leg_write(s->cand, out.p, out.len);
     buf_fini_wipe(&out);
+    s->cand->keep = wish.keep;
+    s->up_keepalive_s = wish.keepalive_s;
     leg_flush(s->cand);
     crash_point("rehome.connect-sent");
     s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->cand->slot, NULL)->connack_timeout_ms;
@@ -181,6 +192,7 @@ static void dial(struct session *s)
     }
     s->retry_ms = 0;
     s->proven = false;
+    cleaner_cancel(s->dev); /* what it clears may be what this leg goes on with */
     if (cred == NULL)
         err_set(&err, ERR_NOT_FOUND, "device %s has no usable identity in slot %s", s->dev->name,
                 flip_slot_name(slot));
@@ -218,7 +230,7 @@ static bool must_leave(const struct session *s)
         return true;
     case CONF_SWITCH_AUTO:
     default:
-        return s->has_will && !s->will_stays && same_broker(s);
+        return s->has_will && !s->will_stays && same_session(s);
     }
 }
 
@@ -245,13 +257,16 @@ static void close_old(struct session *s, bool accepted, bool left)
         if (s->state == SESSION_OVER)
             return;
     }
-    if (accepted && !same_broker(s))
+    bool leave = accepted && !goes_on_with(s, s->cand);
+    if (leave)
         greet_disconnect(s->up, REASON_NORMAL, true, s->clean ? 0 : s->device_expiry_s);
     if (s->accepted)
         s->env->stats.legs_up--;
     s->accepted = false;
     evidence_leg_gone(s);
     leg_close_gentle(&s->up);
+    if (leave && s->litter) /* the device will not come back to it to clear it */
+        cleaner_start(s, false);
     relay_answer_pings(s);
 }
 
@@ -265,6 +280,17 @@ static void count_hold(struct session *s, uint32_t us)
         st->hold_us_max = us;
 }
 
+/* What is queued at the broker has the topics of this leg's subscriptions. */
+static void remember_prefix(struct session *s)
+{
+    const struct dialect *d = s->up->dialect;
+
+    free(s->topic_prefix);
+    s->topic_prefix = NULL;
+    if (d != NULL && d->out.prefix.n > 0)
+        s->topic_prefix = strndup((const char *)d->out.prefix.p, d->out.prefix.n);
+}
+
 static void adopt(struct session *s)
 {
     struct session_leg_news news = {.what = LEG_NEWS_ACCEPTED};
@@ -275,6 +301,7 @@ static void adopt(struct session *s)
     s->up = s->cand;
     s->cand = NULL;
     s->up->watch = false;
+    remember_prefix(s);
     s->litter = s->clean && s->up->keep && s->up->version != MQTT_V5;
     s->have = s->up->slot;
     s->accepted = true;
@@ -306,7 +333,7 @@ static void adopt(struct session *s)
                   "device=%s slot=%s session_present=%d replayed=%u restored=%u lost=%u hold_us=%u",
                   s->dev->name, flip_slot_name(s->have), present, news.replayed, news.restored,
                   news.lost, news.hold_us);
-        if (!present && !s->leg_lost && s->up->keep && same_broker(s))
+        if (!present && !s->leg_lost && s->up->keep && same_session(s))
             log_event(LOG_SESSION, LOG_WARN_, "session-lost", "device=%s slot=%s msg=%s todo=%s",
                       s->dev->name, flip_slot_name(s->have),
                       LOG_Q("the broker did not keep the session when the identity changed: "
@@ -765,6 +792,8 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
     /* 3.1 does not say; a session that was asked to last is there, as far as one can know. */
     s->cand->session_present =
         version == MQTT_V31 ? s->cand->keep && s->state == SESSION_RELAYING : ack.session_present;
+    if (!goes_on_with(s, s->cand))
+        s->cand->session_present = false;
     if (s->state == SESSION_OPENING)
         (void)greet_device(s, &ack);
     if (s->probing && s->suspicion->far == DIFFER_STANDS)

@@ -259,6 +259,7 @@ static void a_denied_exchange_ends_in_the_middle_of_a_flip(void **unused)
     sees(p.brk, "PUBLISH q2 #2 forbidden y");
     say_ack(p.brk, MQTT_PUBREC, 2, 0x87);
     sees(p.dev, "PUBREC #2");
+    tells(w, "refused old: identity evidence.publish-not-authorized"); /* seen before conversion */
     end_reset(p.brk);
     tells(w, "lost old: network");
     world_due(world_session(w, "d1"));
@@ -520,6 +521,92 @@ static void a_flip_to_another_dialect_and_back(void **unused)
     quiet(&p);
 }
 
+/* Moved to another broker for good: a clean session leaves nothing at the former one.  On the way
+ * back, what lies there from the earlier stay is not taken for what the session is now. */
+static void a_clean_session_is_cleared_where_it_was(void **unused)
+{
+    struct world *w = world_new(&(struct world_args){.other = "protocol = \"5\";"});
+    struct pair p = world_open(w, MQTT_V311, &world_clean);
+
+    (void)unused;
+    flip_to_barrier(w, &p, FLIP_NEW);
+    struct end *next = broker_next(w);
+    next->version = MQTT_V5;
+    sees(next, "CONNECT 5.0 d1 ka=60 receive-maximum=1024 session-expiry-interval=600");
+    say_connack(next, false, 0, NULL);
+    tells(w, "accepted new rehomed");
+    sees(p.brk, "DISCONNECT");
+    struct end *clears = broker_next(w);
+    assert_false(clears->of_other);
+    sees(clears, "CONNECT 3.1.1 d1 clean ka=60");
+    say_connack(clears, false, 0, NULL);
+    sees(clears, "DISCONNECT");
+    p.brk = next;
+    say_subscribe(p.dev, 1, "c", 0);
+    sees(p.brk, "SUBSCRIBE #1 c:0");
+    say_suback(p.brk, MQTT_SUBACK, 1, "\x00", 1);
+    sees(p.dev, "SUBACK #1 00");
+
+    flip_to_barrier(w, &p, FLIP_OLD);
+    next = broker_next(w);
+    sees(next, "CONNECT 3.1.1 d1 ka=60");
+    say_connack(next, true, 0, NULL); /* of an earlier stay */
+    sees(next, "SUBSCRIBE #65535 c:0");
+    tells(w, "accepted old rehomed replayed=0 restored=1 lost=0");
+    sees(p.brk, "DISCONNECT session-expiry-interval=0"); /* which clears it in 5.0 */
+    sees_end(p.brk);
+    p.brk = next;
+    say_suback(p.brk, MQTT_SUBACK, 65535, "\x00", 1);
+    quiet(&p);
+    assert_true(list_empty(&w->env.cleaners));
+}
+
+/* One broker, one session, another prefix: the session is there, with subscriptions below the old
+ * prefix and messages that were queued for them. */
+static void another_prefix_at_the_same_broker_moves_the_subscriptions(void **unused)
+{
+    struct world *w = world_new(&(struct world_args){.upstream = "topic_prefix = \"old/\";"});
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    say_subscribe(p.dev, 1, "c/#", 1);
+    sees(p.brk, "SUBSCRIBE #1 old/c/#:1");
+    say_suback(p.brk, MQTT_SUBACK, 1, "\x01", 1);
+    sees(p.dev, "SUBACK #1 01");
+    static const struct {
+        const char *prefix, *unsubscribe, *subscribe, *publish;
+    } moves[] = {
+        {"topic_prefix = \"new/\";", "UNSUBSCRIBE #65535 old/c/#", "SUBSCRIBE #65534 new/c/#:1",
+         "PUBLISH q1 #2 new/a x"},
+        {NULL, "UNSUBSCRIBE #65535 new/c/#", "SUBSCRIBE #65534 c/#:1", "PUBLISH q1 #2 a x"},
+    };
+    const char *topics[] = {"old/c/1", "new/c/1"};
+    for (size_t i = 0; i < 2; i++) {
+        snapshot_unref(w->env.snap); /* a reload reaches the next leg */
+        w->env.snap = world_configure(w, &(struct world_args){.upstream = moves[i].prefix});
+        flip_to_barrier(w, &p, i == 0 ? FLIP_NEW : FLIP_OLD);
+        p.brk = broker_next(w);
+        sees(p.brk, "CONNECT 3.1.1 d1 ka=60");
+        say_connack(p.brk, true, 0, NULL);
+        sees(p.brk, moves[i].unsubscribe);
+        sees(p.brk, moves[i].subscribe);
+        tells(w, i == 0 ? "accepted new present rehomed replayed=0 restored=1 lost=0"
+                        : "accepted old present rehomed replayed=0 restored=1 lost=0");
+        say_publish(p.brk, 1, 5, topics[i], "was queued");
+        sees(p.dev, "PUBLISH q1 #5 c/1 was queued");
+        say_ack(p.dev, MQTT_PUBACK, 5, 0);
+        sees(p.brk, "PUBACK #5");
+        say_suback(p.brk, MQTT_UNSUBACK, 65535, "", 0);
+        say_suback(p.brk, MQTT_SUBACK, 65534, "\x01", 1);
+        say_publish(p.dev, 1, 2, "a", "x");
+        sees(p.brk, moves[i].publish);
+        say_ack(p.brk, MQTT_PUBACK, 2, 0);
+        sees(p.dev, "PUBACK #2");
+        quiet(&p);
+        assert_int_equal(world_session(w, "d1")->to_broker.count, 0);
+    }
+}
+
 /* What the old leg could say, and the new one cannot: answered when it is to be sent again. */
 static void a_replay_that_the_new_leg_cannot_say_is_answered(void **unused)
 {
@@ -591,6 +678,8 @@ int main(void)
         play(topic_aliases_carry_the_prefix),
         play(a_prefix_that_is_none_is_a_clear_fault),
         play(a_flip_to_another_dialect_and_back),
+        play(a_clean_session_is_cleared_where_it_was),
+        play(another_prefix_at_the_same_broker_moves_the_subscriptions),
         play(a_replay_that_the_new_leg_cannot_say_is_answered),
         play(a_refused_candidate_of_another_dialect_changes_nothing),
     };

@@ -754,7 +754,7 @@ static void dead_device_is_not_kept_for_ever(void **unused)
     sees_end(c.cand);
     says_nothing(c.spare);
     struct end *last = broker_next(c.w);
-    sees(last, "CONNECT 3.1.1 d1 clean ka=60 will=w");
+    sees(last, CONNECT_WILL); /* its session was to last */
     say_connack(last, false, 0, NULL);
     carries_the_will_off(last);
 }
