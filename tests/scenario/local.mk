@@ -19,6 +19,7 @@ EXTRA_DIST += \
 	tests/scenario/test_a_broker_has_lost_the_session.py \
 	tests/scenario/test_a_client_id_is_fought_over.py \
 	tests/scenario/test_a_client_id_is_taken_over.py \
+	tests/scenario/test_a_trial_needs_evidence.py \
 	tests/scenario/test_configuration_faults.py \
 	tests/scenario/test_ends_of_connections_and_wills.py \
 	tests/scenario/test_flips_go_unnoticed.py \

@@ -1,0 +1,153 @@
+"""An accepted connection proves little: a broker may acknowledge what it throws away, and grant what it never serves.
+A flip that demands the echo commits only when a message of the device's own session came back on its new connection."""
+
+import pytest
+
+from lib import packets as p
+from lib.broker import Mosquitto
+from lib.wait import until
+
+VERSIONS = pytest.mark.parametrize("version", [4, 5])
+
+STREAMS = "topic readwrite +/up/+\ntopic readwrite +/down/+\n"
+OBSERVERS = "topic readwrite #\n"  # before the first user: for those without a name
+
+
+def _acl(pki, device, new):
+    """The old identity may do everything; `new` are the lines for the new one beside the plant's traffic."""
+    names = {slot: pki.identity(device, slot).subject().partition("=")[2] for slot in ("old", "new")}
+    return (OBSERVERS + "user %s\ntopic readwrite #\n" % names["old"] +
+            "user %s\n%s%s" % (names["new"], STREAMS, "".join("topic %s\n" % line for line in new)))
+
+
+def _site(plant, pki, tmp_path, device, new, version=4, **gateway):
+    broker = Mosquitto(tmp_path / "acl-broker", pki, acl=_acl(pki, device, new))
+    upstream = {"echo_timeout_ms": 1500, **gateway.pop("upstream", {})}
+    broker.start()
+    try:
+        site = plant([device], broker=broker, upstream=upstream, **gateway)
+        site.own_broker = True  # it ends with the plant
+    except BaseException:
+        broker.stop()
+        raise
+    return site, site.streams([device], 1, version, interval=0.01)
+
+
+def _nothing_of_ours_came(streams, device):
+    """The sensor has subscribed to its stream alone: everything it got belongs there."""
+    client = streams.clients[device]
+    assert all(b"certflip-echo" not in m.payload for m in client.messages)
+    assert all("certflip/echo" not in m.topic for m in client.messages)
+
+
+@VERSIONS
+def test_who_may_write_and_read_commits(plant, pki, tmp_path, version):
+    device = "may-%d" % version
+    site, streams = _site(plant, pki, tmp_path, device, ["readwrite certflip/echo/" + device], version)
+    streams.progress(10)
+    site.gateway.flip(device, probation_s=2, evidence="echo")
+    state = site.gateway.wait_device(device, phase="trial", waiting="probation")
+    assert state["evidence"]["wanted"] == ["connack", "echo"]
+    until("the echo came back", lambda: "echo" not in site.gateway.device(device)["evidence"]["missing"])
+    state = site.gateway.wait_device(device, phase="committed", active="new")
+    assert state["evidence"]["missing"] == []
+    proven = {proof["what"]: proof for proof in state["evidence"]["proven"]}
+    assert proven["connack"]["tls"].startswith("TLSv1.")
+    assert proven["connack"]["fingerprint"] == pki.identity(device, "new").fingerprint().replace(":", "").lower()
+    assert proven["connack"]["session_present"] is True
+    assert 0 < proven["echo"]["ms"] < 1500
+    assert "echo in" in state["evidence"]["text"]
+    assert site.gateway.log.lines(r"flip device=%s from=trial to=committed .*proven=\"connack over" % device)
+    assert site.broker.log.find(r"Received UNSUBSCRIBE from " + device)
+    streams.progress(10)
+    streams.prove()
+    _nothing_of_ours_came(streams, device)
+    # What was proven is kept, and said in the audit log.
+    site.gateway.restart()
+    assert site.gateway.device(device)["evidence"]["text"] == state["evidence"]["text"]
+    entries = site.gateway.rpc("audit.list")["entries"]
+    assert any(e["what"] == "phase committed" and "echo in" in e["outcome"] for e in entries)
+
+
+@VERSIONS
+@pytest.mark.parametrize("may", ["read", "write", "nothing"])
+def test_who_may_not_rolls_back(plant, pki, tmp_path, may, version):
+    """mosquitto grants a subscription that it will never serve, and in 3.1.1 acknowledges what it throws away."""
+    device = "%s-%d" % (may, version)
+    new = [] if may == "nothing" else ["%s certflip/echo/%s" % (may, device)]
+    site, streams = _site(plant, pki, tmp_path, device, new, version)
+    streams.progress(10)
+    site.gateway.flip(device, probation_s=60, evidence="echo")
+    state = site.gateway.wait_device(device, phase="rolled-back", active="old")
+    told = state["last_error"]
+    assert told["class"] == "identity" and told["slot"] == "new"
+    # 5.0 says no to what is published; to what shall be read it says nothing either.
+    assert told["name"] == ("evidence.echo-not-published" if version == 5 and may != "write" else "evidence.no-echo")
+    assert "certflip/echo/" + device in told["message"] and "allow" in told["remedy"]
+    assert "echo" in state["evidence"]["missing"]
+    site.broker.wait_slot(device, "old")
+    streams.progress(10)
+    streams.prove()
+    _nothing_of_ours_came(streams, device)
+
+
+def test_without_the_demand_nobody_notices(plant, pki, tmp_path):
+    """Why one demands it: the new identity may not do a thing, and 3.1.1 has no word for that."""
+    site, _ = _site(plant, pki, tmp_path, "blind", [])
+    site.gateway.flip("blind", probation_s=1)
+    state = site.gateway.wait_device("blind", phase="committed")
+    assert state["evidence"]["wanted"] == ["connack"]
+
+
+def test_the_configuration_may_demand_it(plant, pki, tmp_path):
+    site, _ = _site(plant, pki, tmp_path, "conf", [], flip={"evidence": "echo"})
+    site.gateway.flip("conf", probation_s=60)
+    assert site.gateway.wait_device("conf", phase="rolled-back")["last_error"]["name"] == "evidence.no-echo"
+    site.gateway.rpc("quarantine.clear", target="conf")
+    site.gateway.flip("conf", probation_s=1, evidence="connack")  # the command knows better
+    site.gateway.wait_device("conf", phase="committed")
+
+
+def test_an_outage_in_the_middle_is_no_refusal(plant, pki, tmp_path):
+    """The broker is gone during probation: what was proven is asked for again, and time without it does not count."""
+    device = "outage"
+    broker = Mosquitto(tmp_path / "acl-broker", pki, acl=_acl(pki, device, ["readwrite certflip/echo/" + device]))
+    with broker:
+        site = plant([device], broker=broker)
+        site.connect(device)
+        site.gateway.flip(device, probation_s=6, evidence="echo")
+        echoed = r"evidence device=%s slot=new proof=echo" % device
+        until("it is proven", lambda: site.gateway.device(device)["evidence"]["missing"] == [])
+        broker.kill()
+        state = site.gateway.wait_device(device, waiting="upstream")
+        assert state["evidence"]["missing"] == ["connack", "echo"] and state["evidence"]["proven"] == []
+        broker.start()
+        state = site.gateway.wait_device(device, 40, phase="committed")
+        assert state["evidence"]["missing"] == []
+        assert len(site.gateway.log.lines(echoed)) == 2
+        site.clients[0].disconnect()
+        site.gateway.stop()
+
+
+def test_what_the_new_login_may_not_publish_rolls_back(plant, pki, tmp_path):
+    """5.0 says it of the device's own messages, without any echo."""
+    device = "own-5"
+    site, streams = _site(plant, pki, tmp_path, device, [], 5)
+    sensor = streams.clients[device]
+
+    def publish(topic):
+        pid = sensor.publish(topic, b"x", 1, wait=False)
+        after = len(sensor.packets)
+        return sensor.await_packet(p.PUBACK, pid=pid, after=max(0, after - 1)).reason
+
+    assert publish("elsewhere") < 0x80
+    site.gateway.flip(device, probation_s=60)
+    site.gateway.wait_device(device, waiting="probation")
+    assert publish("elsewhere") == 0x87, "the device hears the broker's own word"
+    state = site.gateway.wait_device(device, phase="rolled-back", active="old")
+    assert state["last_error"]["name"] == "evidence.publish-not-authorized"
+    assert '"elsewhere"' in state["last_error"]["message"]
+    site.broker.wait_slot(device, "old")
+    assert publish("elsewhere") < 0x80
+    streams.progress(10)
+    streams.prove()
