@@ -264,6 +264,12 @@ static void status_counters(struct table *t, const json_t *c)
     snprintf(out, sizeof(out), "%" PRId64 " to the broker, %" PRId64 " to sensors",
              number(c, "publishes_up"), number(c, "publishes_down"));
     line(t, "messages", TABLE_PLAIN, out);
+    if (number(c, "publishes_denied") + number(c, "packets_inexpressible") > 0) {
+        snprintf(out, sizeof(out),
+                 "%" PRId64 " refused by a broker, %" PRId64 " that it could not be told",
+                 number(c, "publishes_denied"), number(c, "packets_inexpressible"));
+        line(t, "", TABLE_WARN, out);
+    }
     snprintf(out, sizeof(out),
              "%" PRId64 ", %" PRId64 " failed, %" PRId64 " messages lost, longest hold %.1f ms",
              number(c, "rehomes"), number(c, "rehomes_failed"), number(c, "rehome_lost"),

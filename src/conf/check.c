@@ -395,6 +395,10 @@ static void check_upstream(struct parse *p, struct conf_upstream *u)
     if (u->tls_min > u->tls_max && u->tls_max != 0)
         parse_fault(p, u, "upstreams.tls_min", "is above tls_max: tls_min <= tls_max");
     check_prefix(p, u);
+    if (u->will_delay_s > 0 && !u->keep_session)
+        parse_fault(
+            p, u, "upstreams.will_delay_s",
+            "has no meaning while keep_session is false: a Will is due when its session ends");
     if (u->keepalive_as_device && parse_spot(p, u, "upstreams.keepalive_s") != NULL)
         parse_fault(p, u, "upstreams.keepalive_s",
                     "has no meaning while keepalive_as_device is true: set that to false, or leave "

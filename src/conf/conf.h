@@ -77,6 +77,8 @@ struct conf_upstream {
     enum conf_protocol protocol;
     char *topic_prefix; /* template; before every topic but those that begin with '$'; NULL or "":
                            none */
+    uint32_t will_delay_s; /* 5.0 upstream: given to a Will without one, so that a take-over does
+                              not publish it; 0: none */
     bool keepalive_as_device;
     uint32_t keepalive_s; /* when not as the device */
     bool keep_session;    /* the upstream session outlives its connection, whatever the device asked

@@ -160,6 +160,8 @@ const struct conf_row conf_rows[] = {
       "version of MQTT that is spoken to the broker" },
     { "upstreams.topic_prefix",         CONF_TEMPLATE,    AT(conf_upstream, topic_prefix),                    0,      KNOWN,      NULL,                             "",      RELOAD_NEXT,    NONE,
       "what the device's topics begin with at the broker; without it: nothing" },
+    { "upstreams.will_delay_s",         CONF_SECONDS,     AT(conf_upstream, will_delay_s),                    0,      300,        "0",                              "s",     RELOAD_NEXT,    NONE,
+      "MQTT 5.0: Will Delay for Wills without one, so that a flip can take over; 0: none" },
     { "upstreams.keepalive_as_device",  CONF_BOOL,        AT(conf_upstream, keepalive_as_device),             0,      0,          "true",                           "",      RELOAD_NEXT,    NONE,
       "keep alive as often as the device asked for" },
     { "upstreams.keepalive_s",          CONF_SECONDS,     AT(conf_upstream, keepalive_s),                     0,      65535,      "60",                             "s",     RELOAD_NEXT,    NONE,

@@ -87,6 +87,7 @@ void cleaner_start(struct session *s, bool with_will)
     struct cred *cred = s->dev->cred[s->have];
     struct dialect *dialect = NULL;
     struct greet_wish wish;
+    enum greet_aim aim = s->device_expiry_s == 0 ? GREET_WIPE : GREET_WILL;
     struct cleaner *c;
 
     if (cred == NULL || s->dev->cleaner != NULL || (c = calloc(1, sizeof *c)) == NULL)
@@ -99,7 +100,7 @@ void cleaner_start(struct session *s, bool with_will)
     list_add(&s->env->cleaners, &c->link);
     s->dev->cleaner = c;
     if (dialect_new(s, u, &dialect, NULL) == 0 &&
-        greet_connect(s, s->have, dialect, s->device_expiry_s == 0, &c->connect, &wish) == 0)
+        greet_connect(s, s->have, dialect, aim, &c->connect, &wish) == 0)
         c->leg = leg_dial(s->env, u, ctx, cred, &ops, c, NULL);
     free(dialect); /* nothing but CONNECT and DISCONNECT is said on that leg */
     if (c->leg == NULL)

@@ -112,11 +112,24 @@ static int translate(const struct session *s, const struct dialect *d, struct mq
     return rc;
 }
 
+/* While it lasts, a connection that goes on with the session keeps the Will quiet [MQTT-3.1.3-9];
+ * the session lasts longer than that. */
+static int delay_will(struct mqtt_connect *c, uint32_t delay_s, struct buf *props)
+{
+    int rc = copy_props(props, c->will_props, MQTT_PROP_WILL_DELAY);
+
+    if (rc == 0)
+        rc = mqtt_props_put_num(props, MQTT_PROP_WILL_DELAY, delay_s);
+    c->will_props = (struct mqtt_props){props->p, (uint32_t)props->len};
+    return rc;
+}
+
 int greet_connect(const struct session *s, enum flip_slot slot, const struct dialect *dialect,
-                  bool wipe, struct buf *out, struct greet_wish *wish)
+                  enum greet_aim aim, struct buf *out, struct greet_wish *wish)
 {
     const struct conf_upstream *u = upstream_profile(s, slot, NULL);
-    struct buf id = {0}, user = {0}, pass = {0}, props = {0}, will_topic = {0}, will_props = {0};
+    struct buf id = {0}, user = {0}, pass = {0}, props = {0};
+    struct buf will_topic = {0}, will_props = {0}, delay = {0};
     struct mqtt_connect c;
     struct match_facts facts;
     bool has_id = true;
@@ -146,8 +159,12 @@ int greet_connect(const struct session *s, enum flip_slot slot, const struct dia
     /* Only a session with a name can be found again; 5.0 tells the name that it gives. */
     wish->keep = u->keep_session && (id.len > 0 || c.version == MQTT_V5);
     wish->keepalive_s = c.keepalive_s;
+    wish->will_delayed = u->will_delay_s > 0 && c.has_will && c.version == MQTT_V5 && wish->keep &&
+                         !s->will_stays && aim == GREET_GO_ON;
+    if (rc == 0 && wish->will_delayed)
+        rc = delay_will(&c, u->will_delay_s, &delay);
     if (rc == 0)
-        rc = session_wish(s, &c, wish->keep, wipe, &props);
+        rc = session_wish(s, &c, wish->keep, aim == GREET_WIPE, &props);
     if (rc == 0)
         rc = mqtt_connect_write(out, &c);
     buf_fini(&id);
@@ -156,6 +173,7 @@ int greet_connect(const struct session *s, enum flip_slot slot, const struct dia
     buf_fini(&props);
     buf_fini(&will_topic);
     buf_fini(&will_props);
+    buf_fini(&delay);
     return rc;
 }
 

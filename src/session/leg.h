@@ -65,6 +65,9 @@ struct leg {
     bool answered;        /* upstream: CONNACK came */
     bool session_present; /* upstream: CONNACK's flag */
     uint32_t denied;      /* upstream: publishes that the broker refused with a reason code */
+    bool will_delayed; /* upstream: who takes it over within upstreams.will_delay_s keeps the Will
+                        * quiet
+                        */
     bool keep; /* upstream: its session was asked to outlive the connection, whatever the device
                   asked for */
 };

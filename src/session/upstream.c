@@ -93,12 +93,14 @@ static void send_connect(struct session *s)
     crash_point("rehome.connect");
     if (must_wipe_blind(s))
         s->clear = CLEAR_WIPE;
-    int rc = greet_connect(s, s->cand->slot, s->cand->dialect, s->clear == CLEAR_WIPE, &out, &wish);
+    int rc = greet_connect(s, s->cand->slot, s->cand->dialect,
+                           s->clear == CLEAR_WIPE ? GREET_WIPE : GREET_GO_ON, &out, &wish);
 
     if (rc == 0)
         leg_write(s->cand, out.p, out.len);
     buf_fini_wipe(&out);
     s->cand->keep = wish.keep;
+    s->cand->will_delayed = wish.will_delayed;
     s->up_keepalive_s = wish.keepalive_s;
     leg_flush(s->cand);
     crash_point("rehome.connect-sent");
@@ -221,6 +223,13 @@ static void dial_spare(struct session *s)
     }
 }
 
+/* Will its CONNECT go on with the session (and not begin a clean one)? */
+static bool resumes(const struct session *s, const struct leg *leg)
+{
+    return leg->version == MQTT_V5 || !s->clean ||
+           upstream_profile(s, leg->slot, NULL)->keep_session;
+}
+
 static bool must_leave(const struct session *s)
 {
     switch (upstream_profile(s, s->have, NULL)->switch_mode) {
@@ -230,7 +239,8 @@ static bool must_leave(const struct session *s)
         return true;
     case CONF_SWITCH_AUTO:
     default:
-        return s->has_will && !s->will_stays && same_session(s);
+        return s->has_will && !s->will_stays && same_session(s) &&
+               !(s->up->will_delayed && resumes(s, s->cand));
     }
 }
 

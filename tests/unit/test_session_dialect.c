@@ -321,6 +321,99 @@ static void the_will_of_a_dead_device_fires(void **unused)
     sees_end(p.brk);
 }
 
+/* The Will Delay Interval in CONNECT; -1: none. */
+static int will_delay(const struct mqtt_packet *pkt)
+{
+    struct mqtt_prop_value v;
+    struct mqtt_connect c;
+    uint8_t reason;
+
+    assert_int_equal(pkt->type, MQTT_CONNECT);
+    assert_int_equal(mqtt_connect_read(pkt, &c, &reason, NULL), 0);
+    assert_true(c.has_will);
+    return mqtt_props_find(c.will_props, MQTT_PROP_WILL_DELAY, &v) ? (int)v.num : -1;
+}
+
+/* A connection that goes on with the session keeps the Will quiet: no DISCONNECT, no spare. */
+static void a_delayed_will_lets_a_flip_take_over(void **unused)
+{
+    static const struct {
+        int version;
+        const char *settings;
+    } ways[] = {{MQTT_V311, "protocol = \"5\"; will_delay_s = 5;"}, {MQTT_V5, "will_delay_s = 5;"}};
+
+    (void)unused;
+    for (size_t i = 0; i < 2; i++) {
+        struct world *w = world_new(&(struct world_args){.upstream = ways[i].settings});
+        struct mqtt_connect c = with_will;
+        c.clean = true;
+        struct pair p = {.dev = device_new(w, ways[i].version)};
+        say_connect(p.dev, &c);
+        p.brk = broker_next(w);
+        p.brk->version = MQTT_V5;
+        struct mqtt_packet pkt = end_packet(p.brk, __FILE__, __LINE__);
+        assert_int_equal(will_delay(&pkt), 5);
+        say_connack(p.brk, false, 0, NULL);
+        sees(p.dev, "CONNACK");
+        tells(w, "up d1");
+        tells(w, "accepted old");
+        world_use(w, "d1", FLIP_NEW);
+        sees(p.brk, "PINGREQ");
+        say_ping(p.brk, MQTT_PINGRESP);
+        struct end *next = broker_next(w);
+        assert_string_equal(next->cn, "new");
+        next->version = MQTT_V5;
+        pkt = end_packet(next, __FILE__, __LINE__);
+        assert_int_equal(will_delay(&pkt), 5);
+        say_connack(next, true, 0, NULL);
+        tells(w, "accepted new present rehomed");
+        sees_end(p.brk); /* taken over, without a word of ours */
+        end_reset(p.dev);
+        sees(next, "DISCONNECT 0x04 session-expiry-interval=0"); /* which makes it due at once */
+        sees_end(next);
+        world_end(NULL);
+    }
+}
+
+/* Its own delay is the device's affair; and no delay where nothing keeps the session. */
+static void a_delay_is_given_to_none_that_has_one(void **unused)
+{
+    struct world *w = world_new(&(struct world_args){.upstream = "will_delay_s = 5;"});
+    struct mqtt_connect c = with_will;
+    struct end *dev = device_new(w, MQTT_V5);
+    struct buf props = {0}, will_props = {0};
+
+    (void)unused;
+    mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, 60);
+    mqtt_props_put_num(&will_props, MQTT_PROP_WILL_DELAY, 30);
+    c.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    c.will_props = (struct mqtt_props){will_props.p, (uint32_t)will_props.len};
+    say_connect(dev, &c);
+    struct mqtt_packet pkt = end_packet(broker_next(w), __FILE__, __LINE__);
+    assert_int_equal(will_delay(&pkt), 30);
+    buf_fini(&props);
+    buf_fini(&will_props);
+}
+
+/* Into a session that would be a clean one nobody can take the Will along. */
+static void a_delayed_will_leaves_where_the_session_ends(void **unused)
+{
+    struct world *w =
+        world_new(&(struct world_args){.upstream = "protocol = \"5\"; will_delay_s = 5;"});
+    struct mqtt_connect c = with_will;
+
+    (void)unused;
+    c.clean = true;
+    struct pair p = world_open_as(w, MQTT_V311, MQTT_V5, &c);
+    snapshot_unref(w->env.snap); /* a reload: 3.1.1 from now on, and clean */
+    w->env.snap = world_configure(w, &(struct world_args){.upstream = "keep_session = false;"});
+    world_use(w, "d1", FLIP_NEW);
+    broker_next(w); /* the candidate */
+    struct end *spare = broker_next(w);
+    assert_string_equal(spare->cn, "old");
+    sees(p.brk, "DISCONNECT");
+}
+
 /* ---- a prefix ---- */
 
 static void topics_have_a_prefix_at_the_broker(void **unused)
@@ -673,6 +766,9 @@ int main(void)
         play(a_server_that_disconnects_is_an_uplink_lost),
         play(auth_is_nothing_for_a_3_x_device),
         play(the_will_of_a_dead_device_fires),
+        play(a_delayed_will_lets_a_flip_take_over),
+        play(a_delay_is_given_to_none_that_has_one),
+        play(a_delayed_will_leaves_where_the_session_ends),
         play(topics_have_a_prefix_at_the_broker),
         play(too_long_a_topic_is_refused_alone),
         play(topic_aliases_carry_the_prefix),
