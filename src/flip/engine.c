@@ -228,6 +228,8 @@ static void mark(struct flip *f, enum mark m, int64_t now_ms)
         break;
     case STAND:
         f->accepted = true;
+        if (f->attempts == 0) /* what was accepted has been tried */
+            f->attempts = 1;
         f->begin_by_ms = 0;
         f->due_ms = now_ms + f->probation_ms;
         if (central && f->dead_ms == 0)

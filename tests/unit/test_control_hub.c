@@ -693,6 +693,23 @@ static void a_command_in_vain_does_not_forget_that_nothing_was_tried_yet(void **
     world_phase(w, "press", FLIP_COMMITTED);
 }
 
+static void an_acceptance_that_is_saved_late_is_an_attempt(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command(w, "press", EV_FLIP); /* nobody is there */
+    w->fail_saves = 2;
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    assert_false(hub_find(w->hub, "press")->flip.accepted);
+    world_pass(w, 10000);
+    assert_true(hub_find(w->hub, "press")->flip.accepted);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 1);
+}
+
 static void what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved(void **state)
 {
     struct world *w = *state;
@@ -1348,6 +1365,7 @@ int main(void)
         TEST(news_that_cannot_be_saved_is_taken_again),
         TEST(a_command_in_vain_does_not_forget_the_news_that_waits_to_be_saved),
         TEST(a_command_in_vain_does_not_forget_that_nothing_was_tried_yet),
+        TEST(an_acceptance_that_is_saved_late_is_an_attempt),
         TEST(what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved),
         TEST(later_news_replaces_what_could_not_be_saved),
         TEST(a_trial_is_resumed_until_its_attempts_are_used_up),
