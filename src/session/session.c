@@ -51,6 +51,7 @@ static void session_free(uv_handle_t *handle)
     aliases_fini(&s->down_aliases);
     retained_fini(&s->retained);
     buf_fini(&s->held);
+    buf_fini(&s->early);
     suspect_drop(s);
     evidence_free(s);
     free(s->refusals);

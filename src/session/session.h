@@ -99,6 +99,7 @@ struct session {
     struct refusals *refusals; /* owned; NULL: none */
     char *topic_prefix;        /* owned: of the leg in use, or lost; NULL: none */
     struct buf held;           /* whole packets of the device that wait for a leg */
+    struct buf early;          /* what came behind CONNACK, while the old leg's end is awaited */
 
     struct backoff backoff;
     uint64_t refused_seq; /* flip_seq whose identity was refused: not tried again; 0: none */

@@ -252,9 +252,8 @@ static void hold(struct session *s)
     s->hold_since_us = (uint64_t)clock_mono_us();
 }
 
-/* The broker's last packets on the old leg come before the first one on the new leg: what has
- * arrived by the time of CONNACK is read.  (On a link that reorders the two connections, QoS 0 may
- * still be under way.) */
+/* The broker's last packets on the old leg come before the first one on the new leg (see
+ * await_old_end; what has come of them when its time is over is read at least). */
 static void close_old(struct session *s, bool accepted, bool left)
 {
     if (s->up == NULL)
@@ -768,6 +767,42 @@ static void refused(struct session *s, const struct mqtt_packet *pkt,
     cand_failed(s, &d);
 }
 
+static bool waits_for_old_end(const struct session *s)
+{
+    return s->phase == RH_SWITCHING && s->cand->answered;
+}
+
+/* The broker has accepted the candidate and so it ends the old leg [MQTT-3.1.4-2].  The two
+ * connections lose their packets and send them again each at its own time: the old one's last
+ * messages, QoS 0 that nobody repeats, may come after CONNACK.  So the old leg is read to its end,
+ * bounded, before anything of the new one is passed on.  On a good link that end is here already,
+ * and nothing waits.  Returns whether it has to be waited for. */
+static bool await_old_end(struct session *s)
+{
+    if (!waits_for_old_end(s) || !goes_on_with(s, s->cand))
+        return false;
+    leg_read_now(s->up); /* its end makes SWITCHING_LOST of it */
+    if (s->state == SESSION_OVER)
+        return true;
+    if (s->phase != RH_SWITCHING)
+        return false;
+    leg_read(s->cand, false);
+    due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
+    return true;
+}
+
+/* The old leg has ended, or had time enough to. */
+static void old_has_ended(struct session *s)
+{
+    struct buf early = s->early;
+
+    s->early = (struct buf){0};
+    step(s, RH_EV_ACCEPTED, NULL);
+    if (s->state != SESSION_OVER && s->up != NULL && s->up->state == LEG_OPEN && early.len > 0)
+        relay_from_broker(s, s->up, early.p, early.len);
+    buf_fini(&early);
+}
+
 static void take_connack(struct session *s, const struct mqtt_packet *pkt)
 {
     int version = s->cand->version;
@@ -810,7 +845,8 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
         s->retry_ms = env_now_ms(s->env) + differ_stand_ms(s->suspicion->lived_ms);
     else if (s->probing)
         other_works(s);
-    step(s, RH_EV_ACCEPTED, NULL);
+    if (!await_old_end(s))
+        step(s, RH_EV_ACCEPTED, NULL);
 }
 
 /* Is the leg given time for what TLS 1.3 says late?  With the old leg gone there is nothing to
@@ -900,9 +936,15 @@ static void on_up_data(struct leg *leg, const uint8_t *p, size_t n)
 {
     struct session *s = leg->owner;
 
-    if (leg == s->cand || leg == s->spare)
+    if ((leg == s->cand && !waits_for_old_end(s)) || leg == s->spare)
         candidate_data(s, leg, &p, &n);
-    if (s->state != SESSION_OVER && leg == s->up && leg->state == LEG_OPEN)
+    if (s->state != SESSION_OVER && leg == s->cand && waits_for_old_end(s)) {
+        if (buf_append(&s->early, p, n) != 0)
+            old_has_ended(s); /* order is worth less than the messages */
+        else
+            n = 0;
+    }
+    if (s->state != SESSION_OVER && leg == s->up && leg->state == LEG_OPEN && n > 0)
         relay_from_broker(s, leg, p, n);
     if (s->state == SESSION_OVER)
         return;
@@ -913,10 +955,15 @@ static void on_up_data(struct leg *leg, const uint8_t *p, size_t n)
 static void on_up_end(struct leg *leg, const struct leg_end *end)
 {
     struct session *s = leg->owner;
-    struct diag d = blame_leg(s, leg, end);
 
     if (leg == s->up && s->reading_old)
-        return; /* expected: the broker let it go for the new one */
+        return;                                 /* expected: the broker let it go for the new one */
+    if (leg == s->cand && waits_for_old_end(s)) /* it was accepted, and is lost */
+        old_has_ended(s);
+    if (s->state == SESSION_OVER)
+        return;
+    struct diag d = blame_leg(s, leg, end);
+    bool waited = leg == s->up && waits_for_old_end(s);
     if (leg == s->up && s->phase != RH_LEAVING && s->phase != RH_SWITCHING)
         d = blame_habit(s, &d, env_now_ms(s->env) - s->up_since_ms);
     if (leg == s->up)
@@ -925,6 +972,8 @@ static void on_up_end(struct leg *leg, const struct leg_end *end)
         cannot_spare(s, &d);
     else
         cand_failed(s, &d);
+    if (waited && s->state != SESSION_OVER)
+        old_has_ended(s);
     if (s->state == SESSION_OVER)
         return;
     session_flush(s);
@@ -1062,6 +1111,8 @@ static void step_is_due(struct session *s)
         d = blame_timeout(s, s->cand);
         if (s->phase == RH_DIALING && s->proven)
             leg_is_up(s, s->cand);
+        else if (waits_for_old_end(s))
+            old_has_ended(s);
         else
             cand_failed(s, &d);
         return;

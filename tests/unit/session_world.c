@@ -552,9 +552,25 @@ void say_connect(struct end *e, const struct mqtt_connect *c)
     flush(e);
 }
 
+/* Who is accepted ends the connection that was accepted before [MQTT-3.1.4-2]. */
+static void end_predecessors(struct end *e)
+{
+    struct world *w = e->w;
+
+    if (!w->keeps_predecessors)
+        for (unsigned i = 0; i < w->end_count; i++)
+            if (w->ends[i] != e && w->ends[i]->greeted && w->ends[i]->of_other == e->of_other &&
+                !w->ends[i]->closing && !w->ends[i]->closed)
+                end_finish(w->ends[i]);
+    e->greeted = true;
+}
+
 void say_connack(struct end *e, bool present, uint8_t code, const struct buf *props)
 {
     struct mqtt_connack k = {.session_present = present, .code = code, .props = props_of(props)};
+
+    if (code == 0)
+        end_predecessors(e);
 
     assert_int_equal(mqtt_connack_write(&e->out, e->version, &k), 0);
     flush(e);

@@ -43,6 +43,7 @@ struct world {
     struct tls_ctx *broker_ctx;        /* owned */
     struct tls_ctx *broker_ctx_strict; /* owned: believes the old identities' CA alone */
     bool broker_refuses_new;           /* in TLS */
+    bool keeps_predecessors;           /* the broker leaves who is taken over to the test */
     bool broker_deaf;                  /* accepts and says nothing, no TLS either */
     unsigned broker_port, other_port, port;
     struct buf news;   /* lines */
@@ -98,7 +99,8 @@ struct end {
     bool ended;    /* the other side's end was seen */
     bool closing;  /* ours */
     bool closed;
-    bool glued; /* collect what is said */
+    bool glued;   /* collect what is said */
+    bool greeted; /* the broker's: CONNACK 0 was said */
     bool tls_failed;
     char cn[64]; /* of the certificate that came */
     struct buf out;

@@ -111,6 +111,7 @@ static void much_behind_connack_survives_the_reading_of_the_old_leg(void **unuse
     (void)unused;
     memset(payload, 'x', sizeof payload - 1);
     payload[sizeof payload - 1] = '\0';
+    w->keeps_predecessors = true;
     flip_to_barrier(w, &p, FLIP_NEW);
     say_ping(p.brk, MQTT_PINGRESP);
     struct end *next = broker_next(w);
@@ -128,11 +129,107 @@ static void much_behind_connack_survives_the_reading_of_the_old_leg(void **unuse
     for (int i = 0; i < 32; i++)
         say_publish(p.brk, 0, 0, "o", payload);
     unglue(p.brk);
+    end_finish(p.brk);
     for (int i = 0; i < 32; i++)
         sees(p.dev, "PUBLISH q0 o <2000 bytes>");
     for (int i = 0; i < 31; i++)
         sees(p.dev, "PUBLISH q0 n <2000 bytes>");
     p.brk = next;
+    quiet(&p);
+}
+
+/* CONNACK is here, and what the broker has sent on the old leg before is late: each connection has
+ * its own losses.  `next` has one message behind CONNACK. */
+static struct end *accepted_with_the_old_leg_behind(struct world *w, struct pair *p)
+{
+    w->keeps_predecessors = true;
+    flip_to_barrier(w, p, FLIP_NEW);
+    say_publish(p->dev, 0, 0, "a", "held");
+    say_ping(p->brk, MQTT_PINGRESP);
+    struct end *next = broker_next(w);
+    sees(next, "CONNECT 3.1.1 d1 ka=60");
+    glue(next);
+    say_connack(next, true, 0, NULL);
+    say_publish(next, 0, 0, "c", "2");
+    unglue(next);
+    world_until(w, the_session(w)->early.len > 0);
+    assert_false(end_has_packet(p->dev));
+    assert_false(world_has_news(w));
+    return next;
+}
+
+static void the_old_leg_is_read_to_its_end_after_connack(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+    struct end *next = accepted_with_the_old_leg_behind(w, &p);
+
+    (void)unused;
+    say_publish(p.brk, 0, 0, "c", "1");
+    sees(p.dev, "PUBLISH q0 c 1");
+    assert_false(world_has_news(w));
+    end_finish(p.brk);
+    sees(p.dev, "PUBLISH q0 c 2");
+    tells(w, "accepted new present rehomed");
+    sees(next, "PUBLISH q0 a held");
+    p.brk = next;
+    quiet(&p);
+}
+
+static void an_old_leg_that_never_ends_is_not_waited_for_for_ever(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+    struct end *next = accepted_with_the_old_leg_behind(w, &p);
+
+    (void)unused;
+    world_due(the_session(w));
+    sees(p.dev, "PUBLISH q0 c 2");
+    tells(w, "accepted new present rehomed");
+    sees(next, "PUBLISH q0 a held");
+    sees_end(p.brk);
+    p.brk = next;
+    quiet(&p);
+}
+
+/* It was accepted, and that counts; and what it said is passed on. */
+static void an_accepted_leg_that_is_lost_soon(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+    struct end *next = accepted_with_the_old_leg_behind(w, &p);
+
+    (void)unused;
+    say_publish(p.brk, 0, 0, "c", "1");
+    sees(p.dev, "PUBLISH q0 c 1");
+    end_reset(p.brk);
+    sees(p.dev, "PUBLISH q0 c 2");
+    tells(w, "accepted new present rehomed");
+    sees(next, "PUBLISH q0 a held");
+    end_reset(next);
+    tells(w, "lost new: network");
+    world_due(the_session(w));
+    p.brk = world_broker_accepts(w, MQTT_V311, true);
+    assert_string_equal(p.brk->cn, "new");
+    tells(w, "accepted new present rehomed");
+    quiet(&p);
+}
+
+static void an_accepted_leg_that_is_lost_at_once(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+    struct end *next = accepted_with_the_old_leg_behind(w, &p);
+
+    (void)unused;
+    leg_read(the_session(w)->cand, true); /* as if the read that brought CONNACK had brought it */
+    end_reset(next);
+    sees(p.dev, "PUBLISH q0 c 2");
+    tells(w, "accepted new present rehomed");
+    tells(w, "lost new: network");
+    world_due(the_session(w));
+    p.brk = world_broker_accepts(w, MQTT_V311, true);
+    tells(w, "accepted new present rehomed");
     quiet(&p);
 }
 
@@ -915,6 +1012,10 @@ int main(void)
         play(flip_without_will_takes_over_behind_the_barrier),
         play(packets_between_the_barriers_answer_and_connack_reach_the_device),
         play(much_behind_connack_survives_the_reading_of_the_old_leg),
+        play(the_old_leg_is_read_to_its_end_after_connack),
+        play(an_old_leg_that_never_ends_is_not_waited_for_for_ever),
+        play(an_accepted_leg_that_is_lost_soon),
+        play(an_accepted_leg_that_is_lost_at_once),
         play(exchanges_under_way_finish_before_the_barrier),
         play(acknowledgements_pass_while_draining),
         play(draining_and_barrier_are_bounded),

@@ -37,6 +37,13 @@ class Connection:
             pass
         self.sock.close()
 
+    def end(self):
+        """From another thread than the one that reads."""
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has just ended by itself
+
     def _exactly(self, n):
         out = b""
         while len(out) < n:
@@ -87,6 +94,9 @@ class Connection:
         """What an obliging broker says; it delivers nothing."""
         v5 = b"\0" if self.version == 5 else b""
         if kind == p.CONNECT:
+            for other in list(self.broker.connections):  # [MQTT-3.1.4-2]
+                if other is not self and other.client_id == self.client_id and not other.ended.is_set():
+                    other.end()
             self.send(p.packet(p.CONNACK, 0, b"\0\0" + v5))
         elif kind == p.SUBSCRIBE:
             self.send(p.packet(p.SUBACK, 0, body[:2] + v5 + b"\1"))
