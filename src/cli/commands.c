@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/str.h"
 #include "cli/devices.h"
 #include "cli/follow.h"
@@ -84,6 +85,9 @@ static json_t *params_of(const struct words_line *line)
     set_number(params, "probation_s", line->probation_s);
     set_text(params, "confirm", line->confirm);
     set_number(params, "confirm_s", line->confirm_s);
+    set_text(params, "evidence", line->evidence);
+    if (line->begin_s >= 0)
+        set_number(params, "not_after_s", clock_wall_s() + line->begin_s);
     set_fingerprint(params, line->fingerprint);
     set_text(params, "reason", line->reason);
     set_number(params, "limit", line->limit);

@@ -17,8 +17,9 @@
 
 struct member {
     char *name; /* owned */
-    char text[200];
+    char text[480];
     char waiting[32]; /* the word for what it waits for */
+    size_t missing;   /* how much is to be proven yet */
     enum follow_state state;
     unsigned seen; /* the look that saw it last */
     bool told;     /* its end was shown */
@@ -73,11 +74,19 @@ enum follow_state follow_judge(const json_t *device, bool rollback)
 }
 
 /* What is said of a device: its phase, and why it came back. */
-static void describe(const json_t *device, enum follow_state state, char *out, size_t n)
+static void describe(const json_t *device, enum follow_state state, bool live, char *out, size_t n)
 {
-    char phase[160];
+    char phase[160], missing[96];
 
-    show_phase(device, phase, sizeof(phase));
+    show_missing(device, missing, sizeof(missing));
+    if (live) /* is drawn again and again: how long it has still */
+        show_progress(device, clock_wall_s(), phase, sizeof(phase));
+    else
+        show_phase(device, phase, sizeof(phase));
+    if (!live && missing[0] != '\0') {
+        snprintf(out, n, "%s, missing: %s", phase, missing);
+        return;
+    }
     if (state == FOLLOW_ROLLED_BACK && text(device, "reason")[0] != '\0')
         snprintf(out, n, "%s: %s", phase, text(device, "reason"));
     else if (state == FOLLOW_GOING && strcmp(phase, "rolled-back") == 0)
@@ -122,6 +131,32 @@ static size_t count_state(const struct crowd *c, enum follow_state state)
     return n;
 }
 
+/* " (3 in the queue, 2 offline)" of those that are not done yet. */
+static void tell_waiting(const struct crowd *c)
+{
+    /* clang-format off */
+    static const struct { const char *word, *text; } kinds[] = {
+        { "queue", "in the queue" }, { "device", "offline" }, { "upstream", "connecting" },
+        { "probation", "in probation" }, { "confirm", "to be confirmed" },
+    };
+    /* clang-format on */
+    const char *before = " (";
+
+    for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < c->count; i++)
+            n += c->member[i]->state == FOLLOW_GOING &&
+                 strcmp(c->member[i]->waiting, kinds[k].word) == 0;
+        if (n == 0)
+            continue;
+        fprintf(c->f->show->to, "%s%zu %s", before, n, kinds[k].text);
+        before = ", ";
+    }
+    if (strcmp(before, ", ") == 0)
+        fputc(')', c->f->show->to);
+}
+
 static void tell_sum(const struct crowd *c)
 {
     FILE *to = c->f->show->to;
@@ -132,8 +167,10 @@ static void tell_sum(const struct crowd *c)
         fprintf(to, ", %zu rolled back", count_state(c, FOLLOW_ROLLED_BACK));
     if (count_state(c, FOLLOW_FAILED) > 0)
         fprintf(to, ", %zu failed", count_state(c, FOLLOW_FAILED));
-    if (count_state(c, FOLLOW_GOING) > 0)
+    if (count_state(c, FOLLOW_GOING) > 0) {
         fprintf(to, ", %zu not done yet", count_state(c, FOLLOW_GOING));
+        tell_waiting(c);
+    }
     fputc('\n', to);
 }
 
@@ -197,17 +234,29 @@ static struct member *add_member(struct crowd *c, const char *name)
 
 /* What is news: a phase, or waiting for something else; not that a time came out a second later. */
 static void take_text(const struct crowd *c, struct member *m, enum follow_state state,
-                      const char *waiting, const char *said)
+                      const char *waiting, size_t missing, const char *said)
 {
     size_t phase = strcspn(said, ",:");
     bool news = strncmp(said, m->text, phase + 1) != 0 || strcmp(waiting, m->waiting) != 0 ||
-                state != m->state;
+                missing != m->missing || state != m->state;
 
     m->state = state;
+    m->missing = missing;
     snprintf(m->waiting, sizeof(m->waiting), "%s", waiting);
     snprintf(m->text, sizeof(m->text), "%s", said);
     if (news && !c->f->live && !c->f->quiet)
         tell_line(c, m);
+}
+
+/* How much of what is demanded is to be proven yet, as long as that is said. */
+static size_t missing_count(const json_t *device)
+{
+    char missing[96];
+
+    show_missing(device, missing, sizeof(missing));
+    return missing[0] == '\0'
+               ? 0
+               : json_array_size(json_object_get(json_object_get(device, "evidence"), "missing"));
 }
 
 /* One DEVICE of a look.  Devices that come into being meanwhile are none of ours. */
@@ -215,7 +264,7 @@ static int take_device(struct crowd *c, const json_t *device, const struct map *
 {
     const char *name = text(device, "device");
     struct member *m = map_get(c->by_name, name);
-    char said[200];
+    char said[480];
     enum follow_state state;
 
     if (m == NULL && (c->look > 1 || map_get(refused, name) != NULL))
@@ -224,8 +273,8 @@ static int take_device(struct crowd *c, const json_t *device, const struct map *
         return -1;
     m->seen = c->look;
     state = follow_judge(device, c->f->rollback);
-    describe(device, state, said, sizeof(said));
-    take_text(c, m, state, text(device, "waiting"), said);
+    describe(device, state, c->f->live, said, sizeof(said));
+    take_text(c, m, state, text(device, "waiting"), missing_count(device), said);
     return 0;
 }
 
@@ -237,7 +286,7 @@ static int look(struct crowd *c, const json_t *devices, const struct map *refuse
             return -1;
     for (size_t i = 0; i < c->count; i++)
         if (c->member[i]->seen != c->look)
-            take_text(c, c->member[i], FOLLOW_FAILED, "", "no longer there");
+            take_text(c, c->member[i], FOLLOW_FAILED, "", 0, "no longer there");
     if (c->f->live && !c->f->quiet)
         redraw(c);
     else

@@ -135,6 +135,65 @@ static void waiting_text(const json_t *device, char *out, size_t n)
                      waitings[i].until_due ? due : "");
 }
 
+static const char *proof_text(const char *word)
+{
+    return strcmp(word, "connack") == 0   ? "acceptance by the broker"
+           : strcmp(word, "echo") == 0    ? "the echo"
+           : strcmp(word, "central") == 0 ? "confirmation"
+                                          : word;
+}
+
+/* The words of a list of proofs, but for one ("": none). */
+static void proofs_text(const json_t *list, const char *but, char *out, size_t n)
+{
+    size_t at = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < json_array_size(list) && at < n; i++)
+        if (strcmp(item(list, i), but) != 0)
+            at += (size_t)snprintf(out + at, n - at, "%s%s", at > 0 ? ", " : "",
+                                   proof_text(item(list, i)));
+}
+
+void show_missing(const json_t *device, char *out, size_t n)
+{
+    const char *waiting = text(device, "waiting");
+    const json_t *missing = json_object_get(json_object_get(device, "evidence"), "missing");
+
+    out[0] = '\0';
+    if (strcmp(waiting, "probation") == 0)
+        proofs_text(missing, "connack", out, n);
+    else if (strcmp(waiting, "confirm") == 0)
+        proofs_text(missing, "central", out, n);
+}
+
+/* "3 min left", of whatever ends next; "" for a device that waits for nothing that ends. */
+static void left_text(const json_t *device, int64_t now_s, char *out, size_t n)
+{
+    int64_t due = show_parse_time(text(device, "due"));
+    char span[40];
+
+    if (due < 0)
+        due = show_parse_time(text(device, "begin_by"));
+    out[0] = '\0';
+    if (due >= 0)
+        snprintf(out, n, "%s left", show_span(due - now_s, span, sizeof(span)));
+}
+
+void show_progress(const json_t *device, int64_t now_s, char *out, size_t n)
+{
+    const char *word = text(device, "waiting"), *waiting = word;
+    char missing[96], left[64];
+
+    for (size_t i = 0; i < sizeof(waitings) / sizeof(waitings[0]); i++)
+        if (strcmp(waitings[i].word, word) == 0)
+            waiting = waitings[i].text;
+    show_missing(device, missing, sizeof(missing));
+    left_text(device, now_s, left, sizeof(left));
+    snprintf(out, n, "%s%s%s%s%s%s%s", text(device, "phase"), *waiting == '\0' ? "" : ", ", waiting,
+             *left == '\0' ? "" : ", ", left, *missing == '\0' ? "" : ", missing: ", missing);
+}
+
 void show_phase(const json_t *device, char *out, size_t n)
 {
     char waiting[96];
@@ -469,6 +528,38 @@ static void device_error(struct table *t, const json_t *error)
     line(t, "remedy", TABLE_PLAIN, text(error, "remedy"));
 }
 
+/* What it waits for, and when that ends. */
+static void device_waits(const struct show *s, struct table *t, const json_t *device)
+{
+    const char *due = text(device, "due"), *deadline = text(device, "deadline");
+    char out[300], span[48];
+
+    waiting_text(device, out, sizeof(out));
+    if (out[0] != '\0' && due[0] != '\0')
+        snprintf(out + strlen(out), sizeof(out) - strlen(out), " (%s)",
+                 from_now(s, due, span, sizeof(span)));
+    line(t, "now", TABLE_WARN, out);
+    if (deadline[0] != '\0' && strcmp(deadline, due) != 0) {
+        snprintf(out, sizeof(out), "confirmed by %s (%s), else rolled back", deadline,
+                 from_now(s, deadline, span, sizeof(span)));
+        line(t, "", TABLE_WARN, out);
+    }
+    if (text(device, "begin_by")[0] != '\0') {
+        snprintf(out, sizeof(out), "begun by %s (%s), else given up", text(device, "begin_by"),
+                 from_now(s, text(device, "begin_by"), span, sizeof(span)));
+        line(t, "", TABLE_WARN, out);
+    }
+}
+
+static void device_evidence(struct table *t, const json_t *evidence)
+{
+    char out[200];
+
+    line(t, "proven", TABLE_GOOD, text(evidence, "text"));
+    proofs_text(json_object_get(evidence, "missing"), "", out, sizeof(out));
+    line(t, "missing", TABLE_WARN, out);
+}
+
 static void device_session(struct table *t, const json_t *session)
 {
     struct pieces p = {.n = 0};
@@ -500,10 +591,12 @@ void show_device(const struct show *s, const json_t *device)
         piece(&p, " ", "since %s", text(device, "changed"));
     if (number(device, "attempts") > 0)
         piece(&p, ", ", "attempt %" PRId64, number(device, "attempts"));
+    else if (strcmp(phase, "trial") == 0)
+        piece(&p, ", ", "not tried yet");
     line(&t, "phase", phase_style(phase), p.text);
-    waiting_text(device, p.text, sizeof(p.text));
-    line(&t, "now", TABLE_WARN, p.text);
+    device_waits(s, &t, device);
     line(&t, "reason", TABLE_BAD, text(device, "reason"));
+    device_evidence(&t, json_object_get(device, "evidence"));
     line(&t, "active", TABLE_PLAIN, text(device, "active"));
     device_slot(s, &t, device, "old");
     device_slot(s, &t, device, "new");

@@ -36,6 +36,12 @@ void show_error(const struct show *s, const char *what, const struct json_t *err
 /* "trial, waits for its turn": a device's phase and what it waits for, in a few words. */
 void show_phase(const struct json_t *device, char *out, size_t n);
 
+/* The same of a device on its way: how long it has still, instead of until when, and what is to be
+ * proven yet. */
+void show_progress(const struct json_t *device, int64_t now_s, char *out, size_t n);
+/* "echo, confirmation": what the connection that stands has yet to prove; "" for nothing. */
+void show_missing(const struct json_t *device, char *out, size_t n);
+
 /* "3 d 4 h", "5 min", of a number of seconds. */
 const char *show_span(int64_t s, char *out, size_t n);
 

@@ -75,6 +75,11 @@ static const struct option {
       "commit by itself after probation, or only when somebody confirms" },
     { "--confirm-deadline", NULL, "SECONDS", NUMBER, AT(confirm_s), 1, 31622400, NULL, ON(WORDS_FLIP),
       "with --confirm central: roll back when nobody confirmed by then" },
+    { "--evidence", NULL, "connack|echo", TEXT, AT(evidence), 0, 0,
+      (const char *const[]){ "connack", "echo", NULL }, ON(WORDS_FLIP),
+      "what must be proven: that it is accepted, or also that a message of its own comes back" },
+    { "--begin-within", NULL, "SECONDS", NUMBER, AT(begin_s), 1, 31622400, NULL, ON(WORDS_FLIP),
+      "give it up when the broker has not accepted the new identity by then: the device may be away" },
     { "--wait", NULL, NULL, FLAG, AT(wait), 0, 0, NULL, ON(WORDS_FLIP) | ON(WORDS_ROLLBACK),
       "follow it to its end; the exit status tells how it ended" },
     { "--timeout", NULL, "SECONDS", NUMBER, AT(timeout_s), 1, 31536000, NULL,
@@ -407,8 +412,12 @@ static int name_command(struct words_line *line, struct err *err)
 
 int words_parse(const char *const *words, size_t n, struct words_line *out, struct err *err)
 {
-    struct words_line line = {
-        .probation_s = -1, .confirm_s = -1, .limit = -1, .after = -1, .timeout_s = -1};
+    struct words_line line = {.probation_s = -1,
+                              .confirm_s = -1,
+                              .begin_s = -1,
+                              .limit = -1,
+                              .after = -1,
+                              .timeout_s = -1};
     struct sorted sorted = {.line = &line};
     int rc;
 

@@ -53,8 +53,8 @@ struct words_line {
     const char **args; /* owned array of borrowed words */
     size_t arg_count;
     const char *socket; /* borrowed, like every word here; NULL: not given */
-    const char *confirm, *fingerprint, *reason;
-    int64_t probation_s, confirm_s, limit, after, timeout_s; /* -1: not given */
+    const char *confirm, *evidence, *fingerprint, *reason;
+    int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s; /* -1: not given */
     bool json, names, wait, help, version;
 };
 

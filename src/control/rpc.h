@@ -18,6 +18,7 @@
  *                     | "confirm",   accepted; waits for `confirm` until "due"
  *     "active": "old" | "new",
  *     "due": null | "2031-05-02T00:00:00Z",     end of probation, or of the time to confirm
+ *     "deadline": null | ISO-TIME,              not confirmed by then, it is rolled back
  *     "begin_by": null | ISO-TIME,              a trial that is not accepted by then is staged
  * again "attempts": 1,                            of this trial, restarts included; 0: none was
  * made yet "evidence": null                          never flipped, or staged anew | { "wanted": [

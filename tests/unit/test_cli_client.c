@@ -479,6 +479,29 @@ static void wait_follows_to_the_commit(void **state)
             "");
 }
 
+#define TO_PROVE(waiting, missing)                                 \
+    "{\"device\":\"a\",\"phase\":\"trial\",\"waiting\":\"" waiting \
+    "\",\"due\":\"2031-05-02T12:05:00Z\",\"evidence\":{\"missing\":[" missing "]}}"
+
+/* What is to be proven yet is part of the line; that it was proven is news. */
+static void wait_tells_what_is_missing(void **state)
+{
+    fake_answers(*state, ANSWERS({WHOLE, OUTCOME(ROW_OK("a"))},
+                                 {WHOLE, LIST(TO_PROVE("probation", "\"echo\",\"central\""))},
+                                 {WHOLE, LIST(TO_PROVE("probation", "\"central\""))},
+                                 {WHOLE, LIST(TO_PROVE("probation", "\"central\""))},
+                                 {WHOLE, LIST(TO_PROVE("confirm", "\"central\""))},
+                                 {WHOLE, LIST(DEVICE("a", "committed", "null"))}));
+    ran_was(run(*state, WORDS("flip", "a", "--confirm", "central", "--evidence", "echo", "--wait")),
+            CLI_DONE,
+            "a  trial\n"
+            "a: trial, in probation until 2031-05-02T12:05:00Z, missing: the echo, confirmation\n"
+            "a: trial, in probation until 2031-05-02T12:05:00Z, missing: confirmation\n"
+            "a: trial, waits for confirmation until 2031-05-02T12:05:00Z\n"
+            "a: committed\n",
+            "");
+}
+
 static void wait_tells_a_rollback(void **state)
 {
     fake_answers(
@@ -545,7 +568,7 @@ static void wait_ends_with_its_timeout(void **state)
     ran_was(run(*state, WORDS("flip", "a", "--wait", "--timeout", "1")), CLI_REFUSED,
             "a  trial\n"
             "a: trial, waits for confirmation\n"
-            "1 device: 0 committed, 1 not done yet\n",
+            "1 device: 0 committed, 1 not done yet (1 to be confirmed)\n",
             "");
 }
 
@@ -776,6 +799,7 @@ int main(void)
         ROW(partly_refused_is_a_failure),
         ROW(all_refused_lists_each),
         ROW(wait_follows_to_the_commit),
+        ROW(wait_tells_what_is_missing),
         ROW(wait_tells_a_rollback),
         ROW(wait_leaves_the_refused_out),
         ROW(wait_for_a_rollback),

@@ -50,7 +50,11 @@ static json_t *json(const char *text)
 
 static const char trial[] =
     "{\"device\": \"press-12\", \"phase\": \"trial\", \"waiting\": \"probation\", \"active\": \"new\","
-    " \"due\": \"2031-05-02T12:05:00Z\", \"attempts\": 1, \"online\": true,"
+    " \"due\": \"2031-05-02T12:05:00Z\", \"deadline\": \"2031-05-02T12:10:00Z\","
+    " \"begin_by\": null, \"attempts\": 1, \"online\": true,"
+    " \"evidence\": {\"wanted\": [\"connack\", \"echo\", \"central\"],"
+    "  \"missing\": [\"echo\", \"central\"],"
+    "  \"text\": \"connack over TLSv1.3 at 2031-05-02T12:00:00Z\"},"
     " \"slots\": {"
     "  \"old\": {\"usable\": true, \"fingerprint\": \"" FP "\", \"subject\": \"CN=press-12\","
     "   \"issuer\": \"CN=Plant\", \"not_before\": \"2021-05-01T00:00:00Z\","
@@ -156,7 +160,10 @@ static void one_device_is_told_whole(void **unused)
     screen_is(&s,
               "device    press-12\n"
               "phase     trial since 2031-05-02T11:59:58Z, attempt 1\n"
-              "now       in probation until 2031-05-02T12:05:00Z\n"
+              "now       in probation until 2031-05-02T12:05:00Z (in 5 min)\n"
+              "          confirmed by 2031-05-02T12:10:00Z (in 10 min), else rolled back\n"
+              "proven    connack over TLSv1.3 at 2031-05-02T12:00:00Z\n"
+              "missing   the echo, confirmation\n"
               "active    new\n"
               "old       CN=press-12, issued by CN=Plant\n"
               "          valid 2021-05-01T00:00:00Z to 2031-05-12T12:00:00Z (in 10 d 0 h)\n"
@@ -168,6 +175,59 @@ static void one_device_is_told_whole(void **unused)
               "sensor    192.0.2.7:51234 on tls, client id \"press?[2J12\", MQTT 3.1.1, TLSv1.2, "
               "since 2031-05-01T08:00:00Z\n"
               "          sha256 " FP "\n");
+    json_decref(device);
+}
+
+/* How long it has still, and what is to be proven: as the lines of flip --wait on a terminal. */
+static void progress_is_told_in_a_line(void **unused)
+{
+    static const struct {
+        const char *device, *text;
+    } rows[] = {
+        {trial, "trial, in probation, 5 min left, missing: the echo, confirmation"},
+        {"{\"phase\": \"trial\", \"waiting\": \"confirm\", \"due\": \"2031-05-02T12:00:30Z\","
+         " \"evidence\": {\"missing\": [\"central\"]}}",
+         "trial, waits for confirmation, 30 s left"},
+        {"{\"phase\": \"trial\", \"waiting\": \"device\", \"due\": null,"
+         " \"begin_by\": \"2031-05-02T15:00:00Z\", \"evidence\": {\"missing\": [\"connack\"]}}",
+         "trial, waits for the sensor, 3 h 0 min left"},
+        {"{\"phase\": \"trial\", \"waiting\": \"queue\"}", "trial, waits for its turn"},
+        {"{\"phase\": \"committed\", \"waiting\": null}", "committed"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        json_t *device = json(rows[i].device);
+        char out[200];
+
+        show_progress(device, show_parse_time("2031-05-02T12:00:00Z"), out, sizeof(out));
+        assert_string_equal(out, rows[i].text);
+        json_decref(device);
+    }
+}
+
+static void pending_device_says_by_when_it_has_to_begin(void **unused)
+{
+    json_t *device = json("{\"device\": \"x\", \"phase\": \"trial\", \"waiting\": \"device\","
+                          " \"active\": \"new\", \"attempts\": 0, \"online\": false,"
+                          " \"begin_by\": \"2031-05-02T15:00:00Z\","
+                          " \"evidence\": {\"missing\": [\"connack\"], \"text\": null},"
+                          " \"slots\": {\"old\": null, \"new\": null}}");
+    struct screen s;
+
+    (void)unused;
+    screen_init(&s, false);
+    show_device(&s.show, device);
+    screen_is(&s, "device    x\n"
+                  "phase     trial, not tried yet\n"
+                  "now       waits for the sensor\n"
+                  "          begun by 2031-05-02T15:00:00Z (in 3 h 0 min), else given up\n"
+                  "missing   acceptance by the broker\n"
+                  "active    new\n"
+                  "old       empty\n"
+                  "new       empty\n"
+                  "upstream  not connected\n"
+                  "sensor    offline\n");
     json_decref(device);
 }
 
@@ -468,6 +528,8 @@ int main(void)
         cmocka_unit_test(terminal_gets_colours),
         cmocka_unit_test(no_device_is_said),
         cmocka_unit_test(one_device_is_told_whole),
+        cmocka_unit_test(progress_is_told_in_a_line),
+        cmocka_unit_test(pending_device_says_by_when_it_has_to_begin),
         cmocka_unit_test(failed_device_says_why_and_what_to_do),
         cmocka_unit_test(status_fits_a_screen),
         cmocka_unit_test(odd_answers_are_survived),
