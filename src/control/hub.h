@@ -164,6 +164,7 @@ struct hub_device {
     X(restored_subscriptions)    \
     X(restore_refused)           \
     X(retained_suppressed)       \
+    X(publishes_lowered)         \
     X(rehome_lost)               \
     X(hold_us_sum)               \
     X(downstream_closed_by_peer) \

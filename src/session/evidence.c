@@ -245,12 +245,12 @@ static void publish(struct session *s)
 {
     struct evidence *e = s->evidence;
     uint64_t now = env_now_ms(s->env);
-    struct mqtt_publish p = {.qos = s->qos_most == 0 ? 0 : 1, .topic = topic_of(e)};
+    struct mqtt_publish p = {.qos = s->limits.qos_most == 0 ? 0 : 1, .topic = topic_of(e)};
     struct buf out = {0};
 
     /* While it is held, the leg is about to be replaced; and the device was told all of the
      * broker's Receive Maximum, so that of a small one nothing is taken that it may want. */
-    if (s->holding || (p.qos > 0 && s->to_broker.count * 2 >= s->receive_most)) {
+    if (s->holding || (p.qos > 0 && s->to_broker.count * 2 >= s->limits.receive_most)) {
         if (now >= e->until_ms)
             e->until_ms = now + ROOM_MS; /* it has not begun yet */
         e->state = EVIDENCE_ROOM;

@@ -322,6 +322,29 @@ static enum verdict broker_received(struct session *s, struct leg *leg, struct i
     return PASS;
 }
 
+/* PUBACK for a PUBLISH that went with less QoS than its device's. */
+static enum verdict broker_took(struct session *s, struct run *run, struct inflight_item *item,
+                                const struct mqtt_ack *a, uint8_t denied)
+{
+    uint8_t code = denied != 0 ? denied : a->reason;
+    struct buf out = {0};
+
+    run_send(run);
+    if (code >= 0x80 && item->redo) {
+        refused_anew(s, item, code);
+    } else if (code >= 0x80 && denied == 0) {
+        if (mqtt_ack_write(&out, s->version, MQTT_PUBREC,
+                           &(struct mqtt_ack){.packet_id = item->packet_id, .reason = code}) == 0 &&
+            s->down != NULL)
+            leg_write(s->down, out.p, out.len);
+        inflight_del(&s->to_broker, item);
+    } else {
+        pace_received(s, item);
+    }
+    buf_fini(&out);
+    return TAKE;
+}
+
 /* PUBACK, PUBREC, PUBCOMP for a PUBLISH of the device; and PUBREL for one of the broker.  `denied`:
  * the reason code that the packet lost on its way into the device's dialect; 0: none. */
 static enum verdict broker_ack(struct session *s, struct leg *leg, struct run *run,
@@ -339,6 +362,8 @@ static enum verdict broker_ack(struct session *s, struct leg *leg, struct run *r
     if (item == NULL)
         return s->state == SESSION_RELAYING && pkt->type != MQTT_PUBREC ? TAKE : PASS; /* stale */
     uint16_t packet_id = item->packet_id;
+    if (pkt->type == MQTT_PUBACK && item->qos == 2)
+        return broker_took(s, run, item, &a, denied);
     if (pkt->type == MQTT_PUBREC && broker_received(s, leg, item, &a, denied) == TAKE)
         return TAKE;
     if (pkt->type != MQTT_PUBREC || a.reason >= 0x80) {
@@ -415,6 +440,8 @@ static enum verdict broker_pong(struct session *s, bool *barrier)
         s->ping_since_ms = 0;
     if (!ours)
         return PASS;
+    if (s->limited && s->pings_ours == 0)
+        pace_ponged(s);
     *barrier = s->phase == RH_BARRIER && s->pings_ours == 0;
     if (s->evidence != NULL)
         evidence_ponged(s);
@@ -623,7 +650,9 @@ void relay_from_broker(struct session *s, struct leg *leg, const uint8_t *p, siz
             relay_from_broker(s, leg, p, n);
         return;
     }
-    if (s->phase == RH_DRAINING)
+    if (s->limited)
+        pace_more(s);
+    if (s->state != SESSION_OVER && s->phase == RH_DRAINING)
         upstream_drained(s);
 }
 
@@ -684,6 +713,7 @@ void relay_unspeakable(struct session *s, struct leg *leg, const struct mqtt_pac
         alias_untold(&s->aliases, p.topic_alias); /* the broker has not heard of it */
     refusal(s, pkt, code, &out);
     if (out.len > 0 && mqtt_packet_peek(out.p, out.len, MQTT_LARGEST_PACKET, &answer, &need) == 1) {
+        evidence_watch(s, leg, &answer, s->version != MQTT_V5 ? code : 0);
         enum verdict v = answer.type == MQTT_SUBACK || answer.type == MQTT_UNSUBACK
                              ? broker_suback(s, &run, &answer)
                              : broker_ack(s, leg, &run, &answer, s->version != MQTT_V5 ? code : 0);

@@ -48,27 +48,37 @@ static enum verdict resolve_alias(struct session *s, struct run *run, const stru
     return PASS;
 }
 
-/* A PUBLISH that is more than bytes: it uses or sets a topic alias, or its identifier is one that
- * we have taken. */
-static enum verdict publish_apart(struct session *s, struct run *run, const struct mqtt_packet *pkt,
-                                  const struct mqtt_publish *p)
+/* What the PUBLISH repeats [MQTT-4.4.0-1], or NULL; some forget to say so. */
+static struct inflight_item *repeated(const struct session *s, const struct mqtt_publish *p)
 {
-    struct inflight_item *item = NULL;
+    if (p->qos == 0 || (p->qos == 1 && !p->dup))
+        return NULL;
+    return inflight_find(&s->to_broker, p->packet_id,
+                         p->dup ? INFLIGHT_ANY_PUBLISH
+                                : 1u << INFLIGHT_PUBLISH | 1u << INFLIGHT_RECEIVED);
+}
+
+/* A PUBLISH that is more than bytes: it uses or sets a topic alias, its identifier is one that we
+ * have taken, or its broker allows less than the device was told. */
+static enum verdict publish_apart(struct session *s, struct run *run, const struct mqtt_packet *pkt,
+                                  const struct mqtt_publish *p, struct inflight_item *item)
+{
     struct mqtt_publish mine = *p;
     struct buf full = {0};
     bool spell_out = false;
     int rc;
 
-    mine.topic = p->topic;
+    if (pace_must_queue(s, p->qos)) {
+        s->env->stats.publishes_up--; /* it comes once more */
+        return HOLD;
+    }
     if (p->topic_alias != 0 && resolve_alias(s, run, p, &mine.topic, &spell_out) == OVER)
         return OVER;
-    if (p->qos > 0) {
-        item = inflight_find(&s->to_broker, p->packet_id, INFLIGHT_ANY_PUBLISH);
-        if (item != NULL)
-            mine.packet_id = item->up_id;
-        else if (inflight_find_up(&s->to_broker, p->packet_id, INFLIGHT_ANY) != NULL)
-            mine.packet_id = inflight_free_id(&s->to_broker, UINT16_MAX);
-    }
+    if (item != NULL)
+        mine.packet_id = item->up_id;
+    else if (p->qos > 0 && s->to_broker.odd > 0 &&
+             inflight_find_up(&s->to_broker, p->packet_id, INFLIGHT_ANY) != NULL)
+        mine.packet_id = inflight_free_id(&s->to_broker, UINT16_MAX);
     rc = p->topic_alias != 0 ? alias_spell_out(&full, &mine, mine.topic)
                              : mqtt_packet_write_as(&full, pkt, mine.packet_id);
     if (rc == 0 && p->qos > 0 && item == NULL) {
@@ -79,10 +89,15 @@ static enum verdict publish_apart(struct session *s, struct run *run, const stru
         else
             rc = -ERR_NOMEM;
     }
-    bool as_it_is = !spell_out && mine.packet_id == p->packet_id;
+    bool as_it_is = !spell_out && mine.packet_id == p->packet_id && !s->limited;
     if (rc == 0 && !as_it_is) {
+        struct mqtt_packet whole;
+        uint32_t need;
+        if (p->topic_alias != 0 && p->topic.n > 0)
+            alias_untold(&s->aliases, p->topic_alias); /* the topic goes alone */
         run_send(run);
-        dialect_write(s, s->up, full.p, full.len);
+        if (mqtt_packet_peek(full.p, full.len, MQTT_LARGEST_PACKET, &whole, &need) == 1)
+            pace_send(s, &whole, item);
         run->sent = true;
     }
     buf_fini(&full);
@@ -91,16 +106,6 @@ static enum verdict publish_apart(struct session *s, struct run *run, const stru
         return OVER;
     }
     return as_it_is ? PASS : TAKE;
-}
-
-/* It repeats what is under way [MQTT-4.4.0-1]; some forget to say so. */
-static bool is_repetition(const struct session *s, const struct mqtt_publish *p)
-{
-    if (!p->dup && p->qos < 2)
-        return false;
-    return inflight_find(&s->to_broker, p->packet_id,
-                         p->dup ? INFLIGHT_ANY_PUBLISH
-                                : 1u << INFLIGHT_PUBLISH | 1u << INFLIGHT_RECEIVED) != NULL;
 }
 
 static enum verdict device_publish(struct session *s, struct run *run,
@@ -115,9 +120,14 @@ static enum verdict device_publish(struct session *s, struct run *run,
         return OVER;
     }
     s->env->stats.publishes_up++;
-    if (p.topic_alias != 0 || s->to_broker.odd > 0)
-        return publish_apart(s, run, pkt, &p);
-    if (p.qos > 0 && !is_repetition(s, &p) &&
+    struct inflight_item *item = repeated(s, &p);
+    if (item != NULL && item->local) { /* the broker has it, under other terms */
+        relay_answer(s, MQTT_PUBREC, p.packet_id);
+        return TAKE;
+    }
+    if (p.topic_alias != 0 || s->to_broker.odd > 0 || s->limited)
+        return publish_apart(s, run, pkt, &p, item);
+    if (p.qos > 0 && item == NULL &&
         inflight_add(&s->to_broker, p.packet_id, INFLIGHT_PUBLISH, p.qos, pkt->raw,
                      pkt->raw_bytes) == NULL) {
         session_end(s, 0x97, false, "out of memory");
@@ -322,6 +332,17 @@ static enum verdict while_holding(struct session *s, const struct mqtt_packet *p
     }
 }
 
+/* While PUBLISHes wait for acknowledgements, these do not overtake them. */
+static bool must_queue_behind(struct session *s, const struct mqtt_packet *pkt)
+{
+    if (!s->limited || s->held.len == 0)
+        return false;
+    if (pkt->type == MQTT_DISCONNECT)
+        s->leave_ms = env_now_ms(s->env) + LEAVE_MS;
+    return pkt->type == MQTT_SUBSCRIBE || pkt->type == MQTT_UNSUBSCRIBE ||
+           pkt->type == MQTT_DISCONNECT;
+}
+
 static enum verdict from_device(struct session *s, struct run *run, const struct mqtt_packet *pkt)
 {
     struct err err;
@@ -347,6 +368,8 @@ static enum verdict from_device(struct session *s, struct run *run, const struct
         enum verdict v = while_holding(s, pkt);
         if (v != PASS)
             return v;
+    } else if (must_queue_behind(s, pkt)) {
+        return HOLD;
     }
     switch (pkt->type) {
     case MQTT_PUBLISH:
@@ -431,6 +454,8 @@ void relay_release(struct session *s)
     size_t at = 0;
     uint32_t need;
 
+    if (s->limited)
+        pace_unsent(s);
     s->held = (struct buf){0};
     while (at < held.len &&
            mqtt_packet_peek(held.p + at, held.len - at, MQTT_LARGEST_PACKET, &pkt, &need) == 1) {

@@ -148,6 +148,9 @@ int greet_connect(const struct session *s, enum flip_slot slot, const struct dia
                              &c.has_password);
     if (rc == 0)
         rc = translate(s, dialect, &c, &props, &will_topic, &will_props);
+    if (c.will_qos > 2 - s->will_qos_off[slot])
+        c.will_qos = (uint8_t)(2 - s->will_qos_off[slot]);
+    c.will_retain = c.will_retain && !s->will_unretained[slot];
     /* 3.1.1 has no password without a user name [MQTT-3.1.2-22]; 5.0 allows it. */
     if (c.version != MQTT_V5 && !c.has_username)
         c.has_password = false;
@@ -223,14 +226,12 @@ void greet_heard(struct session *s, const struct leg *leg, const struct mqtt_con
 {
     struct mqtt_prop_value v;
 
-    s->receive_most = UINT16_MAX;
-    s->qos_most = 2;
+    s->limits = leg->version == MQTT_V5 ? limits_of(ack->props) : limits_none;
+    if (s->state == SESSION_OPENING)
+        s->told = s->version == MQTT_V5 ? s->limits : limits_none;
+    s->limited = limits_are_stricter(&s->limits, &s->told);
     if (leg->version != MQTT_V5)
         return;
-    if (mqtt_props_find(ack->props, MQTT_PROP_RECEIVE_MAXIMUM, &v))
-        s->receive_most = (uint16_t)v.num;
-    if (mqtt_props_find(ack->props, MQTT_PROP_MAXIMUM_QOS, &v))
-        s->qos_most = (uint8_t)v.num;
     s->alias_most =
         mqtt_props_find(ack->props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM, &v) ? (uint16_t)v.num : 0;
     if (s->state == SESSION_OPENING)

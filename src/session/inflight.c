@@ -35,6 +35,7 @@ struct inflight_item *inflight_add(struct inflight *f, uint16_t packet_id,
                                    .up_id = packet_id,
                                    .state = (uint8_t)state,
                                    .qos = qos,
+                                   .sent_qos = qos,
                                    .raw_bytes = raw_bytes};
     if (raw_bytes > 0)
         memcpy(item->raw, raw, raw_bytes);

@@ -30,10 +30,13 @@ struct inflight_item {
     uint16_t up_id;     /* as the broker knows it; 0: the broker has forgotten it */
     uint8_t state;      /* enum inflight_state */
     uint8_t qos;        /* of a PUBLISH */
+    uint8_t sent_qos;   /* with which it went to the present leg: its broker may allow less */
     /* begun by the device */
     bool ours : 1;     /* asked by the proxy: the answer is not passed on */
     bool redo : 1;     /* to a broker that does not know it; the device has had its PUBREC */
     bool released : 1; /* with `redo`: the device's PUBREL is here, and goes out after PUBREC */
+    bool unsent : 1;   /* waits for its turn on the present leg */
+    bool pinged : 1;   /* sent with QoS 0, and a PINGREQ behind it */
     bool local : 1;    /* the broker is through with it; the device's PUBREL is answered here */
     /* begun by the broker */
     bool answered : 1; /* with `again`: the device's answer has gone out on the present leg */

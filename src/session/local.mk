@@ -11,6 +11,8 @@ libsession_a_SOURCES = \
 	src/session/greet.c src/session/greet.h \
 	src/session/inflight.c src/session/inflight.h \
 	src/session/leg.c src/session/leg.h \
+	src/session/limits.c src/session/limits.h \
+	src/session/pace.c \
 	src/session/rehome.c src/session/rehome.h \
 	src/session/presence.c src/session/presence.h \
 	src/session/relay.c src/session/relay.h \

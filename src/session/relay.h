@@ -40,6 +40,24 @@ void relay_ack(struct session *s, struct leg *leg, enum mqtt_type type, uint16_t
 void relay_answer(struct session *s, enum mqtt_type type, uint16_t packet_id);
 void relay_answer_ping(struct session *s);           /* PINGRESP to the device */
 void relay_ping_asked(struct session *s, bool ours); /* a PINGREQ went to the broker */
+
+/* pace.c: a broker that allows less than the device was told */
+/* Has the broker as many unacknowledged PUBLISHes as it allows? */
+bool pace_full(const struct session *s);
+/* Must a PUBLISH of the device wait for others, or for acknowledgements? */
+bool pace_must_queue(const struct session *s, uint8_t qos);
+/* Write a PUBLISH to the broker, with what the broker allows of it.  item: its exchange, NULL for
+ * QoS 0; it may be over afterwards. */
+void pace_send(struct session *s, const struct mqtt_packet *pkt, struct inflight_item *item);
+void pace_send_item(struct session *s, struct inflight_item *item);
+void pace_unsent(struct session *s); /* repetitions that wait, as many as are allowed */
+void pace_more(struct session *s);   /* acknowledgements came: send what waits */
+/* The broker has a PUBLISH that it got with less QoS than the device's: that one's acknowledgement.
+ */
+void pace_received(struct session *s, struct inflight_item *item);
+void pace_ponged(struct session *s);     /* our PINGREQs are answered, all of them */
+void pace_tell(const struct session *s); /* log it, once for each leg */
+
 /* What mqtt_in_next's error means, as a sentence, and as the 5.0 reason code. */
 const char *relay_framing_fault(int rc, uint8_t *reason);
 

@@ -11,30 +11,53 @@
  * not shown it again. */
 bool relay_drained(const struct session *s)
 {
-    return s->to_broker.count == 0;
+    list_for_each (it, &s->to_broker.items) {
+        const struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (!item->local && !item->unsent)
+            return false;
+    }
+    return true;
 }
 
-static void resend_publish(struct session *s, struct inflight_item *item, bool dup)
+/* Does the new leg's broker need this PUBLISH (once more)? */
+static bool is_resent(const struct inflight_item *item, bool present)
 {
-    /* DUP is bit 3 of the first byte [MQTT-3.3.1-1]. */
-    item->raw[0] = (uint8_t)(dup ? item->raw[0] | 0x08u : item->raw[0] & ~0x08u);
-    dialect_write(s, s->up, item->raw, item->raw_bytes);
+    if (item->raw_bytes == 0) /* begun by us, or before we came */
+        return false;
+    if (item->state == INFLIGHT_RECEIVED) /* else the device's PUBREL is still to come */
+        return !item->local && (!present || item->redo);
+    return item->state == INFLIGHT_PUBLISH;
 }
 
-/* Returns 1 when a PUBLISH was sent again. */
+/* Everything waits for its turn, so that what is sent first is known (see pace.c). */
+static void prepare_publishes(struct session *s, bool present)
+{
+    list_for_each (it, &s->to_broker.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (!is_resent(item, present))
+            continue;
+        /* DUP is bit 3 of the first byte [MQTT-3.3.1-1].  What had not had its turn on a leg is as
+         * new to that one's broker as it was before. */
+        if (!present)
+            item->raw[0] &= (uint8_t)~0x08u;
+        else if (!item->unsent)
+            item->raw[0] |= 0x08u;
+        /* A broker that had it never released it, and has forgotten it. */
+        item->redo = item->state == INFLIGHT_RECEIVED;
+        item->pinged = false;
+        item->unsent = true;
+    }
+}
+
+/* Returns 1 when a PUBLISH is sent again, now or later. */
 static uint32_t resume_item(struct session *s, struct inflight_item *item, bool present)
 {
+    if (item->unsent) {
+        if (!pace_full(s))
+            pace_send_item(s, item);
+        return 1;
+    }
     switch ((enum inflight_state)item->state) {
-    case INFLIGHT_PUBLISH:
-        resend_publish(s, item, present);
-        return 1;
-    case INFLIGHT_RECEIVED:
-        if (item->local || (present && !item->redo))
-            return 0; /* the device's PUBREL is still to come */
-        /* The broker that had it never released it, and has forgotten it. */
-        item->redo = true;
-        resend_publish(s, item, present);
-        return 1;
     case INFLIGHT_RELEASED:
         if (present) {
             item->again = true;
@@ -47,12 +70,15 @@ static uint32_t resume_item(struct session *s, struct inflight_item *item, bool 
         return 0;
     case INFLIGHT_SUBSCRIBE:
     case INFLIGHT_UNSUBSCRIBE:
-    default:
         if (item->raw_bytes == 0) { /* of unsubscribe_former() */
             inflight_del(&s->to_broker, item);
             return 0;
         }
         dialect_write(s, s->up, item->raw, item->raw_bytes);
+        return 0;
+    case INFLIGHT_PUBLISH:
+    case INFLIGHT_RECEIVED:
+    default:
         return 0;
     }
 }
@@ -211,6 +237,7 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
             unsubscribe_former(s);
         *restored = resubscribe(s);
     }
+    prepare_publishes(s, session_present);
     /* What this leg cannot say is over at once. */
     list_for_each_safe (it, &s->to_broker.items) {
         struct inflight_item *item = list_entry(it, struct inflight_item, link);

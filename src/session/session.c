@@ -268,7 +268,11 @@ static bool must_wait(const struct session *s)
     const struct conf_limits *lim = &s->snap->conf->limits;
     const struct inflight *f = &s->to_broker;
 
-    if (s->held.len > lim->queue_bytes || (s->state == SESSION_OPENING && s->held.len > 0) ||
+    /* Where the held wait for acknowledgements, the device's PUBREL may be behind them. */
+    bool paced = s->limited && !s->holding && s->state == SESSION_RELAYING &&
+                 s->held.len <= UINT64_C(16) * lim->queue_bytes && release_is_due(s);
+    if ((s->held.len > lim->queue_bytes && !paced) ||
+        (s->state == SESSION_OPENING && s->held.len > 0) ||
         (s->up != NULL && leg_queued(s->up) > lim->queue_bytes))
         return true;
     if (f->count < lim->inflight && f->bytes <= UINT64_C(4) * lim->queue_bytes)
@@ -682,8 +686,7 @@ static struct session *session_new(struct env *env, const struct conf_listener *
     s->env = env;
     s->snap = snapshot_ref(env->snap);
     s->id = env->next_session_id++;
-    s->receive_most = UINT16_MAX;
-    s->qos_most = 2;
+    s->told = s->limits = limits_none;
     s->began_ms = s->last_rx_ms = env_now_ms(env);
     list_init(&s->of_device);
     list_add(&env->sessions, &s->link);

@@ -8,6 +8,7 @@
  * relay.c, from_device.c, from_broker.c  pass packets, and keep what a re-home needs
  * restore.c   tells a new leg what was under way;  retained.c  what the device has had
  * evidence.c  what an identity on trial has to prove, and what the broker refuses it
+ * limits.c, pace.c  what the broker allows, where that is less than the device was told
  * cleaner.c   clears what is left at a broker of a device that asked for a clean session
  *
  * The members below are for these files; others use the functions.  Worker's thread.
@@ -22,6 +23,7 @@
 #include "session/env.h"
 #include "session/inflight.h"
 #include "session/leg.h"
+#include "session/limits.h"
 #include "session/rehome.h"
 #include "session/retained.h"
 #include "session/subs.h"
@@ -85,7 +87,8 @@ struct session {
     uint16_t up_keepalive_s;  /* what the upstream leg has agreed to */
     uint16_t alias_told;      /* 5.0: Topic Alias Maximum that the device was told */
     uint16_t alias_most;      /* and that of the present upstream leg */
-    uint16_t receive_most;    /* 5.0: Receive Maximum of the present upstream leg */
+    struct leg_limits told;   /* 5.0: what the device was told that the broker allows */
+    struct leg_limits limits; /* and what the present upstream leg's does */
     uint16_t pings;           /* PINGREQs without answer upstream */
     uint16_t pings_ours;      /* bit i: the i-th oldest of them is ours; at most 16 are awaited */
 
@@ -110,10 +113,11 @@ struct session {
     enum flip_slot probe;        /* meaningful while probing: the slot that settles a suspicion */
     struct suspicion *suspicion; /* owned, while probing: what is to be settled */
     uint8_t version;             /* of the device */
-    uint8_t qos_most;            /* 5.0: Maximum QoS of the present upstream leg */
     uint8_t refusal;             /* CONNACK code (in the device's dialect) if no identity gets in */
     uint8_t brief;     /* legs in a row that the broker accepted, and ended soon without a word */
     uint8_t spareless; /* attempts in a row that were given up for want of a spare */
+    uint8_t will_qos_off[2]; /* by slot: how far its broker's Maximum QoS is below 2, for a Will */
+    bool will_unretained[2]; /* and it has refused a Will with RETAIN */
     bool clean, has_will, will_stays;
     bool accepted; /* the upstream leg in use is accepted */
     bool holding;  /* the device's packets wait */
@@ -130,6 +134,7 @@ struct session {
                           clears */
     bool taken_over;   /* ended for another one: what is left at the broker is its affair */
     bool said_goodbye; /* DISCONNECT was passed on */
+    bool limited;      /* `limits` are stricter than `told` */
     bool restoring;    /* subscriptions were restored: what is retained comes because of us */
     bool kept_back;    /* the first such message on the present leg was logged */
     bool forgotten;    /* a broker has forgotten exchanges that the device may still speak of */

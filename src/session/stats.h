@@ -21,7 +21,9 @@ struct worker_stats {
     uint64_t restore_refused;        /* of these, not granted again */
     uint64_t retained_suppressed;    /* retained messages that came because of these subscriptions,
                                         and that the device had had */
-    uint64_t rehome_lost;            /* messages that a re-home could not save */
+    uint64_t publishes_lowered; /* sent with less QoS, or without RETAIN: their broker allows no
+                                   more */
+    uint64_t rehome_lost;       /* messages that a re-home could not save */
     uint64_t hold_us_max, hold_us_sum;
     uint64_t downstream_closed_by_peer, downstream_closed_by_us;
 };

@@ -7,6 +7,7 @@
 #include "session/dialect.h"
 #include "session/evidence.h"
 #include "session/greet.h"
+#include "session/relay.h"
 #include "session/suspect.h"
 
 #include <assert.h>
@@ -350,6 +351,7 @@ static void adopt(struct session *s)
                       LOG_Q("see whether the broker ties sessions to the certificate or user"));
     }
     s->leg_lost = false;
+    pace_tell(s);
     leg_read(s->up, true);
     crash_point("rehome.adopted");
     tell_leg(s, &news);
@@ -742,6 +744,28 @@ static void tell_refusal(struct session *s, const struct mqtt_packet *pkt,
     buf_fini(&out);
 }
 
+/* A broker that takes no Will such as the device's [MQTT-3.2.2-12, -13], which the device was told
+ * nothing of: the next attempt brings what it takes. */
+static void lower_will(struct session *s, const struct mqtt_connack *ack)
+{
+    enum flip_slot slot = s->cand->slot;
+    struct mqtt_prop_value v;
+
+    if (s->state != SESSION_RELAYING || !s->has_will || s->cand->version != MQTT_V5)
+        return;
+    if (ack->code == 0x9B && mqtt_props_find(ack->props, MQTT_PROP_MAXIMUM_QOS, &v))
+        s->will_qos_off[slot] = (uint8_t)(2 - v.num);
+    else if (ack->code == 0x9B && s->will_qos_off[slot] < 2)
+        s->will_qos_off[slot]++;
+    else if (ack->code == 0x9A)
+        s->will_unretained[slot] = true;
+    else
+        return;
+    log_event(LOG_SESSION, LOG_NOTICE_, "will-lowered", "device=%s slot=%s reason=%s msg=%s",
+              s->dev->name, flip_slot_name(slot), mqtt_reason_name(ack->code),
+              LOG_Q("the broker does not take the device's Will as it is"));
+}
+
 static void refused(struct session *s, const struct mqtt_packet *pkt,
                     const struct mqtt_connack *ack)
 {
@@ -751,6 +775,7 @@ static void refused(struct session *s, const struct mqtt_packet *pkt,
     in.mqtt_version = s->cand->version;
     in.code = ack->code;
     struct diag d = diagnose(&in);
+    lower_will(s, ack);
     if (s->state == SESSION_OPENING) {
         s->refusal = s->cand->version == MQTT_V5 ? ack->code : 0;
         bool trial = s->dev->active == FLIP_NEW && other_usable(s) &&

@@ -16,6 +16,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/streams.py \
 	tests/scenario/lib/tsan.supp \
 	tests/scenario/lib/wait.py \
+	tests/scenario/test_a_broker_allows_less.py \
 	tests/scenario/test_a_broker_has_lost_the_session.py \
 	tests/scenario/test_a_client_id_is_fought_over.py \
 	tests/scenario/test_a_client_id_is_taken_over.py \

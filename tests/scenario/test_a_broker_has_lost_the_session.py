@@ -66,7 +66,7 @@ def test_retained_messages_do_not_come_again(plant, version):
     assert of(client, "c") == [(b"1", True), (b"changed", True)], client.messages
     assert of(client, "live") == [(b"1", False)], client.messages
     assert of(client, "new") == [(b"1", True)], client.messages
-    assert counters(site)["retained_suppressed"] == 3
+    until("they are counted", lambda: counters(site)["retained_suppressed"] == 3)
     assert site.gateway.log.lines("retained-kept-back.*device=sensor")
     client.subscribe(("set/a", 1))  # its own wish
     until("it comes", lambda: len(of(client, "a")) == 2)

@@ -49,6 +49,11 @@ check_PROGRAMS += tests/unit/test_session_suspect
 
 tests_unit_test_session_suspect_SOURCES = tests/unit/test_session_suspect.c $(session_world)
 tests_unit_test_session_suspect_LDADD = $(session_test_ldadd)
+check_PROGRAMS += tests/unit/test_session_limits
+
+tests_unit_test_session_limits_SOURCES = tests/unit/test_session_limits.c
+tests_unit_test_session_limits_LDADD = libsession.a libmqtt.a libbase.a $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/unit/test_session_retained
 
 tests_unit_test_session_retained_SOURCES = tests/unit/test_session_retained.c

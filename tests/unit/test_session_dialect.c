@@ -481,6 +481,7 @@ static void too_long_a_topic_is_refused_alone(void **unused)
         say_publish(p.dev, 0, 0, "short", "goes on");
         sees(p.brk, "PUBLISH q0 gw/d1/short goes on");
         quiet(&p);
+        w->news_at = w->news.len; /* main was told of each refusal */
         say_disconnect(p.dev, 0, NULL);
         tells(w, "down d1: the device left");
         sees_end(p.dev);

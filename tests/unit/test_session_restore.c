@@ -683,6 +683,389 @@ static void alias_of_a_repetition_is_spelt_out(void **unused)
     buf_fini(&props);
 }
 
+/* ---- a broker that allows less than the device was told ---- */
+
+/* The session moves to such a broker, which has it or not; `props` of its CONNACK are taken. */
+static struct end *move_to(struct world *w, struct pair *p, bool present, struct buf *props)
+{
+    int version = p->brk->version;
+
+    w->news_at = w->news.len;
+    end_reset(p->brk);
+    tells(w, "lost old: network");
+    world_due(the_session(w));
+    p->brk = broker_next(w);
+    p->brk->version = version;
+    assert_int_equal(end_packet(p->brk, __FILE__, __LINE__).type, MQTT_CONNECT);
+    say_connack(p->brk, present, 0, props);
+    buf_fini(props);
+    world_until(w, the_session(w)->phase == RH_IDLE);
+    return p->brk;
+}
+
+static struct buf limit(enum mqtt_prop id, uint32_t num)
+{
+    struct buf b = {0};
+
+    assert_int_equal(mqtt_props_put_num(&b, id, num), 0);
+    return b;
+}
+
+static void receive_maximum_is_kept(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_RECEIVE_MAXIMUM, 2);
+
+    (void)unused;
+    for (uint16_t id = 1; id <= 4; id++) {
+        say_publish(p.dev, 1 + id % 2, id, "a", "x");
+        (void)end_packet(p.brk, __FILE__, __LINE__);
+    }
+    move_to(w, &p, true, &props);
+    sees(p.brk, "PUBLISH q2 #1 dup a x");
+    sees(p.brk, "PUBLISH q1 #2 dup a x");
+    say_publish(p.dev, 0, 0, "a", "behind them");
+    say_publish(p.dev, 1, 5, "a", "five");
+    say_subscribe(p.dev, 6, "c", 1);
+    quiet(&p); /* two are unanswered: all else waits, PINGREQ does not */
+    say_ack(p.brk, MQTT_PUBACK, 2, 0);
+    sees(p.dev, "PUBACK #2");
+    sees(p.brk, "PUBLISH q2 #3 dup a x");
+    say_ack(p.brk, MQTT_PUBREC, 1, 0);
+    say_ack(p.brk, MQTT_PUBREC, 3, 0);
+    sees(p.dev, "PUBREC #1");
+    sees(p.dev, "PUBREC #3");
+    say_ack(p.dev, MQTT_PUBREL, 1, 0); /* overtakes what waits */
+    sees(p.brk, "PUBREL #1");
+    quiet(&p);
+    say_ack(p.brk, MQTT_PUBCOMP, 1, 0);
+    sees(p.dev, "PUBCOMP #1");
+    sees(p.brk, "PUBLISH q1 #4 dup a x");
+    sees(p.brk, "PUBLISH q0 a behind them");
+    quiet(&p);
+    say_ack(p.brk, MQTT_PUBACK, 4, 0);
+    sees(p.dev, "PUBACK #4");
+    sees(p.brk, "PUBLISH q1 #5 a five");
+    sees(p.brk, "SUBSCRIBE #6 c:1");
+    say_suback(p.brk, MQTT_SUBACK, 6, "\x01", 1);
+    sees(p.dev, "SUBACK #6 01");
+    say_publish(p.dev, 1, 7, "a", "seven");
+    quiet(&p);
+    say_ack(p.brk, MQTT_PUBACK, 5, 0x87); /* room, whatever it says */
+    sees(p.dev, "PUBACK #5 0x87");
+    sees(p.brk, "PUBLISH q1 #7 a seven");
+    assert_int_equal(w->env.stats.publishes_up, 7);
+}
+
+/* A flip in the middle of it: what waits is no exchange that has to be drained. */
+static void what_waits_for_room_moves_on(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_RECEIVE_MAXIMUM, 1);
+
+    (void)unused;
+    say_publish(p.dev, 1, 1, "a", "one");
+    say_publish(p.dev, 1, 2, "a", "two");
+    sees(p.brk, "PUBLISH q1 #1 a one");
+    sees(p.brk, "PUBLISH q1 #2 a two");
+    move_to(w, &p, false, &props);
+    sees(p.brk, "PUBLISH q1 #1 a one");
+    say_publish(p.dev, 1, 3, "a", "three");
+    quiet(&p);
+    world_use(w, "d1", FLIP_NEW);
+    world_until(w, the_session(w)->phase == RH_DRAINING);
+    say_ack(p.brk, MQTT_PUBACK, 1, 0);
+    sees(p.dev, "PUBACK #1");
+    sees(p.brk, "PINGREQ");
+    say_ping(p.brk, MQTT_PINGRESP);
+    struct end *next = broker_next(w);
+    next->version = MQTT_V5;
+    (void)end_packet(next, __FILE__, __LINE__);
+    say_connack(next, false, 0x87, NULL); /* refused: it goes on as it was */
+    sees(p.brk, "PUBLISH q1 #2 a two");
+    quiet(&p);
+    say_ack(p.brk, MQTT_PUBACK, 2, 0);
+    sees(p.dev, "PUBACK #2");
+    sees(p.brk, "PUBLISH q1 #3 a three");
+    props = (struct buf){0};
+    say_publish(p.dev, 1, 4, "a", "four");
+    quiet(&p);
+    move_to(w, &p, true, &props); /* a broker without a limit */
+    sees(p.brk, "PUBLISH q1 #3 dup a three");
+    sees(p.brk, "PUBLISH q1 #4 a four");
+}
+
+/* What had no turn on a leg was not sent there: it is no repetition on the next one. */
+static void what_was_not_sent_is_no_repetition(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_RECEIVE_MAXIMUM, 1);
+
+    (void)unused;
+    say_publish(p.dev, 1, 1, "a", "one");
+    say_publish(p.dev, 1, 2, "a", "two");
+    sees(p.brk, "PUBLISH q1 #1 a one");
+    sees(p.brk, "PUBLISH q1 #2 a two");
+    move_to(w, &p, false, &props);
+    sees(p.brk, "PUBLISH q1 #1 a one");
+    props = limit(MQTT_PROP_RECEIVE_MAXIMUM, 10);
+    move_to(w, &p, true, &props);
+    sees(p.brk, "PUBLISH q1 #1 dup a one");
+    sees(p.brk, "PUBLISH q1 #2 a two");
+    quiet(&p);
+}
+
+static void qos_2_goes_with_qos_1(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_MAXIMUM_QOS, 1);
+
+    (void)unused;
+    say_publish(p.dev, 2, 1, "a", "under way");
+    sees(p.brk, "PUBLISH q2 #1 a under way");
+    say_publish(p.dev, 2, 2, "a", "received");
+    sees(p.brk, "PUBLISH q2 #2 a received");
+    say_ack(p.brk, MQTT_PUBREC, 2, 0);
+    sees(p.dev, "PUBREC #2");
+    move_to(w, &p, false, &props);
+    sees(p.brk, "PUBLISH q1 #1 a under way");
+    sees(p.brk, "PUBLISH q1 #2 a received");
+    say_ack(p.brk, MQTT_PUBACK, 1, 0);
+    sees(p.dev, "PUBREC #1");
+    say_ack(p.brk, MQTT_PUBACK, 2, 0); /* the device has had its PUBREC */
+    say_ack(p.dev, MQTT_PUBREL, 1, 0);
+    sees(p.dev, "PUBCOMP #1");
+    say_ack(p.dev, MQTT_PUBREL, 2, 0);
+    sees(p.dev, "PUBCOMP #2");
+    say_publish(p.dev, 2, 3, "a", "denied");
+    sees(p.brk, "PUBLISH q1 #3 a denied");
+    say_ack(p.brk, MQTT_PUBACK, 3, 0x87);
+    sees(p.dev, "PUBREC #3 0x87");
+    say_publish(p.dev, 2, 4, "a", "taken");
+    sees(p.brk, "PUBLISH q1 #4 a taken");
+    say_ack(p.brk, MQTT_PUBACK, 4, 0);
+    sees(p.dev, "PUBREC #4");
+    say_again(p.dev, 2, 4, "a", "taken"); /* had already, and once is enough */
+    sees(p.dev, "PUBREC #4");
+    props = (struct buf){0};
+    move_to(w, &p, false, &props); /* with the session lost it stays with the former broker */
+    say_ack(p.dev, MQTT_PUBREL, 4, 0);
+    sees(p.dev, "PUBCOMP #4");
+    say_publish(p.dev, 2, 4, "a", "five");
+    sees(p.brk, "PUBLISH q2 #4 a five");
+    quiet(&p);
+    assert_int_equal(w->env.stats.publishes_lowered, 4);
+}
+
+/* QoS 0 has no acknowledgement: the answer to a PINGREQ behind it is one. */
+static void qos_0_is_acknowledged_by_a_ping(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_MAXIMUM_QOS, 0);
+
+    (void)unused;
+    say_publish(p.dev, 1, 1, "a", "one");
+    sees(p.brk, "PUBLISH q1 #1 a one");
+    move_to(w, &p, true, &props);
+    sees(p.brk, "PUBLISH q0 a one");
+    sees(p.brk, "PINGREQ");
+    say_publish(p.dev, 2, 2, "a", "two");
+    sees(p.brk, "PUBLISH q0 a two");
+    say_ping(p.dev, MQTT_PINGREQ);
+    sees(p.brk, "PINGREQ"); /* the device's */
+    say_ping(p.brk, MQTT_PINGRESP);
+    sees(p.dev, "PUBACK #1");
+    sees(p.brk, "PINGREQ"); /* for the second one */
+    say_ping(p.brk, MQTT_PINGRESP);
+    sees(p.dev, "PINGRESP");
+    say_ping(p.brk, MQTT_PINGRESP);
+    sees(p.dev, "PUBREC #2");
+    say_ack(p.dev, MQTT_PUBREL, 2, 0);
+    sees(p.dev, "PUBCOMP #2");
+    quiet(&p);
+    assert_int_equal(the_session(w)->to_broker.count, 0);
+    /* One that was not answered is not lost. */
+    say_publish(p.dev, 1, 3, "a", "three");
+    sees(p.brk, "PUBLISH q0 a three");
+    sees(p.brk, "PINGREQ");
+    props = (struct buf){0};
+    move_to(w, &p, true, &props);
+    sees(p.brk, "PUBLISH q1 #3 dup a three");
+}
+
+/* The barrier's answer counts, too. */
+static void qos_0_is_drained_by_the_barrier(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_MAXIMUM_QOS, 0);
+
+    (void)unused;
+    move_to(w, &p, true, &props);
+    say_publish(p.dev, 1, 1, "a", "one");
+    say_publish(p.dev, 1, 2, "a", "two");
+    sees(p.brk, "PUBLISH q0 a one");
+    sees(p.brk, "PINGREQ");
+    sees(p.brk, "PUBLISH q0 a two");
+    world_use(w, "d1", FLIP_NEW);
+    world_until(w, the_session(w)->phase == RH_DRAINING);
+    world_due(the_session(w)); /* not drained: neither is acknowledged */
+    sees(p.brk, "PINGREQ");
+    say_ping(p.brk, MQTT_PINGRESP);
+    say_ping(p.brk, MQTT_PINGRESP);
+    sees(p.dev, "PUBACK #1");
+    sees(p.dev, "PUBACK #2");
+    struct end *next = broker_next(w);
+    next->version = MQTT_V5;
+    sees(next, "CONNECT 5.0 d1 ka=60 session-expiry-interval=600");
+    assert_int_equal(the_session(w)->to_broker.count, 0);
+}
+
+static void retain_goes_without(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_RETAIN_AVAILABLE, 0);
+
+    (void)unused;
+    move_to(w, &p, true, &props);
+    say_retained(p.dev, 0, 0, "a", "x");
+    sees(p.brk, "PUBLISH q0 a x");
+    say_retained(p.dev, 1, 1, "a", "x");
+    sees(p.brk, "PUBLISH q1 #1 a x");
+    say_publish(p.dev, 0, 0, "a", "y");
+    sees(p.brk, "PUBLISH q0 a y");
+    assert_int_equal(w->env.stats.publishes_lowered, 2);
+    props = (struct buf){0};
+    move_to(w, &p, true, &props);
+    sees(p.brk, "PUBLISH q1 #1 dup retain a x"); /* this one may be retained */
+}
+
+/* Nothing that a broker would end the connection for is sent. */
+static void packet_that_is_too_large_is_answered_here(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_MAXIMUM_PACKET_SIZE, 40);
+    static const char large[] = "0123456789012345678901234567890123456789";
+
+    (void)unused;
+    say_publish(p.dev, 1, 1, "a", large);
+    sees(p.brk, "PUBLISH q1 #1 a 0123456789012345678901234567890123456789");
+    move_to(w, &p, true, &props);
+    sees(p.dev, "PUBACK #1 0x97");
+    say_publish(p.dev, 2, 2, "a", large);
+    sees(p.dev, "PUBREC #2 0x97");
+    say_publish(p.dev, 0, 0, "a", large);
+    say_publish(p.dev, 1, 3, "a", large + 10); /* with all around it 39 bytes */
+    sees(p.brk, "PUBLISH q1 #3 a 012345678901234567890123456789");
+    quiet(&p);
+    tells(w, "refused old: policy evidence.publish-refused"); /* in a trial it would count */
+    tells(w, "accepted old present rehomed replayed=1 restored=0 lost=0");
+    assert_int_equal(w->env.stats.packets_inexpressible, 3);
+    assert_int_equal(the_session(w)->to_broker.count, 1);
+}
+
+/* Aliases of the device go on where each PUBLISH is looked at. */
+static void aliases_pass_a_limited_leg(void **unused)
+{
+    struct world *w = world_new(NULL);
+    w->alias_most = 10;
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_RECEIVE_MAXIMUM, 1);
+    struct buf alias = {0};
+    struct mqtt_publish m = {.topic = slice_of("t"), .payload = slice_of("1")};
+
+    (void)unused;
+    mqtt_props_put_num(&props, MQTT_PROP_TOPIC_ALIAS_MAXIMUM, 10);
+    mqtt_props_put_num(&alias, MQTT_PROP_TOPIC_ALIAS, 4);
+    m.props = (struct mqtt_props){alias.p, (uint32_t)alias.len};
+    move_to(w, &p, true, &props);
+    say_publish_full(p.dev, &m);
+    sees(p.brk, "PUBLISH q0 t 1");
+    m.topic = slice_of("");
+    say_publish_full(p.dev, &m);
+    sees(p.brk, "PUBLISH q0 t 1");
+    m.qos = 1;
+    m.packet_id = 1;
+    say_publish_full(p.dev, &m);
+    sees(p.brk, "PUBLISH q1 #1 t 1");
+    m.packet_id = 2;
+    say_publish_full(p.dev, &m);
+    m.topic = slice_of("u"); /* set anew behind the one that waits */
+    m.packet_id = 3;
+    say_publish_full(p.dev, &m);
+    say_ack(p.brk, MQTT_PUBACK, 1, 0);
+    sees(p.brk, "PUBLISH q1 #2 t 1");
+    say_ack(p.brk, MQTT_PUBACK, 2, 0);
+    sees(p.brk, "PUBLISH q1 #3 u 1");
+    buf_fini(&alias);
+}
+
+/* Many wait, and then the device says goodbye: in its order. */
+static void goodbye_waits_for_what_is_before_it(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = limit(MQTT_PROP_RECEIVE_MAXIMUM, 1);
+
+    (void)unused;
+    move_to(w, &p, true, &props);
+    say_publish(p.dev, 1, 1, "a", "one");
+    say_publish(p.dev, 1, 2, "a", "two");
+    say_disconnect(p.dev, 0, NULL);
+    end_finish(p.dev);
+    sees(p.brk, "PUBLISH q1 #1 a one");
+    world_until(w, the_session(w)->gone);
+    say_ack(p.brk, MQTT_PUBACK, 1, 0);
+    sees(p.brk, "PUBLISH q1 #2 a two");
+    sees(p.brk, "DISCONNECT session-expiry-interval=0");
+    sees_end(p.brk);
+}
+
+/* A Will that the new broker does not take. */
+static void will_is_lowered_to_what_is_taken(void **unused)
+{
+    struct world *w = world_new(&(struct world_args){.flip = "backoff_network_s = [ 1 ];"});
+    static const struct mqtt_connect with_will = {.client_id = {(const uint8_t *)"d1", 2},
+                                                  .keepalive_s = 60,
+                                                  .has_will = true,
+                                                  .will_qos = 2,
+                                                  .will_retain = true,
+                                                  .will_topic = {(const uint8_t *)"w", 1}};
+    struct pair p = world_open(w, MQTT_V5, &with_will);
+    static const struct {
+        uint8_t qos;
+        bool retain;
+        uint8_t answer;
+    } rows[] = {{2, true, 0x9A}, {2, false, 0x9B}, {1, false, 0x9B}, {0, false, 0}};
+
+    (void)unused;
+    end_reset(p.brk);
+    tells(w, "lost old: network");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct mqtt_connect c;
+        uint8_t reason;
+        world_due(the_session(w));
+        struct end *next = broker_next(w);
+        next->version = MQTT_V5;
+        struct mqtt_packet pkt = end_packet(next, __FILE__, __LINE__);
+        assert_int_equal(mqtt_connect_read(&pkt, &c, &reason, NULL), 0);
+        assert_int_equal(c.will_qos, rows[i].qos);
+        assert_int_equal(c.will_retain, rows[i].retain);
+        say_connack(next, false, rows[i].answer, NULL);
+        if (rows[i].answer != 0)
+            tells(w, "failed old: policy");
+        else
+            tells(w, "accepted old rehomed");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -709,6 +1092,17 @@ int main(void)
         play(content_is_payload_and_properties),
         play(alias_that_was_not_seen_is_spelt_out),
         play(alias_of_a_repetition_is_spelt_out),
+        play(receive_maximum_is_kept),
+        play(what_waits_for_room_moves_on),
+        play(what_was_not_sent_is_no_repetition),
+        play(qos_2_goes_with_qos_1),
+        play(qos_0_is_acknowledged_by_a_ping),
+        play(qos_0_is_drained_by_the_barrier),
+        play(retain_goes_without),
+        play(packet_that_is_too_large_is_answered_here),
+        play(aliases_pass_a_limited_leg),
+        play(goodbye_waits_for_what_is_before_it),
+        play(will_is_lowered_to_what_is_taken),
     };
 
     return cmocka_run_group_tests(tests, world_setup, world_teardown);
