@@ -1,6 +1,13 @@
-/* A 3.x device that asked for a clean session was given a lasting one upstream, so that a flip
+/* What is left at a broker that a device leaves: because it went, or because it moved to another
+ * one.
+ *
+ * A 3.x device that asked for a clean session was given a lasting one upstream, so that a flip
  * loses nothing.  When it leaves, one more connection with Clean Session wipes what it leaves
  * (MQTT 3.1.1, 3.1.2.4).
+ *
+ * Two names, or two ports, may lead to one broker, and wiping there would end the session that has
+ * just moved.  So the leg that is left is asked first: PINGREQ and DISCONNECT.  Whose session was
+ * taken over has been closed by the broker, and does not answer.
  */
 #include "session/dialect.h"
 #include "session/greet.h"
@@ -13,10 +20,16 @@
 
 struct cleaner {
     struct list link;
+    struct cleaner *next; /* of the device */
     struct env *env;
     struct device *dev;
-    struct leg *leg;    /* owned */
-    struct buf connect; /* owned: CONNECT with Clean Session */
+    struct wk_snapshot *snap;      /* owned reference */
+    const struct conf_upstream *u; /* in snap */
+    struct cred *cred;             /* owned reference */
+    struct leg *leg;               /* owned: the one that is left, then the one that wipes */
+    struct buf connect;            /* owned: CONNECT with Clean Session */
+    uint32_t home;                 /* greet_home() */
+    unsigned pongs;                /* that are still to come on the leg that is left */
     uint8_t version;
     bool with_will; /* ends without DISCONNECT, which publishes it */
     uint64_t until_ms;
@@ -26,13 +39,19 @@ static const struct leg_ops ops;
 
 static void end(struct cleaner *c, const char *trouble)
 {
+    struct cleaner **at = &c->dev->cleaner;
+
     if (trouble != NULL)
-        log_event(LOG_SESSION, LOG_NOTICE_, "session-left-behind", "device=%s msg=%s", c->dev->name,
-                  LOG_Q(trouble));
+        log_event(LOG_SESSION, LOG_NOTICE_, "session-left-behind", "device=%s upstream=%s msg=%s",
+                  c->dev->name, c->u->name, LOG_Q(trouble));
     leg_close_gentle(&c->leg);
     buf_fini_wipe(&c->connect);
     list_del(&c->link);
-    c->dev->cleaner = NULL;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    cred_unref(c->cred);
+    snapshot_unref(c->snap);
     free(c);
 }
 
@@ -80,37 +99,120 @@ static void on_drain(struct leg *leg)
 static const struct leg_ops ops = {
     .open = on_open, .data = on_data, .end = on_end, .drain = on_drain};
 
-void cleaner_start(struct session *s, bool with_will)
+static struct cleaner *cleaner_new(struct session *s, enum flip_slot slot, struct cred *cred,
+                                   bool with_will)
 {
-    struct tls_ctx *ctx;
-    const struct conf_upstream *u = upstream_profile(s, s->have, &ctx);
-    struct cred *cred = s->dev->cred[s->have];
+    struct cleaner *c = calloc(1, sizeof *c);
     struct dialect *dialect = NULL;
     struct greet_wish wish;
     enum greet_aim aim = s->device_expiry_s == 0 ? GREET_WIPE : GREET_WILL;
-    struct cleaner *c;
 
-    if (cred == NULL || s->dev->cleaner != NULL || (c = calloc(1, sizeof *c)) == NULL)
-        return;
+    if (c == NULL)
+        return NULL;
     c->env = s->env;
     c->dev = s->dev;
-    c->version = dialect_version(s, u);
+    c->snap = snapshot_ref(s->snap);
+    c->u = upstream_profile(s, slot, NULL);
+    c->cred = cred_ref(cred);
+    c->home = greet_home(s, slot, GREET_HOST_AND_PORT);
+    c->version = dialect_version(s, c->u);
     c->with_will = with_will;
     c->until_ms = env_now_ms(s->env) + CLEANER_MS;
     list_add(&s->env->cleaners, &c->link);
+    c->next = s->dev->cleaner;
     s->dev->cleaner = c;
-    if (dialect_new(s, u, &dialect, NULL) == 0 &&
-        greet_connect(s, s->have, dialect, aim, &c->connect, &wish) == 0)
-        c->leg = leg_dial(s->env, u, ctx, cred, &ops, c, NULL);
+    int rc = dialect_new(s, c->u, &dialect, NULL);
+    if (rc == 0)
+        rc = greet_connect(s, slot, dialect, aim, &c->connect, &wish);
     free(dialect); /* nothing but CONNECT and DISCONNECT is said on that leg */
+    if (rc == 0)
+        return c;
+    end(c, "out of memory");
+    return NULL;
+}
+
+static void wipe(struct cleaner *c)
+{
+    struct tls_ctx *ctx = c->snap->upstream_ctx[c->u - c->snap->conf->upstreams];
+
+    c->leg = leg_dial(c->env, c->u, ctx, c->cred, &ops, c, NULL);
     if (c->leg == NULL)
         end(c, "out of memory");
 }
 
+void cleaner_start(struct session *s, enum flip_slot slot, bool with_will)
+{
+    struct cred *cred = s->dev->cred[slot];
+    struct cleaner *c;
+
+    if (cred != NULL && (c = cleaner_new(s, slot, cred, with_will)) != NULL)
+        wipe(c);
+}
+
+/* ---- the leg that is left ---- */
+
+static void on_left_data(struct leg *leg, const uint8_t *p, size_t n)
+{
+    struct cleaner *c = leg->owner;
+    struct mqtt_packet pkt;
+
+    while (mqtt_in_next(&leg->in, &p, &n, MQTT_LARGEST_PACKET, &pkt) == 1)
+        if (pkt.type == MQTT_PINGRESP && c->pongs > 0)
+            c->pongs--;
+}
+
+static void on_left_end(struct leg *leg, const struct leg_end *e)
+{
+    struct cleaner *c = leg->owner;
+
+    (void)e;
+    leg_close_gentle(&c->leg);
+    if (c->pongs == 0)
+        wipe(c);
+    else
+        end(c, NULL); /* it was taken over: the session is where the device is */
+}
+
+static const struct leg_ops left_ops = {
+    .open = on_open, .data = on_left_data, .end = on_left_end, .drain = on_drain};
+
+void cleaner_take(struct session *s, struct leg **leg)
+{
+    struct cleaner *c = cleaner_new(s, s->have, (*leg)->cred, false);
+    struct buf out = {0};
+
+    if (c == NULL)
+        return;
+    c->leg = *leg;
+    *leg = NULL;
+    c->leg->ops = &left_ops;
+    c->leg->owner = c;
+    c->leg->watch = false;
+    c->pongs = s->pings + 1u;
+    if (mqtt_ping_write(&out, MQTT_PINGREQ) == 0)
+        leg_write(c->leg, out.p, out.len);
+    buf_fini(&out);
+    greet_disconnect(c->leg, 0, false, 0);
+    leg_read(c->leg, true);
+}
+
+/* ---- the ends of all of them ---- */
+
 void cleaner_cancel(struct device *dev)
 {
-    if (dev->cleaner != NULL)
+    while (dev->cleaner != NULL)
         end(dev->cleaner, NULL);
+}
+
+void cleaner_yield(struct device *dev, uint32_t home)
+{
+    struct cleaner *next;
+
+    for (struct cleaner *c = dev->cleaner; c != NULL; c = next) {
+        next = c->next;
+        if (c->home == home)
+            end(c, NULL);
+    }
 }
 
 void cleaner_stop(struct env *env)

@@ -30,7 +30,7 @@ struct device {
     uint64_t flip_seq;         /* number of main's latest decision about it */
     struct differ differ;      /* what is held against its new identity since then */
     struct list sessions;      /* struct session.of_device, the newest last */
-    struct cleaner *cleaner;   /* owned while it runs; NULL else */
+    struct cleaner *cleaner;   /* they own themselves; a chain, NULL: none */
 };
 
 struct session;

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "base/map.h"
+
 /* How long the upstream session of a 5.0 device outlives its connection, whatever the device asked
  * for: long enough for a flip or a short outage, short enough to leave no litter. */
 #define KEEP_EXPIRY_S 600u
@@ -124,6 +126,34 @@ static int delay_will(struct mqtt_connect *c, uint32_t delay_s, struct buf *prop
     return rc;
 }
 
+static int put_client_id(const struct session *s, const struct conf_upstream *u,
+                         const struct mqtt_connect *c, const struct match_facts *facts,
+                         struct buf *out)
+{
+    size_t before = out->len;
+    bool has;
+    int rc = template_or_own(s, u->client_id, facts, true, c->client_id, out, &has);
+
+    if (rc == 0 && out->len == before && s->assigned_id != NULL)
+        rc = buf_append(out, s->assigned_id, strlen(s->assigned_id));
+    return rc;
+}
+
+uint32_t greet_home(const struct session *s, enum flip_slot slot, enum greet_home what)
+{
+    const struct conf_upstream *u = upstream_profile(s, slot, NULL);
+    struct buf where = {0};
+    struct mqtt_connect c;
+    struct match_facts facts;
+    uint32_t home = 0;
+
+    if (buf_printf(&where, "%s %u ", u->address, what == GREET_HOST ? 0u : u->port) == 0 &&
+        greet_facts(s, &c, &facts) == 0 && put_client_id(s, u, &c, &facts, &where) == 0)
+        home = (uint32_t)map_hash(where.p, where.len);
+    buf_fini(&where);
+    return home;
+}
+
 int greet_connect(const struct session *s, enum flip_slot slot, const struct dialect *dialect,
                   enum greet_aim aim, struct buf *out, struct greet_wish *wish)
 {
@@ -132,14 +162,11 @@ int greet_connect(const struct session *s, enum flip_slot slot, const struct dia
     struct buf will_topic = {0}, will_props = {0}, delay = {0};
     struct mqtt_connect c;
     struct match_facts facts;
-    bool has_id = true;
     int rc = greet_facts(s, &c, &facts);
 
     if (rc != 0)
         return rc;
-    rc = template_or_own(s, u->client_id, &facts, true, c.client_id, &id, &has_id);
-    if (rc == 0 && id.len == 0 && s->assigned_id != NULL)
-        rc = buf_append(&id, s->assigned_id, strlen(s->assigned_id));
+    rc = put_client_id(s, u, &c, &facts, &id);
     if (rc == 0)
         rc = template_or_own(s, u->username, &facts, c.has_username, c.username, &user,
                              &c.has_username);

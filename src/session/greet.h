@@ -27,6 +27,12 @@ struct greet_wish {
 int greet_connect(const struct session *s, enum flip_slot slot, const struct dialect *dialect,
                   enum greet_aim aim, struct buf *out, struct greet_wish *wish);
 
+enum greet_home { GREET_HOST, GREET_HOST_AND_PORT };
+
+/* Where the session is that CONNECT for `slot` leads to: a number that is the same where host (and
+ * port) and client id are.  Two ports of one host are perhaps one broker. */
+uint32_t greet_home(const struct session *s, enum flip_slot slot, enum greet_home what);
+
 /* Send DISCONNECT on an upstream leg; in 5.0 with a Session Expiry Interval when `set_expiry`. */
 void greet_disconnect(struct leg *leg, uint8_t reason, bool set_expiry, uint32_t expiry_s);
 

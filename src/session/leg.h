@@ -63,7 +63,8 @@ struct leg {
     bool ended;           /* the end was told */
     bool watch;           /* upstream, until CONNACK: tell `progress`, acknowledge quickly */
     bool answered;        /* upstream: CONNACK came */
-    bool session_present; /* upstream: CONNACK's flag */
+    bool session_present; /* upstream: CONNACK's flag, where the session is the device's */
+    bool foreign;         /* upstream: the flag of a session that is not, as far as one can know */
     uint32_t denied;      /* upstream: publishes that the broker refused with a reason code */
     bool will_delayed; /* upstream: who takes it over within upstreams.will_delay_s keeps the Will
                         * quiet

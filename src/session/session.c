@@ -514,7 +514,6 @@ static void take_connect(struct session *s, const struct mqtt_packet *pkt)
         session_refuse(s, 0x97, "limit-connections", &err);
         return;
     }
-    cleaner_cancel(dev);
     list_add(&dev->sessions, &s->of_device);
     cert_info_free(s->opening->cert);
     free(s->opening);

@@ -114,6 +114,7 @@ struct session {
     struct suspicion *suspicion; /* owned, while probing: what is to be settled */
     uint8_t version;             /* of the device */
     uint8_t refusal;             /* CONNACK code (in the device's dialect) if no identity gets in */
+    uint32_t home, host;         /* greet_home() of the leg in use, or lost */
     uint8_t brief;     /* legs in a row that the broker accepted, and ended soon without a word */
     uint8_t spareless; /* attempts in a row that were given up for want of a spare */
     uint8_t will_qos_off[2]; /* by slot: how far its broker's Maximum QoS is below 2, for a Will */
@@ -129,6 +130,7 @@ struct session {
     bool proven;       /* the candidate, or the spare, waits only for ticket or time */
     bool reading_old;  /* the last packets of a leg that is being replaced */
     bool leg_lost;     /* the former leg ended by itself, not by a switch */
+    bool left;         /* the former leg was told DISCONNECT */
     bool took_over;    /* another session of the device was ended for it */
     bool litter;       /* 3.x: the leg in use, or lost, leaves a session that only a clean start
                           clears */
@@ -197,12 +199,17 @@ void relay_ping(struct session *s); /* our own PINGREQ */
 void relay_answer_pings(struct session *s);
 
 /* cleaner.c */
-/* Start clearing the session that s leaves at its broker; owns itself, at most one per device.
+/* Start clearing the session that s leaves at the broker of `slot`; it owns itself.
  * `with_will`: its Will is due, and no leg is there that carries it; the clearing connection does
  * (and clears nothing, where the device has asked for a lasting session).
  */
-void cleaner_start(struct session *s, bool with_will);
-void cleaner_cancel(struct device *dev);
+void cleaner_start(struct session *s, enum flip_slot slot, bool with_will);
+/* The same of a session that has moved to another broker: takes the leg that is left, says PINGREQ
+ * and DISCONNECT on it, and clears when the answer shows that it was not taken over.  *leg is NULL
+ * then, unless memory is short. */
+void cleaner_take(struct session *s, struct leg **leg);
+void cleaner_cancel(struct device *dev);               /* all of the device's */
+void cleaner_yield(struct device *dev, uint32_t home); /* those at this greet_home() */
 void cleaner_sweep(struct env *env);
 void cleaner_stop(struct env *env); /* end them all */
 

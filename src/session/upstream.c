@@ -55,23 +55,6 @@ const struct conf_upstream *upstream_profile(const struct session *s, enum flip_
     return u;
 }
 
-/* Do both slots lead to one session: that of one client identifier at one broker? */
-static bool same_session(const struct session *s)
-{
-    const struct conf_upstream *a = upstream_profile(s, FLIP_OLD, NULL),
-                               *b = upstream_profile(s, FLIP_NEW, NULL);
-
-    return a == b || (strcmp(a->address, b->address) == 0 && a->port == b->port &&
-                      strcmp(a->client_id, b->client_id) == 0);
-}
-
-/* A session that lies at another broker, from an earlier stay there, does not know what the device
- * has begun and subscribed to since. */
-static bool goes_on_with(const struct session *s, const struct leg *leg)
-{
-    return s->state != SESSION_RELAYING || leg->slot == s->have || same_session(s);
-}
-
 static enum flip_slot wanted(const struct session *s)
 {
     return s->probing ? s->probe : s->dev->active;
@@ -178,6 +161,8 @@ static struct leg *dial_leg(struct session *s, enum flip_slot slot, struct cred 
     leg->slot = slot;
     leg->version = dialect_version(s, u);
     leg->dialect = dialect;
+    /* What is cleared there may be what this leg goes on with. */
+    cleaner_yield(s->dev, greet_home(s, slot, GREET_HOST_AND_PORT));
     s->due_ms = env_now_ms(s->env) + u->connect_timeout_ms;
     return leg;
 }
@@ -195,7 +180,6 @@ static void dial(struct session *s)
     }
     s->retry_ms = 0;
     s->proven = false;
-    cleaner_cancel(s->dev); /* what it clears may be what this leg goes on with */
     if (cred == NULL)
         err_set(&err, ERR_NOT_FOUND, "device %s has no usable identity in slot %s", s->dev->name,
                 flip_slot_name(slot));
@@ -240,7 +224,8 @@ static bool must_leave(const struct session *s)
         return true;
     case CONF_SWITCH_AUTO:
     default:
-        return s->has_will && !s->will_stays && same_session(s) &&
+        return s->has_will && !s->will_stays &&
+               s->host == greet_home(s, s->cand->slot, GREET_HOST) &&
                !(s->up->will_delayed && resumes(s, s->cand));
     }
 }
@@ -253,6 +238,58 @@ static void hold(struct session *s)
     s->hold_since_us = (uint64_t)clock_mono_us();
 }
 
+/* Is the candidate's session another one than that of the leg in use?  Where the host is the same
+ * it may be the same broker behind another port. */
+static bool has_moved(const struct session *s)
+{
+    return s->home != greet_home(s, s->cand->slot, GREET_HOST_AND_PORT);
+}
+
+/* The old leg, and what the broker said on it last, before the first packet of the new one. */
+static void read_old(struct session *s)
+{
+    s->reading_old = true;
+    leg_read_now(s->up);
+    s->reading_old = false;
+}
+
+/* CONNECT on the candidate has ended the old leg: whatever the addresses say, it is the same
+ * broker, and goes on with the same session.  Without that sign, what is present at another address
+ * may lie there from an earlier stay, and not know what the device has begun and subscribed to
+ * since. */
+static bool was_taken_over(struct session *s)
+{
+    if (s->up != NULL)
+        read_old(s);
+    return s->state != SESSION_OVER && !s->left && !s->leg_lost && (s->up == NULL || s->up->ended);
+}
+
+/* The device is somewhere else now.  At the old broker stays what it would leave by going. */
+static void leave_behind(struct session *s)
+{
+    if (s->up->ended) /* it was taken over: that is the same broker after all */
+        return;
+    if (s->litter && s->home == greet_home(s, s->have, GREET_HOST_AND_PORT))
+        cleaner_take(s, &s->up);
+    else
+        greet_disconnect(s->up, REASON_NORMAL, s->up->keep, s->device_expiry_s);
+}
+
+/* The old leg was told DISCONNECT before it was known whether the candidate leads to another
+ * broker: it does where that one has no session.  3.1 does not say, and a lost leg was not asked.
+ */
+static void clear_former(struct session *s, enum flip_slot former, bool present)
+{
+    if (s->left && !present && !s->up->foreign && s->up->version != MQTT_V31 &&
+        s->home == greet_home(s, former, GREET_HOST_AND_PORT))
+        cleaner_start(s, former, false);
+    else if (s->left || s->leg_lost)
+        log_event(
+            LOG_SESSION, LOG_NOTICE_, "session-left-behind", "device=%s upstream=%s msg=%s",
+            s->dev->name, upstream_profile(s, former, NULL)->name,
+            LOG_Q("the device moved, and its former broker was not asked what is left there"));
+}
+
 /* The broker's last packets on the old leg come before the first one on the new leg (see
  * await_old_end; what has come of them when its time is over is read at least). */
 static void close_old(struct session *s, bool accepted, bool left)
@@ -261,22 +298,17 @@ static void close_old(struct session *s, bool accepted, bool left)
         return;
     crash_point("rehome.close-old");
     if (accepted || left) {
-        s->reading_old = true;
-        leg_read_now(s->up);
-        s->reading_old = false;
+        read_old(s);
         if (s->state == SESSION_OVER)
             return;
     }
-    bool leave = accepted && !goes_on_with(s, s->cand);
-    if (leave)
-        greet_disconnect(s->up, REASON_NORMAL, true, s->clean ? 0 : s->device_expiry_s);
+    if (accepted && has_moved(s))
+        leave_behind(s);
     if (s->accepted)
         s->env->stats.legs_up--;
     s->accepted = false;
     evidence_leg_gone(s);
     leg_close_gentle(&s->up);
-    if (leave && s->litter) /* the device will not come back to it to clear it */
-        cleaner_start(s, false);
     relay_answer_pings(s);
 }
 
@@ -306,6 +338,9 @@ static void adopt(struct session *s)
     struct session_leg_news news = {.what = LEG_NEWS_ACCEPTED};
     bool first = s->state != SESSION_RELAYING;
     bool present = s->cand->session_present;
+    bool moved = !first && has_moved(s);
+    bool litter = s->litter;
+    enum flip_slot former = s->have;
 
     crash_point("rehome.adopt");
     s->up = s->cand;
@@ -323,6 +358,11 @@ static void adopt(struct session *s)
     s->spareless = 0;
     s->up_since_ms = env_now_ms(s->env);
     s->will_quiet = false;
+    if (moved && litter)
+        clear_former(s, former, present);
+    s->left = false;
+    s->home = greet_home(s, s->have, GREET_HOST_AND_PORT);
+    s->host = greet_home(s, s->have, GREET_HOST);
     news.slot = s->have;
     news.rehomed = !first;
     news.session_present = present;
@@ -343,7 +383,7 @@ static void adopt(struct session *s)
                   "device=%s slot=%s session_present=%d replayed=%u restored=%u lost=%u hold_us=%u",
                   s->dev->name, flip_slot_name(s->have), present, news.replayed, news.restored,
                   news.lost, news.hold_us);
-        if (!present && !s->leg_lost && s->up->keep && same_session(s))
+        if (!present && !s->leg_lost && s->up->keep && !moved)
             log_event(LOG_SESSION, LOG_WARN_, "session-lost", "device=%s slot=%s msg=%s todo=%s",
                       s->dev->name, flip_slot_name(s->have),
                       LOG_Q("the broker did not keep the session when the identity changed: "
@@ -582,6 +622,7 @@ static void do_disconnect(struct session *s, const struct occasion *o)
     s->up->watch = true;
     greet_disconnect(s->up, REASON_NORMAL, false, 0);
     s->will_quiet = s->has_will;
+    s->left = true;
 }
 
 static void do_connect(struct session *s, const struct occasion *o)
@@ -804,7 +845,7 @@ static bool waits_for_old_end(const struct session *s)
  * and nothing waits.  Returns whether it has to be waited for. */
 static bool await_old_end(struct session *s)
 {
-    if (!waits_for_old_end(s) || !goes_on_with(s, s->cand))
+    if (!waits_for_old_end(s) || has_moved(s))
         return false;
     leg_read_now(s->up); /* its end makes SWITCHING_LOST of it */
     if (s->state == SESSION_OVER)
@@ -860,10 +901,13 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
         return;
     }
     /* 3.1 does not say; a session that was asked to last is there, as far as one can know. */
+    bool is_ours = s->state == SESSION_OPENING || !has_moved(s) || was_taken_over(s);
+    if (s->state == SESSION_OVER)
+        return;
+    s->cand->foreign = ack.session_present && !is_ours;
     s->cand->session_present =
-        version == MQTT_V31 ? s->cand->keep && s->state == SESSION_RELAYING : ack.session_present;
-    if (!goes_on_with(s, s->cand))
-        s->cand->session_present = false;
+        is_ours &&
+        (version == MQTT_V31 ? s->cand->keep && s->state == SESSION_RELAYING : ack.session_present);
     if (s->state == SESSION_OPENING)
         (void)greet_device(s, &ack);
     if (s->probing && s->suspicion->far == DIFFER_STANDS)
@@ -1231,12 +1275,17 @@ static void part(struct session *s, struct leg *leg, bool polite)
 
 void upstream_goodbye(struct session *s, bool polite)
 {
-    bool wipe = !s->taken_over && s->litter && s->state == SESSION_RELAYING && !s->env->stopping;
+    bool wipe_any = !s->taken_over && s->state == SESSION_RELAYING && !s->env->stopping;
+    bool wipe = wipe_any && s->litter;
     bool leaving = s->phase == RH_LEAVING;
     bool any = s->up != NULL || (s->cand != NULL && upstream_connect_sent(s));
     /* DISCONNECT has kept a Will quiet that is due now.  A candidate that is being asked may be
      * refused: it must not bring the Will, too. */
     bool will_due = s->will_quiet && !polite && !s->taken_over;
+
+    enum flip_slot asked = s->cand != NULL ? s->cand->slot : s->have;
+    bool wipe_cand = wipe_any && s->cand != NULL && upstream_connect_sent(s) && s->clean &&
+                     s->cand->keep && s->cand->version != MQTT_V5 && has_moved(s);
 
     if (s->cand != NULL && upstream_connect_sent(s) && s->cand->state == LEG_OPEN)
         part(s, s->cand, polite || will_due);
@@ -1251,8 +1300,10 @@ void upstream_goodbye(struct session *s, bool polite)
     }
     s->accepted = false;
     leg_close_gentle(&s->up);
+    if (wipe_cand)
+        cleaner_start(s, asked, false);
     if (will_due || (wipe && any))
-        cleaner_start(s, will_due);
+        cleaner_start(s, s->have, will_due);
     else if (wipe)
         log_event(
             LOG_SESSION, LOG_NOTICE_, "session-left-behind", "device=%s msg=%s", s->dev->name,

@@ -74,3 +74,8 @@ check_PROGRAMS += tests/unit/test_session_stranger
 
 tests_unit_test_session_stranger_SOURCES = tests/unit/test_session_stranger.c $(session_world)
 tests_unit_test_session_stranger_LDADD = $(session_test_ldadd)
+
+check_PROGRAMS += tests/unit/test_session_move
+
+tests_unit_test_session_move_SOURCES = tests/unit/test_session_move.c $(session_world)
+tests_unit_test_session_move_LDADD = $(session_test_ldadd)

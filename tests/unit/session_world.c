@@ -728,12 +728,12 @@ static void on_device_connection(uv_stream_t *listening, int status)
     session_accept(&w->env, listening, 0);
 }
 
-static unsigned listen_at(struct world *w, uv_tcp_t *tcp, uv_connection_cb cb)
+static unsigned listen_at(struct world *w, uv_tcp_t *tcp, const char *address, uv_connection_cb cb)
 {
     struct sockaddr_in sin;
     int len = sizeof sin;
 
-    uv_ip4_addr("127.0.0.1", 0, &sin);
+    uv_ip4_addr(address, 0, &sin);
     uv_tcp_init(&w->loop, tcp);
     tcp->data = w;
     assert_int_equal(uv_tcp_bind(tcp, (struct sockaddr *)&sin, 0), 0);
@@ -766,9 +766,10 @@ struct wk_snapshot *world_configure(const struct world *w, const struct world_ar
             a->accept_wait_ms, or_empty(a->upstream));
     if (a->other != NULL)
         fprintf(f,
-                ", { name = \"other\"; address = \"127.0.0.1\"; port = %u; anchors = [ \"%s\" ];"
-                " accept_wait_ms = %u; %s }",
-                w->other_port, path("ca-old.pem"), a->accept_wait_ms, a->other);
+                ", { name = \"other\"; address = \"%s\"; server_name = \"127.0.0.1\"; port = %u;"
+                " anchors = [ \"%s\" ]; accept_wait_ms = %u; %s }",
+                a->other_host != NULL ? a->other_host : "127.0.0.1", w->other_port,
+                path("ca-old.pem"), a->accept_wait_ms, a->other);
     const char *profiles = a->other != NULL ? "upstream = \"main\"; upstream_new = \"other\";" : "";
     fprintf(f,
             ");\n"
@@ -833,9 +834,12 @@ struct world *world_new(const struct world_args *args)
     uv_timer_start(&w->tick, on_tick, 2, 2);
     w->broker_ctx = server_ctx("ca-both.pem");
     w->broker_ctx_strict = server_ctx("ca-old.pem");
-    w->broker_port = listen_at(w, &w->broker, on_broker_connection);
-    w->other_port = listen_at(w, &w->other_broker, on_broker_connection);
-    w->port = listen_at(w, &w->listening, on_device_connection);
+    w->broker_port = listen_at(w, &w->broker, "127.0.0.1", on_broker_connection);
+    w->other_port =
+        listen_at(w, &w->other_broker,
+                  args != NULL && args->other_host != NULL ? args->other_host : "127.0.0.1",
+                  on_broker_connection);
+    w->port = listen_at(w, &w->listening, "127.0.0.1", on_device_connection);
     w->env.snap = world_configure(w, args != NULL ? args : &none);
     world_device(w, "d1");
     world_device(w, "d2");

@@ -26,6 +26,7 @@ int world_teardown(void **state);
 struct world_args {
     const char *upstream, *limits, *rule, *flip, *listener;
     const char *other;       /* of the new slot's own profile, at a broker of its own; NULL: none */
+    const char *other_host;  /* its address; NULL: the same host, another port */
     unsigned accept_wait_ms; /* for ticket or alert */
     unsigned port;           /* the configured listener's, for who opens it */
 };

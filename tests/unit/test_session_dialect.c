@@ -629,7 +629,10 @@ static void a_clean_session_is_cleared_where_it_was(void **unused)
     sees(next, "CONNECT 5.0 d1 ka=60 receive-maximum=1024 session-expiry-interval=600");
     say_connack(next, false, 0, NULL);
     tells(w, "accepted new rehomed");
+    sees(p.brk, "PINGREQ");
     sees(p.brk, "DISCONNECT");
+    say_ping(p.brk, MQTT_PINGRESP); /* it was not taken over: there is something to be cleared */
+    end_finish(p.brk);
     struct end *clears = broker_next(w);
     assert_false(clears->of_other);
     sees(clears, "CONNECT 3.1.1 d1 clean ka=60");
