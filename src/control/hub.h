@@ -137,6 +137,7 @@ struct hub_device {
     uint32_t echo_us;                /* how long the latest echo took */
     bool dirty, tell, gone, touched; /* collected for hub_flush */
     bool trial_over;                 /* the workers are to be told so, with it */
+    bool unsaved;                    /* the store has no row of it yet */
     enum flip_event retry;           /* news that could not be made durable */
     char *retry_cause;               /* owned */
     struct heap_item due;            /* in trial: when somebody has to look at its deadlines */

@@ -346,8 +346,51 @@ static int save_all(struct hub *h, struct err *err)
     return rc;
 }
 
-/* The store failed: all devices are as they were, and news from the workers is tried again later.
- */
+/* News has put an end to the connection of the new identity, and that could not be saved. */
+static bool has_fallen(const struct hub_device *d)
+{
+    return d->retry != EV_NONE && (d->flip.phase == FLIP_ROLLED_BACK ||
+                                   (d->flip.phase == FLIP_TRIAL && !d->flip.accepted));
+}
+
+/* The device is as it was saved.  What was journalled cannot be changed, but a sensor must not be
+ * left without service for that: the old identity, once it is being tried or has to be gone back
+ * to, serves it until the rollback is durable.  And what has fallen proves nothing any more,
+ * whatever was saved: probation must not end well because the disk was full. */
+static void undo(struct hub *h, struct hub_device *d)
+{
+    bool fallen = has_fallen(d);
+    bool resumed = d->retry == EV_RESTARTED && d->flip.phase == FLIP_TRIAL;
+    bool uncounted = d->uncounted || d->saved.attempts == 0 || d->flip.attempts > d->saved.attempts;
+    bool old_serves = d->retry != EV_NONE && d->cred[FLIP_OLD] != NULL &&
+                      (d->trying_old || d->flip.phase == FLIP_ROLLED_BACK);
+    int64_t later = hub_now(h) + HUB_RETRY_MS;
+
+    d->flip = d->saved;
+    if (fallen)
+        (void)flip_step(&d->flip, EV_LOST, hub_now(h));
+    hub_phase_entered(h, d);
+    if (flip_due(&d->flip) != 0 && flip_due(&d->flip) < later) /* not over and over */
+        heap_put(&h->due, &d->due, later);
+    hub_replace(&d->reason, d->saved_reason);
+    hub_proof_copy(&d->proof, d->saved_proof);
+    d->trial_over = false;
+    d->dirty = d->tell = d->going_back = false;
+    d->trying_old = old_serves && flip_active_slot(&d->flip) == FLIP_NEW;
+    d->touched = false;
+    d->uncounted = uncounted && d->flip.phase == FLIP_TRIAL;
+    if (resumed) /* which need not be saved before it is tried */
+        d->retry = EV_NONE;
+    if (d->retry != EV_NONE || d->unsaved)
+        h->retrying = true;
+    if (!d->queued && (d->told_seq == 0 || d->told_slot != wanted_slot(d))) {
+        d->seq++; /* the workers do not know the device yet, or another slot of it */
+        d->tell = true;
+        hub_note(h, d);
+    }
+}
+
+/* The store failed: news from the workers is tried again later. */
 static void undo_all(struct hub *h, const struct err *err)
 {
     log_event(LOG_STORE, LOG_ERROR_, "save-failed", "msg=%s todo=%s", LOG_Q(err->msg),
@@ -359,21 +402,10 @@ static void undo_all(struct hub *h, const struct err *err)
         if (!d->dirty)
             continue;
         list_del(&d->dirty_link);
-        d->flip = d->saved;
-        hub_phase_entered(h, d);
-        hub_replace(&d->reason, d->saved_reason);
-        hub_proof_copy(&d->proof, d->saved_proof);
-        d->trial_over = false;
-        d->dirty = d->tell = d->trying_old = d->going_back = false;
-        d->touched = false;
-        if (d->retry != EV_NONE)
-            h->retrying = true;
-        if (!d->queued && d->told_seq != 0 && d->told_slot != wanted_slot(d)) {
-            d->seq++; /* the workers have what was only good while it was tried */
-            d->tell = true;
-            hub_note(h, d);
-        }
+        undo(h, d);
     }
+    if (store_settle(h->store) != 0)
+        h->retrying = true;
     h->ticked_ms = hub_now(h);
     hub_look_again(h);
 }
@@ -431,7 +463,7 @@ static void list_take(struct list *to, struct list *from)
 static void do_device(struct hub *h, struct hub_device *d)
 {
     if (d->dirty) {
-        d->dirty = false;
+        d->dirty = d->unsaved = false;
         d->saved = d->flip;
         hub_replace(&d->saved_reason, d->reason);
         hub_proof_copy(&d->saved_proof, d->proof);

@@ -9,7 +9,8 @@
 #include "base/map.h"
 #include "control/hub.h"
 
-#define HUB_SELF "certflipd" /* who decides when nobody commanded it */
+#define HUB_RETRY_MS 5000        /* after the store failed */
+#define HUB_SELF     "certflipd" /* who decides when nobody commanded it */
 
 enum notice_kind { NOTICE_EVENT, NOTICE_AUDIT, NOTICE_REMEMBER };
 

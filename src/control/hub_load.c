@@ -305,7 +305,7 @@ static int start_device(struct scan *s, struct hub_device *d)
         free(row);
         return rc;
     } else {
-        d->dirty = true; /* it is known from now on, also when its folder is gone */
+        d->dirty = d->unsaved = true; /* it is known from now on, also when its folder is gone */
     }
     free(row);
     settle(s->hub, d, true, new_changed);

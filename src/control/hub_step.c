@@ -8,8 +8,7 @@
 #include "base/log.h"
 #include "control/hub_inside.h"
 
-#define RETRY_MS      5000 /* after the store failed */
-#define TICK_LEAST_MS 20   /* between two looks at what is due */
+#define TICK_LEAST_MS 20 /* between two looks at what is due */
 
 /* -- notices -- */
 
@@ -277,7 +276,7 @@ void hub_look_again(struct hub *h)
     if (!list_empty(&h->moving))
         hub_wake_at(h, list_entry(h->moving.next, struct hub_device, queue_link)->moving_until_ms);
     if (h->retrying)
-        hub_wake_at(h, h->ticked_ms + RETRY_MS);
+        hub_wake_at(h, h->ticked_ms + HUB_RETRY_MS);
 }
 
 static const char *due_todo(enum flip_event ev)
@@ -311,12 +310,24 @@ static const char *due_text(enum flip_event ev)
 
 static void retry(struct hub *h, struct hub_device *d)
 {
+    if (d->unsaved) {
+        d->dirty = true;
+        hub_note(h, d);
+    }
+    if (d->retry == EV_NONE)
+        return;
     enum flip_event ev = d->retry;
     char *cause = d->retry_cause;
+    struct hub_why why = {.cause = cause};
 
     d->retry = EV_NONE;
     d->retry_cause = NULL;
-    hub_apply(h, d, ev, &(struct hub_why){.cause = cause});
+    hub_count_attempt(h, d); /* whose count was not saved either */
+    if (d->error != NULL && cause != NULL && strcmp(d->error->diag.name, cause) == 0) {
+        why.msg = d->error->diag.sentence;
+        why.todo = d->error->diag.remedy;
+    }
+    hub_apply(h, d, ev, &why);
     free(cause);
 }
 
@@ -327,7 +338,7 @@ static void deadlines(struct hub *h, int64_t now)
         struct hub_device *d = list_entry(it, struct hub_device, due);
         enum flip_event ev = flip_tick(&d->flip, now);
 
-        heap_put(&h->due, it, now + RETRY_MS); /* unless something comes of it */
+        heap_put(&h->due, it, now + HUB_RETRY_MS); /* unless something comes of it */
         if (ev != EV_NONE)
             hub_apply(h, d, ev, &(struct hub_why){.msg = due_text(ev), .todo = due_todo(ev)});
     }
@@ -340,13 +351,12 @@ void hub_tick(struct hub *h)
 
     h->wake_ms = 0;
     h->ticked_ms = now;
-    deadlines(h, now);
-    if (h->retrying) {
-        h->retrying = false;
+    if (h->retrying) { /* before the deadlines, which may be those of what is over */
+        h->retrying = store_settle(h->store) != 0;
         for (size_t i = 0; i < h->count; i++)
-            if (h->sorted[i]->retry != EV_NONE)
-                retry(h, h->sorted[i]);
+            retry(h, h->sorted[i]);
     }
+    deadlines(h, now);
     while (!list_empty(&h->moving)) {
         struct hub_device *d = list_entry(h->moving.next, struct hub_device, queue_link);
 

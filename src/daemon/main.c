@@ -390,6 +390,18 @@ static int clear_gone(void *arg, const struct store_device *row)
     return 0;
 }
 
+/* A disk that is full, or does not take anything, must not leave the sensors without service: they
+ * are served as the journal has it, and what has to be saved is saved when that is possible. */
+static int tell_devices(struct daemon *d, struct err *err)
+{
+    int rc = hub_flush(d->hub, err);
+
+    if (rc != -ERR_STORE)
+        return rc;
+    *err = (struct err){0};
+    return hub_flush(d->hub, err);
+}
+
 static void start_handles(struct daemon *d)
 {
     uint64_t watchdog_ms = notify_watchdog_ms();
@@ -429,7 +441,7 @@ static int start(struct daemon *d, struct err *err)
     if ((rc = hub_start(d->hub, err)) != 0 || (rc = start_workers(d, err)) != 0 ||
         (rc = start_local(d, err)) != 0 || (rc = start_central(d, err)) != 0 ||
         (rc = store_device_each(d->store, clear_gone, d, err)) != 0 ||
-        (rc = hub_flush(d->hub, err)) != 0 || (rc = run_workers(d, err)) != 0)
+        (rc = tell_devices(d, err)) != 0 || (rc = run_workers(d, err)) != 0)
         return rc;
     crash_point("start.running");
     start_handles(d);

@@ -200,12 +200,46 @@ int db_write(struct store *s, sqlite3_stmt *st, struct err *err)
 
 /* -- groups ----------------------------------------------------------------------------------- */
 
+/* COMMIT.  In SQLite's log a transaction counts from its last frame on, and it is in the log before
+ * it is synced; what this connection does not count is overwritten by its next transaction. */
+static int commit(struct store *s, struct err *err)
+{
+    int rc = db_write(s, db_statement(s, DB_COMMIT), err);
+
+    if (rc != 0)
+        s->doubtful = true;
+    return rc;
+}
+
+static int make_void(struct store *s, struct err *err)
+{
+    int64_t count = 0;
+    int rc;
+
+    s->doubtful = false;
+    rc = run(s, db_statement(s, DB_BEGIN), err);
+    if (rc == 0 && (rc = store_value_get(s, "commits-void", &count, err)) == 0 &&
+        (rc = store_value_put(s, "commits-void", count + 1, err)) == 0)
+        rc = commit(s, err);
+    if (rc != 0 && sqlite3_get_autocommit(s->db) == 0)
+        (void)run(s, db_statement(s, DB_ROLLBACK), NULL);
+    s->doubtful = rc != 0;
+    return rc;
+}
+
+int store_settle(struct store *s)
+{
+    return s->doubtful && !s->in_group ? make_void(s, NULL) : 0;
+}
+
 int store_begin(struct store *s, struct err *err)
 {
     int rc;
 
     if (s->in_group)
         return err_set(err, ERR_STORE, "%s: a group of writes is open already", s->path);
+    if (s->doubtful && (rc = make_void(s, err)) != 0)
+        return rc;
     rc = run(s, db_statement(s, DB_BEGIN), err);
     if (rc == 0)
         s->in_group = true;
@@ -218,10 +252,11 @@ int store_commit(struct store *s, struct err *err)
 
     if (!s->in_group)
         return err_set(err, ERR_STORE, "%s: no group of writes is open", s->path);
-    rc = db_write(s, db_statement(s, DB_COMMIT), err);
+    rc = commit(s, err);
     if (rc != 0)
         store_rollback(s);
     s->in_group = false;
+    (void)store_settle(s);
     return rc;
 }
 
@@ -240,7 +275,7 @@ int db_enter(struct store *s, struct err *err)
 int db_leave(struct store *s, int rc, struct err *err)
 {
     if (rc == 0)
-        rc = db_write(s, db_statement(s, s->in_group ? DB_RELEASE : DB_COMMIT), err);
+        rc = s->in_group ? db_write(s, db_statement(s, DB_RELEASE), err) : commit(s, err);
     if (rc == 0 || sqlite3_get_autocommit(s->db) != 0)
         return rc;
     if (s->in_group) {
@@ -295,8 +330,9 @@ static int take_lock(struct store *s, struct err *err)
         goto out;
     }
     s->lock_fd = fd;
-    n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)n, 0) != n)
+    /* Over the former one and not shorter, so that a full disk does not matter. */
+    n = snprintf(pid, sizeof(pid), "%-20ld\n", (long)getpid());
+    if (pwrite(fd, pid, (size_t)n, 0) != n && !is_disk_full(errno))
         rc = fail_open(path, errno, err);
 out:
     free(path);
@@ -325,6 +361,9 @@ static int connect_db(struct store *s, struct err *err)
 
     if (rc != SQLITE_OK)
         return db_fail(s, rc, err);
+    /* SQLite would remove its log and the index of it at the end, and could not make them again
+     * where the disk is full.  store_close empties the log: a copy of the database is whole. */
+    (void)sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_PERSIST_WAL, &(int){1});
     sqlite3_busy_timeout(s->db, 1000); /* somebody who looks in with sqlite3(1) */
     rc = sqlite3_exec(s->db,
                       "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
@@ -418,8 +457,11 @@ void store_close(struct store *s)
     if (s == NULL)
         return;
     store_rollback(s);
+    (void)store_settle(s);
     for (int i = 0; i < DB_STATEMENT_COUNT; i++)
         sqlite3_finalize(s->statement[i]);
+    if (s->db != NULL)
+        (void)sqlite3_exec(s->db, "PRAGMA journal_size_limit = 0", NULL, NULL, NULL);
     sqlite3_close(s->db);
     if (s->lock_fd >= 0)
         close(s->lock_fd);

@@ -56,6 +56,7 @@ struct store {
     char *dir, *path;                            /* owned; the folder, and the database in it */
     int lock_fd;                                 /* holds the lock of the folder; -1: none */
     bool in_group;                               /* between store_begin and its end */
+    bool doubtful; /* the latest commit failed: it may be on the disk */
 };
 
 /* Say in `err` what SQLite's result `rc` means for an operator, and what to do.

@@ -97,6 +97,12 @@ int store_value_put(struct store *s, const char *key, int64_t v, struct err *err
  * a group is harmless. */
 int store_begin(struct store *s, struct err *err);
 int store_commit(struct store *s, struct err *err);
+
+/* A commit whose last step failed, the sync, may have reached the disk all the same, and would be
+ * found there after a power cut.  It is made void at once by another write, or, where that fails as
+ * well, by the next store_begin or store_settle that succeeds.  Returns 0 when there is none, or
+ * not any more; until then nothing else is saved. */
+int store_settle(struct store *s);
 void store_rollback(struct store *s);
 
 #endif

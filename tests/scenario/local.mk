@@ -24,6 +24,7 @@ EXTRA_DIST += \
 	tests/scenario/test_configuration_faults.py \
 	tests/scenario/test_ends_of_connections_and_wills.py \
 	tests/scenario/test_flips_go_unnoticed.py \
+	tests/scenario/test_full_and_failing_disks.py \
 	tests/scenario/test_flips_on_bad_links.py \
 	tests/scenario/test_hostile_input_costs_one_connection.py \
 	tests/scenario/test_many_devices_at_once.py \

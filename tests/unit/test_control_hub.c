@@ -710,7 +710,11 @@ static void an_acceptance_that_is_saved_late_is_an_attempt(void **state)
     assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 1);
 }
 
-static void what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved(void **state)
+/* A committed identity is refused, the old one is accepted, and the disk is full: the old one goes
+ * on serving. */
+/* A committed identity is refused, the old one is accepted, and the disk is full: the old one goes
+ * on serving. */
+static void the_old_identity_serves_while_its_rollback_cannot_be_saved(void **state)
 {
     struct world *w = *state;
     uint64_t s;
@@ -728,12 +732,141 @@ static void what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved(
     world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
     world_phase(w, "press", FLIP_COMMITTED);
     hub_flush(w->hub, NULL);
-    world_expect(w, "press: use new, stored committed\n");
+    world_expect(w, "");
     world_pass(w, 15000);
     world_phase(w, "press", FLIP_ROLLED_BACK);
     world_expect(w, "press: use old, stored rolled-back\n"
                     "5 press: committed -> rolled-back, test.identity by certflipd\n"
                     "6 press: rolled-back -> rolled-back, rolled by certflipd\n");
+}
+
+/* The same in the middle of a trial: nothing is changed in the store, and no sensor is stranded. */
+static void a_trial_whose_rollback_cannot_be_saved_is_served_by_the_old_identity(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_forget(w);
+    w->fail_saves = 1000;
+    world_lost(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    hub_flush(w->hub, NULL);
+    world_expect(w, "press: use old, stored trial\n");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_pass(w, 100000); /* beyond probation, which it does not pass */
+    world_expect(w, "");
+    world_phase(w, "press", FLIP_TRIAL);
+    assert_false(hub_find(w->hub, "press")->flip.accepted);
+    assert_in_range(w->fail_saves, 1000 - 2 - 21, 1000 - 2 - 18); /* every five seconds */
+    w->fail_saves = 0;
+    world_pass(w, 5000);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    assert_string_equal(hub_find(w->hub, "press")->reason, "it is the identity");
+    world_expect(w, "press: use old, stored rolled-back\n"
+                    "4 press: trial -> rolled-back, test.identity by certflipd\n"
+                    "5 press: rolled-back -> rolled-back, rolled by certflipd\n");
+}
+
+static void a_loss_that_cannot_be_saved_stops_probation_all_the_same(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    w->fail_saves = 1000;
+    world_lost(w, "press", s, FLIP_NEW, DIAG_NETWORK);
+    world_pass(w, 59000);
+    w->fail_saves = 0;
+    world_pass(w, 1000);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 59000);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_pass(w, 1000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
+/* The first attempt of a trial is counted with news that cannot be saved. */
+static void an_attempt_that_cannot_be_saved_is_counted_later(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command(w, "press", EV_FLIP);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 0);
+    w->fail_saves = 5;
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 0);
+    w->fail_saves = 0;
+    world_pass(w, 5000); /* the news is taken again, and with it the attempt */
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 1);
+    assert_true(hub_find(w->hub, "press")->flip.accepted);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 1);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
+/* A start that can save nothing serves all devices as they were journalled, new ones included. */
+static void a_start_on_a_full_disk_serves_as_journalled(void **state)
+{
+    struct world *w = *state;
+    struct store_device row;
+    struct err err = {0};
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_stop(w);
+    world_device(w, "saw", 1, 2);
+    world_hub(w);
+    assert_int_equal(hub_start(w->hub, &err), 0);
+    w->fail_saves = 3;
+    assert_int_equal(hub_flush(w->hub, &err), -ERR_STORE);
+    assert_int_equal(hub_flush(w->hub, &err), 0);
+    assert_int_equal(hub_find(w->hub, "press")->told_slot, FLIP_NEW);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 1);
+    assert_int_equal(hub_find(w->hub, "saw")->told_slot, FLIP_OLD);
+    assert_int_not_equal(hub_find(w->hub, "saw")->told_seq, 0);
+    assert_int_equal(store_device_get(w->store, "saw", &row, NULL), -ERR_NOT_FOUND);
+    world_pass(w, 5000 + 5000 + 5000);
+    assert_int_equal(store_device_get(w->store, "saw", &row, NULL), 0);
+    world_phase(w, "saw", FLIP_STAGED);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 1);
+    world_leg(w, "press", world_up(w, 0, "press"), FLIP_NEW, DIAG_OK);
+    assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 2);
+}
+
+static void a_deadline_that_cannot_be_saved_is_not_tried_over_and_over(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    w->fail_saves = 1000;
+    world_pass(w, 60000 + 50000);
+    assert_in_range(w->fail_saves, 1000 - 12, 1000 - 9);
+    world_phase(w, "press", FLIP_TRIAL);
+    w->fail_saves = 0;
+    world_pass(w, 5000);
+    world_phase(w, "press", FLIP_COMMITTED);
 }
 
 static void later_news_replaces_what_could_not_be_saved(void **state)
@@ -1366,7 +1499,12 @@ int main(void)
         TEST(a_command_in_vain_does_not_forget_the_news_that_waits_to_be_saved),
         TEST(a_command_in_vain_does_not_forget_that_nothing_was_tried_yet),
         TEST(an_acceptance_that_is_saved_late_is_an_attempt),
-        TEST(what_was_being_tried_is_taken_back_when_its_outcome_cannot_be_saved),
+        TEST(the_old_identity_serves_while_its_rollback_cannot_be_saved),
+        TEST(a_trial_whose_rollback_cannot_be_saved_is_served_by_the_old_identity),
+        TEST(a_loss_that_cannot_be_saved_stops_probation_all_the_same),
+        TEST(an_attempt_that_cannot_be_saved_is_counted_later),
+        TEST(a_start_on_a_full_disk_serves_as_journalled),
+        TEST(a_deadline_that_cannot_be_saved_is_not_tried_over_and_over),
         TEST(later_news_replaces_what_could_not_be_saved),
         TEST(a_trial_is_resumed_until_its_attempts_are_used_up),
         TEST(a_start_that_fails_costs_no_attempt),

@@ -47,7 +47,7 @@ def read_journal(state):
     for row in rows.values():
         assert row["phase"] in ACTIVE, row
         if row["phase"] == "trial":
-            assert 1 <= row["attempts"] <= row["max_attempts"], row
+            assert 0 <= row["attempts"] <= row["max_attempts"], row
         else:
             assert row["attempts"] == 0 and row["due_ms"] == 0 and row["dead_ms"] == 0, row
     return rows
