@@ -21,8 +21,9 @@ struct member {
     char waiting[32]; /* the word for what it waits for */
     size_t missing;   /* how much is to be proven yet */
     enum follow_state state;
-    unsigned seen; /* the look that saw it last */
-    bool told;     /* its end was shown */
+    unsigned seen;    /* the look that saw it last */
+    bool told;        /* its end was shown */
+    char remedy[256]; /* of a rollback; "": none is known */
 };
 
 struct crowd {
@@ -120,6 +121,21 @@ static void tell_line(const struct crowd *c, const struct member *m)
     fputs(": ", c->f->show->to);
     table_text(c->f->show->to, c->f->show->colour, state_style(m->state), m->text);
     fputc('\n', c->f->show->to);
+    if (m->state != FOLLOW_ROLLED_BACK || m->remedy[0] == '\0')
+        return;
+    fputs("  ", c->f->show->to);
+    table_text(c->f->show->to, false, TABLE_PLAIN, m->remedy);
+    fputc('\n', c->f->show->to);
+}
+
+/* What to do about a rollback, where the last error is what it was for. */
+static void take_remedy(struct member *m, const json_t *device)
+{
+    const json_t *error = json_object_get(device, "last_error");
+    const char *reason = text(device, "reason");
+
+    if (reason[0] != '\0' && strcmp(reason, text(error, "message")) == 0)
+        snprintf(m->remedy, sizeof(m->remedy), "%s", text(error, "remedy"));
 }
 
 static size_t count_state(const struct crowd *c, enum follow_state state)
@@ -274,6 +290,10 @@ static int take_device(struct crowd *c, const json_t *device, const struct map *
     m->seen = c->look;
     state = follow_judge(device, c->f->rollback);
     describe(device, state, c->f->live, said, sizeof(said));
+    if (state == FOLLOW_FAILED && m->state == FOLLOW_GOING && c->look > 1 &&
+        strcmp(text(device, "phase"), "staged") == 0)
+        snprintf(said, sizeof(said), "given up: not accepted in time; staged again");
+    take_remedy(m, device);
     take_text(c, m, state, text(device, "waiting"), missing_count(device), said);
     return 0;
 }

@@ -551,11 +551,29 @@ static void device_waits(const struct show *s, struct table *t, const json_t *de
     }
 }
 
+static void device_proof(struct table *t, const char *title, const json_t *proof)
+{
+    const char *what = text(proof, "what"), *tls = text(proof, "tls");
+    char out[300];
+
+    if (strcmp(what, "connack") == 0)
+        snprintf(out, sizeof(out), "%s: accepted%s%s with sha256 %s", text(proof, "time"),
+                 *tls == '\0' ? "" : " over ", tls, text(proof, "fingerprint"));
+    else if (strcmp(what, "echo") == 0)
+        snprintf(out, sizeof(out), "%s: the echo came back in %.2f ms", text(proof, "time"),
+                 json_number_value(json_object_get(proof, "ms")));
+    else
+        snprintf(out, sizeof(out), "%s: confirmed by %s", text(proof, "time"), text(proof, "by"));
+    line(t, title, TABLE_GOOD, out);
+}
+
 static void device_evidence(struct table *t, const json_t *evidence)
 {
+    const json_t *proven = json_object_get(evidence, "proven");
     char out[200];
 
-    line(t, "proven", TABLE_GOOD, text(evidence, "text"));
+    for (size_t i = 0; i < json_array_size(proven); i++)
+        device_proof(t, i == 0 ? "proven" : "", json_array_get(proven, i));
     proofs_text(json_object_get(evidence, "missing"), "", out, sizeof(out));
     line(t, "missing", TABLE_WARN, out);
 }

@@ -114,9 +114,10 @@ const char *hub_proof_text(const struct store_proof *p, char *out, size_t n)
                                *p->tls == '\0' ? "" : " over ", p->tls,
                                clock_iso(p->connack_s, date, sizeof(date)), p->fp);
     if ((p->what & FLIP_PROOF_ECHO) != 0 && at < n)
-        at += (size_t)snprintf(out + at, n - at, "%secho in %lld.%lld ms at %s", at > 0 ? ", " : "",
-                               (long long)(p->echo_us / 1000), (long long)(p->echo_us % 1000 / 100),
-                               clock_iso(p->echo_s, date, sizeof(date)));
+        at +=
+            (size_t)snprintf(out + at, n - at, "%secho in %lld.%02lld ms at %s", at > 0 ? ", " : "",
+                             (long long)(p->echo_us / 1000), (long long)(p->echo_us % 1000 / 10),
+                             clock_iso(p->echo_s, date, sizeof(date)));
     if ((p->what & FLIP_PROOF_CENTRAL) != 0 && at < n)
         snprintf(out + at, n - at, "%sconfirmed by %s at %s", at > 0 ? ", " : "", p->by,
                  clock_iso(p->central_s, date, sizeof(date)));

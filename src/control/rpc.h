@@ -24,7 +24,7 @@
  * made yet "evidence": null                          never flipped, or staged anew | { "wanted": [
  * "connack", "echo", "central" ],     what the flip demands "missing": [ "central" ], and what of
  * it is not proven "proven": [ PROOF, ... ],                       in this trial, or the latest one
- *                   "text": "connack over TLSv1.3 at ..., fingerprint ..., echo in 3.1 ms at ..."
+ *                   "text": "connack over TLSv1.3 at ..., fingerprint ..., echo in 3.14 ms at ..."
  * }, "online": true,                           a sensor is connected "slots": { "old": SLOT | null,
  * "new": SLOT | null },      null: no files "upstream": null | { "slot": "new", "state": "accepted"
  * | "failed" | "lost", "since": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits },
@@ -37,7 +37,7 @@
  * the phase last changed
  *
  * PROOF: { "what": "connack", "time": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits,
- * "session_present": true }, { "what": "echo", "time": ISO-TIME, "ms": 3.1 } or { "what":
+ * "session_present": true }, { "what": "echo", "time": ISO-TIME, "ms": 3.14 } or { "what":
  * "central", "time": ISO-TIME, "by": "..." }.
  *
  * SLOT: { "usable": true, "fingerprint": 64 hex digits, "subject": "CN=press-12", "issuer":

@@ -65,7 +65,7 @@ static json_t *show_proofs(const struct store_proof *p)
     if ((p->what & FLIP_PROOF_ECHO) != 0)
         json_array_append_new(all, json_pack("{s:s, s:o, s:f}", "what", "echo", "time",
                                              rpc_time(p->echo_s), "ms",
-                                             (double)(p->echo_us / 100) / 10.0));
+                                             (double)(p->echo_us / 10) / 100.0));
     if ((p->what & FLIP_PROOF_CENTRAL) != 0)
         json_array_append_new(all, json_pack("{s:s, s:o, s:o}", "what", "central", "time",
                                              rpc_time(p->central_s), "by", rpc_text(p->by)));

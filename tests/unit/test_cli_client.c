@@ -502,6 +502,33 @@ static void wait_tells_what_is_missing(void **state)
             "");
 }
 
+/* What to do about it stands below, where it is known; and a flip that never began says so. */
+static void wait_tells_remedies_and_what_was_given_up(void **state)
+{
+    fake_answers(
+        *state,
+        ANSWERS(
+            {WHOLE, OUTCOME(ROW_OK("a") "," ROW_OK("b"))},
+            {WHOLE,
+             LIST(DEVICE("a", "trial", "\"device\"") "," DEVICE("b", "trial", "\"probation\""))},
+            {WHOLE,
+             LIST(DEVICE("a", "staged",
+                         "null") ","
+                                 "{\"device\":\"b\",\"phase\":\"rolled-back\",\"active\":\"old\","
+                                 "\"reason\":\"no echo\",\"last_error\":{\"message\":\"no echo\","
+                                 "\"remedy\":\"allow it\"}}")}));
+    ran_was(run(*state, WORDS("flip", "a", "b", "--begin-within", "1", "--wait")), CLI_ROLLED_BACK,
+            "a  trial\n"
+            "b  trial\n"
+            "a: trial, waits for the sensor\n"
+            "b: trial, in probation\n"
+            "a: given up: not accepted in time; staged again\n"
+            "b: rolled-back: no echo\n"
+            "  allow it\n"
+            "2 devices: 0 committed, 1 rolled back, 1 failed\n",
+            "");
+}
+
 static void wait_tells_a_rollback(void **state)
 {
     fake_answers(
@@ -800,6 +827,7 @@ int main(void)
         ROW(all_refused_lists_each),
         ROW(wait_follows_to_the_commit),
         ROW(wait_tells_what_is_missing),
+        ROW(wait_tells_remedies_and_what_was_given_up),
         ROW(wait_tells_a_rollback),
         ROW(wait_leaves_the_refused_out),
         ROW(wait_for_a_rollback),

@@ -997,7 +997,7 @@ static void what_was_proven_is_kept_through_the_commit_and_a_restart(void **stat
     static const struct hub_terms both = {.evidence = FLIP_PROOF_ECHO,
                                           .confirm = FLIP_CONFIRM_CENTRAL};
     static const char proven[] =
-        "connack at 2033-05-18T03:33:20Z, fingerprint , echo in 3.1 ms at 2033-05-18T03:33:20Z, "
+        "connack at 2033-05-18T03:33:20Z, fingerprint , echo in 3.14 ms at 2033-05-18T03:33:20Z, "
         "confirmed by tester at 2033-05-18T03:33:20Z";
     struct world *w = *state;
     char text[400];
@@ -1055,7 +1055,7 @@ static void proof_that_could_not_be_saved_is_no_proof(void **state)
         strstr(hub_proof_text(hub_find(w->hub, "press")->proof, text, sizeof(text)), "echo"));
     world_pass(w, 5000); /* and is tried again */
     assert_int_equal(flip_missing(&hub_find(w->hub, "press")->flip), 0);
-    assert_non_null(strstr(stored_proof(w, text), "echo in 3.1 ms"));
+    assert_non_null(strstr(stored_proof(w, text), "echo in 3.14 ms"));
 }
 
 static void late_or_foreign_echoes_prove_nothing(void **state)
