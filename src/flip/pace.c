@@ -16,11 +16,12 @@
          */
 #define FORGET_MS 60000 /* with nobody moving: the broker may be another one by now */
 
-/* Per cent of the best rate so far. */
-#define DOUBLING_PAYS 110 /* else the broker is busy already */
-#define DOUBLINGS_MAX 2   /* without that, in a row: one may have been bad luck */
-#define LARGER_PAYS   108
-#define SMALLER_FITS  97
+/* Per cent of the best rate so far.  What a larger window does not bring in rate it costs in holds:
+ * the last steps of a move wait at the broker behind the handshakes of the others. */
+#define DOUBLING_PAYS 125
+#define DOUBLINGS_MAX 2 /* that do not pay, in a row: one may have been bad luck */
+#define LARGER_PAYS   112
+#define SMALLER_FITS  94
 
 #define GAP_LEAST_MS 50
 #define GAP_MOST_MS  5000
