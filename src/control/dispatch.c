@@ -215,11 +215,13 @@ static void note_target(struct call *c)
 static json_t *messages(const struct call *c)
 {
     struct hub_device *const *all;
+    struct hub_counts counts;
     json_t *list = json_array();
     size_t n;
 
+    hub_count(c->d->hub, &counts);
     all = hub_devices(c->d->hub, &n);
-    for (size_t i = 0; i < n && json_array_size(list) < 20; i++) {
+    for (size_t i = 0; counts.stuck != 0 && i < n && json_array_size(list) < 20; i++) {
         const struct hub_device *d = all[i];
         enum flip_slot slot = flip_active_slot(&d->flip);
         char text[900];

@@ -261,18 +261,46 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
 
 /* -- questions -- */
 
+static struct hub_share share_of(const struct hub_device *d)
+{
+    bool stuck = d->cred[flip_active_slot(&d->flip)] == NULL;
+
+    return (struct hub_share){
+        .counted = true,
+        .stuck = stuck,
+        .faulty = stuck || d->fault[FLIP_OLD] != NULL || d->fault[FLIP_NEW] != NULL,
+        .phase = d->flip.phase,
+        .sessions = d->session_count,
+    };
+}
+
+void hub_recount(struct hub *h, struct hub_device *d, bool gone)
+{
+    struct hub_counts *c = &h->counts;
+    const struct hub_share was = d->share;
+
+    if (was.counted) {
+        c->phase[was.phase]--;
+        c->sessions -= was.sessions;
+        c->online -= was.sessions != 0;
+        c->faulty -= was.faulty;
+        c->stuck -= was.stuck;
+    }
+    d->share = gone ? (struct hub_share){0} : share_of(d);
+    if (!d->share.counted)
+        return;
+    c->phase[d->share.phase]++;
+    c->sessions += d->share.sessions;
+    c->online += d->share.sessions != 0;
+    c->faulty += d->share.faulty;
+    c->stuck += d->share.stuck;
+}
+
 void hub_count(const struct hub *h, struct hub_counts *out)
 {
-    *out = (struct hub_counts){.total = h->count, .queued = h->queue_count};
-    for (size_t i = 0; i < h->count; i++) {
-        const struct hub_device *d = h->sorted[i];
-
-        out->phase[d->flip.phase]++;
-        out->sessions += d->session_count;
-        out->online += d->session_count != 0;
-        out->faulty += d->cred[flip_active_slot(&d->flip)] == NULL || d->fault[FLIP_OLD] != NULL ||
-                       d->fault[FLIP_NEW] != NULL;
-    }
+    *out = h->counts;
+    out->total = h->count;
+    out->queued = h->queue_count;
 }
 
 const struct hub_refused *hub_refused(const struct hub *h, size_t *count)

@@ -99,6 +99,13 @@ struct hub_refusals {
     uint64_t key[HUB_REFUSALS]; /* msg's `refusal` */
 };
 
+/* What a device adds to struct hub_counts. */
+struct hub_share {
+    bool counted, faulty, stuck;
+    enum flip_phase phase;
+    unsigned sessions;
+};
+
 /* Read it as you like; only the hub writes. */
 struct hub_device {
     char *name;                      /* owned */
@@ -115,6 +122,7 @@ struct hub_device {
     int64_t changed_s;               /* wall clock; 0: never */
     struct list sessions;            /* struct hub_session, the newest last */
     unsigned session_count;
+    struct hub_share share;    /* as it is in the hub's counts */
     struct presence *presence; /* owned reference; the workers count in it */
     struct hub_leg *leg;       /* owned; NULL: no news yet */
     struct hub_error *error;   /* owned; NULL: none */
@@ -180,6 +188,7 @@ struct hub_pace {
 
 struct hub_counts {
     size_t total, online, queued, faulty, phase[FLIP_PHASES], sessions;
+    size_t stuck; /* of the faulty: cannot connect, as the active identity is not usable */
 };
 
 struct hub_refused {
@@ -244,6 +253,7 @@ void hub_poll(struct hub *h);
 struct hub_device *hub_find(const struct hub *h, const char *name); /* borrows, or NULL */
 /* All, sorted by name; valid until the next reload. */
 struct hub_device *const *hub_devices(const struct hub *h, size_t *count);
+/* As of the latest flush; constant time. */
 void hub_count(const struct hub *h, struct hub_counts *out);
 void hub_pace(const struct hub *h, struct hub_pace *out);
 const struct hub_refused *hub_refused(const struct hub *h, size_t *count);

@@ -370,6 +370,7 @@ static void undo(struct hub *h, struct hub_device *d)
     if (fallen)
         (void)flip_step(&d->flip, EV_LOST, hub_now(h));
     hub_phase_entered(h, d);
+    hub_recount(h, d, false);
     if (flip_due(&d->flip) != 0 && flip_due(&d->flip) < later) /* not over and over */
         heap_put(&h->due, &d->due, later);
     hub_replace(&d->reason, d->saved_reason);
@@ -484,6 +485,7 @@ static void do_device(struct hub *h, struct hub_device *d)
             hub_post_all(h, m);
     }
     hub_wake_at(h, flip_due(&d->flip));
+    hub_recount(h, d, false);
     if (d->touched && !d->dirty) {
         d->touched = false;
         h->sink.device_changed(h->sink.arg, d->name);

@@ -39,6 +39,7 @@ struct hub {
     struct map *by_name;          /* struct hub_device */
     struct hub_device **sorted;   /* owned array; the devices are owned by it */
     size_t count, capacity;
+    struct hub_counts counts; /* the devices' shares; what is known otherwise is 0 */
 
     /* Collected for the next flush. */
     struct list dirty;   /* of devices */
@@ -74,6 +75,9 @@ void hub_count_attempt(struct hub *h, struct hub_device *d);
 const char *hub_proof_text(const struct store_proof *p, char *out, size_t n);
 /* *into becomes a copy of p; NULL, or nothing proven: NULL. */
 void hub_proof_copy(struct store_proof **into, const struct store_proof *p);
+
+/* Bring the device's share of the counts up to date; `gone`: it has none any more. */
+void hub_recount(struct hub *h, struct hub_device *d, bool gone);
 
 /* Something that show_device shows has changed. */
 void hub_touch(struct hub *h, struct hub_device *d);

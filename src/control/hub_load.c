@@ -81,6 +81,7 @@ static void forget_gone(struct hub *h, struct map *seen, struct hub_reload *out)
         hub_turn_end(h, d, PACE_VOID);
         hub_queue_leave(h, d);
         heap_del(&h->due, &d->due);
+        hub_recount(h, d, true);
         h->sink.device_changed(h->sink.arg, d->name);
         hub_device_free(d);
     }
@@ -326,6 +327,7 @@ static int each(void *arg, const char *name)
     if (map_put(s->seen, name, d) != 0)
         return err_set(s->err, ERR_NOMEM, "device %s: out of memory", name);
     changed = load(s->hub, d, &is_another, s->err);
+    hub_recount(s->hub, d, false); /* a fault alone is nothing for a flush */
     if (changed < 0)
         return changed == -ERR_NOT_FOUND ? 0 : changed;
     if (is_new) {

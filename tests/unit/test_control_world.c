@@ -296,6 +296,29 @@ struct world_device *world_device(struct world *w, const char *name, uint8_t old
     return d;
 }
 
+/* What is counted as it changes must be what a count of all would give. */
+static void check_counts(const struct world *w)
+{
+    struct hub_counts counts, sum = {0};
+    size_t n;
+    struct hub_device *const *all = hub_devices(w->hub, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct hub_device *d = all[i];
+        bool stuck = d->cred[flip_active_slot(&d->flip)] == NULL;
+
+        sum.phase[d->flip.phase]++;
+        sum.sessions += d->session_count;
+        sum.online += d->session_count != 0;
+        sum.queued += d->queued;
+        sum.stuck += stuck;
+        sum.faulty += stuck || d->fault[FLIP_OLD] != NULL || d->fault[FLIP_NEW] != NULL;
+    }
+    sum.total = n;
+    hub_count(w->hub, &counts);
+    assert_memory_equal(&counts, &sum, sizeof(counts));
+}
+
 void world_start(struct world *w)
 {
     struct err err = {0};
@@ -305,6 +328,7 @@ void world_start(struct world *w)
     assert_int_equal(hub_start(w->hub, &err), 0);
     assert_int_equal(w->trace.len, 0); /* nobody is told before it is durable */
     assert_int_equal(hub_flush(w->hub, &err), 0);
+    check_counts(w);
     world_forget(w);
 }
 
@@ -336,6 +360,7 @@ void world_pass(struct world *w, int64_t ms)
             w->now_ms = w->wake_ms;
         w->wake_ms = 0;
         hub_tick(w->hub);
+        check_counts(w);
     }
     w->now_ms = end_ms;
 }
@@ -357,6 +382,7 @@ static void take(struct world *w, struct msg *m)
 {
     hub_message(w->hub, m);
     hub_flush(w->hub, NULL);
+    check_counts(w);
 }
 
 uint64_t world_up(struct world *w, unsigned worker, const char *device)
@@ -454,8 +480,11 @@ const char *world_command_with(struct world *w, const char *device, enum flip_ev
     if (hub_command(w->hub, hub_find(w->hub, device), ev, terms, fp == 0 ? NULL : hex, NULL,
                     "tester", &changed, &f) != 0)
         return rpc_error_name(f.code);
-    if (hub_flush(w->hub, NULL) != 0)
+    if (hub_flush(w->hub, NULL) != 0) {
+        check_counts(w);
         return "store";
+    }
+    check_counts(w);
     return changed ? "ok" : "there";
 }
 
