@@ -32,11 +32,12 @@
 #include "tls/ctx.h"
 #include "worker/worker.h"
 
-#define EXIT_START 2     /* it could not be started */
-#define EXIT_RUN   1     /* it ran, and could not go on */
-#define POLL_MS    1000  /* between two questions for the workers' counters */
-#define STOP_MS    10000 /* for the workers to end their sessions */
-#define FOREVER_MS (INT64_C(24) * 3600 * 1000)
+#define EXIT_START  2     /* it could not be started */
+#define EXIT_RUN    1     /* it ran, and could not go on */
+#define POLL_MS     1000  /* between two questions for the workers' counters */
+#define STOP_MS     10000 /* for the workers to end their sessions */
+#define FILES_SPARE 100   /* beside those of devices: the store, sockets of control, listeners */
+#define FOREVER_MS  (INT64_C(24) * 3600 * 1000)
 
 struct daemon {
     char boot[40];    /* which boot of the machine this is */
@@ -284,17 +285,32 @@ static bool may_be_dumped(void)
     return SANITIZED || secure_getenv("CERTFLIP_DUMPABLE") != NULL;
 }
 
+/* A device takes two, and one more while it moves to another identity. */
+static void raise_files(const struct conf *conf)
+{
+    rlim_t wanted = 2 * (rlim_t)conf->limits.connections + conf->flip.concurrent + FILES_SPARE;
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    if (files.rlim_cur != files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (files.rlim_max < wanted)
+        log_event(LOG_DAEMON, LOG_WARN_, "few-files", "have=%llu wanted=%llu msg=%s todo=%s",
+                  (unsigned long long)files.rlim_max, (unsigned long long)wanted,
+                  LOG_Q("there are fewer file descriptors than limits.connections needs"),
+                  LOG_Q("raise LimitNOFILE of the service, or lower limits.connections"));
+}
+
 static void prepare_process(const struct conf *conf)
 {
-    struct rlimit files;
 
     signal(SIGPIPE, SIG_IGN);
     if (!may_be_dumped())
         prctl(PR_SET_DUMPABLE, 0); /* no keys in core dumps */
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != files.rlim_max) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    raise_files(conf);
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet */
     mallopt(M_ARENA_MAX, (int)conf->workers + 1);
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.gateway import sanitizer
+from lib.gateway import Certflipd, sanitizer
 from lib.streams import NumberedStreams
 from lib.wait import until
 
@@ -43,3 +43,18 @@ def test_500_devices_at_once(plant):
         client.disconnect()
     until(lambda: "all are gone: %s" % site.gateway.rpc("status")["counters"],
           lambda: site.gateway.rpc("status")["counters"]["sessions"] == 0, 30, 0.1)
+
+
+def test_too_few_files_are_told(tmp_path, pki):
+    """A gateway that could not hold the devices that it is configured for says so at once."""
+    gateway = Certflipd(tmp_path / "gateway", pki, None)
+    try:
+        for connections, told in ((1000, True), (100, False)):
+            gateway.conf["limits"]["connections"] = connections
+            gateway.write()
+            at = len(gateway.log.text())
+            gateway.launch(wrap=("prlimit", "--nofile=1024:1024"))
+            assert ("few-files have=1024 wanted=2600 " in gateway.log.text()[at:]) == told
+            gateway.stop()
+    finally:
+        gateway.__exit__(None)
