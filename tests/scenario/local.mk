@@ -5,6 +5,7 @@ EXTRA_DIST += \
 	tests/scenario/conftest.py \
 	tests/scenario/lib/__init__.py \
 	tests/scenario/lib/broker.py \
+	tests/scenario/lib/fleet.py \
 	tests/scenario/lib/gateway.py \
 	tests/scenario/lib/link.py \
 	tests/scenario/lib/mqtt.py \
@@ -28,6 +29,7 @@ EXTRA_DIST += \
 	tests/scenario/test_flips_on_bad_links.py \
 	tests/scenario/test_hostile_input_costs_one_connection.py \
 	tests/scenario/test_many_devices_at_once.py \
+	tests/scenario/test_many_trials_and_an_outage.py \
 	tests/scenario/test_packets_cut_anywhere.py \
 	tests/scenario/test_packets_pass_unchanged.py \
 	tests/scenario/test_power_cuts.py \
