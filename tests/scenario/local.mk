@@ -20,6 +20,7 @@ EXTRA_DIST += \
 	tests/scenario/test_a_broker_allows_less.py \
 	tests/scenario/test_a_broker_has_lost_the_session.py \
 	tests/scenario/test_a_client_id_is_fought_over.py \
+	tests/scenario/test_a_flip_leads_to_another_broker.py \
 	tests/scenario/test_a_client_id_is_taken_over.py \
 	tests/scenario/test_a_trial_needs_evidence.py \
 	tests/scenario/test_configuration_faults.py \
@@ -42,6 +43,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_centre_commands.py \
 	tests/scenario/test_the_control_socket.py \
 	tests/scenario/test_the_uplink_is_lost.py \
+	tests/scenario/test_wills_in_the_middle_of_flips.py \
 	tests/demo/demo.py
 
 # The bad link of lib/link.py.
