@@ -339,7 +339,9 @@ static void adopt(struct session *s)
     bool first = s->state != SESSION_RELAYING;
     bool present = s->cand->session_present;
     bool moved = !first && has_moved(s);
-    bool litter = s->litter;
+    /* 5.0's last word on a leg that had to leave first could not yet be that the session ends. */
+    bool litter = s->litter || (s->left && s->device_expiry_s == 0 &&
+                                upstream_profile(s, s->have, NULL)->keep_session);
     enum flip_slot former = s->have;
 
     crash_point("rehome.adopt");

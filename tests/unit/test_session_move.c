@@ -272,6 +272,29 @@ static void next_door_it_leaves_first(void **unused)
     }
 }
 
+/* DISCONNECT had to let the session last, for who might return to it. */
+static void next_door_of_5_0_it_is_wiped_afterwards(void **unused)
+{
+    struct world *w = world_new(&next_door);
+    struct pair p = world_open(w, MQTT_V5, &clean_will);
+
+    (void)unused;
+    world_use(w, "d1", FLIP_NEW);
+    struct end *next = there(w, MQTT_V5), *spare = here(w, MQTT_V5);
+    sees(p.brk, "DISCONNECT");
+    end_finish(p.brk);
+    sees(next, "CONNECT 5.0 d1 ka=60 will=w session-expiry-interval=600");
+    world_connack(w, next, false);
+    tells(w, "accepted new rehomed");
+    sees_end(spare);
+    struct end *wipe = here(w, MQTT_V5);
+    sees(wipe, "CONNECT 5.0 d1 clean ka=60");
+    world_connack(w, wipe, false);
+    sees(wipe, "DISCONNECT");
+    p.brk = next;
+    quiet(&p);
+}
+
 /* ---- what looks like two brokers is one ---- */
 
 static void session_that_was_taken_over_is_not_wiped(void **unused)
@@ -382,6 +405,7 @@ int main(void)
         play(refused_by_the_other_broker_costs_nothing),
         play(will_of_a_device_that_dies_on_the_way),
         play(next_door_it_leaves_first),
+        play(next_door_of_5_0_it_is_wiped_afterwards),
         play(session_that_was_taken_over_is_not_wiped),
         play(rollback_makes_the_wiping_give_way),
         play(both_are_wiped_when_the_session_ends_in_between),
