@@ -175,6 +175,8 @@ struct hub_device {
     X(retained_suppressed)       \
     X(publishes_lowered)         \
     X(rehome_lost)               \
+    X(echoes)                    \
+    X(evidence_refused)          \
     X(hold_us_sum)               \
     X(downstream_closed_by_peer) \
     X(downstream_closed_by_us)

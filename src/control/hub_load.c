@@ -134,6 +134,10 @@ static int load(struct hub *h, struct hub_device *d, bool *is_another, struct er
         changed |= 1 << slot;
         cred_unref(d->cred[slot]);
         d->cred[slot] = cred == NULL ? NULL : cred_ref(cred);
+        if (slot == FLIP_OLD) { /* what the former one was refused says nothing of this one */
+            free(d->refusals);
+            d->refusals = NULL;
+        }
     }
     slots_fini(&on_disk);
     if (!d->present[FLIP_NEW]) {
@@ -159,6 +163,28 @@ static int64_t to_boot_ms(const struct hub *h, int64_t wall_s)
     return boot_ms < 1 ? 1 : boot_ms;
 }
 
+static bool same_boot(const struct hub *h, const struct store_device *row)
+{
+    return *row->boot != '\0' && h->sink.boot != NULL && strcmp(row->boot, h->sink.boot) == 0;
+}
+
+/* By when it has to begin: as CLOCK_BOOTTIME has it, or the wall clock after a reboot.  When that
+ * one cannot be right, what was left is left still. */
+static void take_begin_by(struct hub *h, struct hub_device *d, const struct store_device *row)
+{
+    bool believed;
+
+    if (row->begin_by_s == 0 || same_boot(h, row))
+        return;
+    if (row->saved_s == 0) { /* of an earlier version */
+        d->flip.begin_by_ms = to_boot_ms(h, row->begin_by_s);
+        return;
+    }
+    d->flip.begin_by_ms =
+        flip_dead_after_reboot((row->begin_by_s - row->saved_s) * 1000, row->saved_s, hub_wall_s(h),
+                               hub_now(h), &believed);
+}
+
 /* The deadline of a row that was written before the machine was booted.  Where the wall clock
  * cannot be believed nobody knows how long it was off: nothing is taken from the wait, but the
  * attempt counts, whether the sensor is there or not, so that this cannot go on for ever. */
@@ -166,8 +192,7 @@ static void take_deadline(struct hub *h, struct hub_device *d, const struct stor
 {
     bool believed;
 
-    if (d->flip.dead_ms == 0 ||
-        (*row->boot != '\0' && h->sink.boot != NULL && strcmp(row->boot, h->sink.boot) == 0))
+    if (d->flip.dead_ms == 0 || same_boot(h, row))
         return;
     d->flip.dead_ms = flip_dead_after_reboot(row->dead_left_ms, row->saved_s, hub_wall_s(h),
                                              hub_now(h), &believed);
@@ -184,7 +209,7 @@ static void take_row(struct hub *h, struct hub_device *d, const struct store_dev
     const char *broken;
 
     d->flip = row->flip;
-    d->flip.begin_by_ms = to_boot_ms(h, row->begin_by_s);
+    take_begin_by(h, d, row);
     take_deadline(h, d, row);
     broken = flip_broken(&d->flip);
     if (broken != NULL) {

@@ -28,6 +28,11 @@
 #define PAYLOAD_BYTES (MARK_BYTES + (size_t)2 * NONCE_BYTES)
 /* How often one looks for room in the broker's Receive Maximum. */
 #define ROOM_MS 50u
+/* How long, until the echo goes without. */
+#define ROOM_WAIT_MS 500u
+#define NO_ROOM      3 /* no QoS */
+/* What may have been dropped under load is asked for so often again. */
+#define REPEATS_MAX 2
 /* 5.0: do not send retained messages [5.0, 3.8.3.1]. */
 #define NO_RETAINED 0x20u
 #define TOPIC_SHOWN 96
@@ -46,15 +51,17 @@ enum evidence_state {
 
 struct evidence {
     enum evidence_state state;
-    enum mqtt_type awaits; /* the acknowledgement of `id` */
-    uint16_t id;           /* of our latest request; 0: it is answered */
-    bool subscribed;       /* the broker's session may hold our subscription */
-    bool granted;          /* SUBACK said so */
-    bool disturbed;        /* the device has given up the same subscription meanwhile */
-    uint64_t due_ms;       /* of the present step; 0: none */
-    uint64_t until_ms;     /* of all of it */
-    uint64_t sent_us;      /* CLOCK_MONOTONIC of PUBLISH */
-    uint64_t flip_seq;     /* of the decision that it is for */
+    enum mqtt_type awaits;  /* the acknowledgement of `id` */
+    uint16_t id;            /* of our latest request; 0: it is answered */
+    bool subscribed;        /* the broker's session may hold our subscription */
+    bool granted;           /* SUBACK said so */
+    bool unsure;            /* it went at QoS 0, which a broker under load may drop */
+    uint8_t repeats;        /* how often it was asked for again, as it may have been dropped */
+    bool disturbed;         /* the device has given up the same subscription meanwhile */
+    uint64_t due_ms;        /* of the present step; 0: none */
+    uint64_t room_until_ms; /* no longer is waited for room */
+    uint64_t sent_us;       /* CLOCK_MONOTONIC of PUBLISH */
+    uint64_t flip_seq;      /* of the decision that it is for */
     char payload[PAYLOAD_BYTES + 1];
     uint16_t topic_bytes;
     uint8_t topic[];
@@ -83,6 +90,7 @@ static struct slice topic_of(const struct evidence *e)
 
 static void tell_refused(struct session *s, const struct diag *d, uint64_t key)
 {
+    s->env->stats.evidence_refused += s->dev->evidence != 0;
     if (s->dev->evidence != 0)
         log_event(LOG_SESSION, LOG_WARN_, "evidence-refused",
                   "device=%s slot=%s class=%s cause=%s msg=%s todo=%s", s->dev->name,
@@ -241,29 +249,38 @@ static void new_payload(struct evidence *e)
     str_hex(e->payload + MARK_BYTES, nonce, sizeof nonce);
 }
 
+/* The device was told all of the broker's Receive Maximum: of a small one nothing is taken that it
+ * may want.  Where it uses that up for long, the echo goes at QoS 0, which needs none of it. */
+static uint8_t qos_now(const struct session *s, uint64_t now)
+{
+    if (s->limits.qos_most == 0)
+        return 0;
+    if (s->to_broker.count * 2 < s->limits.receive_most)
+        return 1;
+    return now >= s->evidence->room_until_ms ? 0 : NO_ROOM;
+}
+
 static void publish(struct session *s)
 {
     struct evidence *e = s->evidence;
     uint64_t now = env_now_ms(s->env);
-    struct mqtt_publish p = {.qos = s->limits.qos_most == 0 ? 0 : 1, .topic = topic_of(e)};
+    uint8_t qos = qos_now(s, now);
+    struct mqtt_publish p = {.qos = qos, .topic = topic_of(e)};
     struct buf out = {0};
 
-    /* While it is held, the leg is about to be replaced; and the device was told all of the
-     * broker's Receive Maximum, so that of a small one nothing is taken that it may want. */
-    if (s->holding || (p.qos > 0 && s->to_broker.count * 2 >= s->limits.receive_most)) {
-        if (now >= e->until_ms)
-            e->until_ms = now + ROOM_MS; /* it has not begun yet */
+    if (s->holding || qos == NO_ROOM) { /* held: the leg is about to be replaced */
         e->state = EVIDENCE_ROOM;
         e->due_ms = now + ROOM_MS;
         return;
     }
     p.payload = (struct slice){(const uint8_t *)e->payload, PAYLOAD_BYTES};
-    if (p.qos > 0)
+    if (qos > 0)
         p.packet_id = reserve_id(s, MQTT_PUBACK);
+    e->unsure = qos == 0;
     e->state = EVIDENCE_ECHOING;
     e->due_ms = now + upstream_profile(s, s->have, NULL)->echo_timeout_ms;
     e->sent_us = (uint64_t)clock_mono_us();
-    if ((p.qos == 0 || p.packet_id != 0) && mqtt_publish_write(&out, s->version, &p) == 0)
+    if ((qos == 0 || p.packet_id != 0) && mqtt_publish_write(&out, s->version, &p) == 0)
         say(s, &out);
     buf_fini(&out);
 }
@@ -275,7 +292,8 @@ static void begin(struct session *s)
 
     e->flip_seq = s->dev->flip_seq;
     e->disturbed = e->granted = false;
-    e->until_ms = e->due_ms = now + upstream_profile(s, s->have, NULL)->echo_timeout_ms;
+    e->due_ms = now + upstream_profile(s, s->have, NULL)->echo_timeout_ms;
+    e->room_until_ms = now + ROOM_WAIT_MS;
     new_payload(e);
     if (device_has(s, topic_of(e), true)) {
         publish(s); /* its subscription is left alone */
@@ -309,6 +327,7 @@ static void proven(struct session *s)
     clear_up(s);
     if (!counts)
         return;
+    s->env->stats.echoes++;
     log_event(LOG_SESSION, LOG_INFO_, "evidence", "device=%s slot=%s proof=echo us=%llu",
               s->dev->name, flip_slot_name(s->have), (unsigned long long)us);
     s->env->news->leg(
@@ -367,8 +386,10 @@ void evidence_leg(struct session *s)
     }
     if (e != NULL && e->flip_seq == s->dev->flip_seq && e->state != EVIDENCE_IDLE)
         return; /* under way, or over */
-    if (prepare(s))
-        begin(s);
+    if (!prepare(s))
+        return;
+    s->evidence->repeats = 0;
+    begin(s);
 }
 
 void evidence_leg_gone(struct session *s)
@@ -427,7 +448,8 @@ void evidence_ponged(struct session *s)
 
     if (e->state != EVIDENCE_ASKED || s->pings_ours != 0)
         return;
-    if (e->disturbed) {
+    if (e->disturbed || (e->unsure && e->repeats < REPEATS_MAX)) {
+        e->repeats += !e->disturbed;
         begin(s);
         return;
     }

@@ -24,6 +24,8 @@ struct worker_stats {
     uint64_t publishes_lowered; /* sent with less QoS, or without RETAIN: their broker allows no
                                    more */
     uint64_t rehome_lost;       /* messages that a re-home could not save */
+    uint64_t echoes;            /* of identities on trial that came back */
+    uint64_t evidence_refused;  /* answers that an identity on trial should not have got */
     uint64_t hold_us_max, hold_us_sum;
     uint64_t downstream_closed_by_peer, downstream_closed_by_us;
 };

@@ -350,6 +350,8 @@ static void adopt(struct session *s)
     s->up->watch = false;
     remember_prefix(s);
     s->litter = s->clean && s->up->keep && s->up->version != MQTT_V5;
+    assert(
+        !tls_conn_resumed(s->up->tls)); /* it would carry the former identity, and prove nothing */
     s->have = s->up->slot;
     s->accepted = true;
     s->env->stats.legs_up++;

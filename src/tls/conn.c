@@ -810,6 +810,11 @@ struct cert_info *tls_conn_take_peer(struct tls_conn *c)
     return peer;
 }
 
+bool tls_conn_resumed(const struct tls_conn *c)
+{
+    return c->ssl != NULL && wolfSSL_session_reused(c->ssl) != 0;
+}
+
 bool tls_conn_ticket_seen(const struct tls_conn *c)
 {
     return c->ticket;

@@ -63,6 +63,8 @@ const struct tls_fail *tls_conn_fail(const struct tls_conn *c);
  * it sent none. (On the client side nothing is kept of the server's.) */
 struct cert_info *tls_conn_take_peer(struct tls_conn *c);
 
+bool tls_conn_resumed(
+    const struct tls_conn *c); /* it took an earlier session up: never, as of now */
 bool tls_conn_ticket_seen(
     const struct tls_conn *c); /* client, TLS 1.3: a NewSessionTicket came (FACTS: accepted) */
 const char *tls_conn_version(const struct tls_conn *c); /* "TLSv1.3" */

@@ -151,3 +151,30 @@ def test_what_the_new_login_may_not_publish_rolls_back(plant, pki, tmp_path):
     assert publish("elsewhere") < 0x80
     streams.progress(10)
     streams.prove()
+
+
+def test_certflipctl_tells_what_is_missing_and_ends_with_the_outcome(plant, pki, tmp_path):
+    """One may, one may not, one is away: each has its line, and the exit status is that of the gravest."""
+    may, may_not, away = "ctl-may", "ctl-not", "ctl-away"
+    acl = _acl(pki, may, ["readwrite certflip/echo/" + may]) + _acl(pki, may_not, []).partition(OBSERVERS)[2]
+    broker = Mosquitto(tmp_path / "acl-broker", pki, acl=acl)
+    with broker:
+        site = plant([may, may_not, away], broker=broker, upstream={"echo_timeout_ms": 1500})
+        for device in (may, may_not):
+            site.connect(device)
+        status, out, _ = site.gateway.ctl("flip", "ctl-*", "--probation", "4", "--evidence", "echo",
+                                          "--begin-within", "6", "--wait", check=False)
+        assert status == 4, out
+        assert "%s: trial, in probation until" % may_not in out and "missing: the echo" in out
+        assert "%s: trial, waits for the sensor" % away in out
+        assert "%s: committed" % may in out
+        assert "%s: rolled-back: the broker took a message" % may_not in out and "\n  allow " in out
+        assert "%s: given up: not accepted in time" % away in out
+        assert out.endswith("3 devices: 1 committed, 1 rolled back, 1 failed\n")
+        told = site.gateway.ctl("device", may)[1]
+        assert "the echo came back in" in told and "accepted over TLSv1." in told
+        assert "missing  " in site.gateway.ctl("device", may_not)[1]
+        assert site.gateway.rpc("status")["counters"]["evidence_refused"] == 1
+        for client in site.clients:
+            client.disconnect()
+        site.gateway.stop()

@@ -1187,6 +1187,44 @@ static void a_reboot_after_the_deadline_goes_back_at_once(void **state)
     world_phase(w, "press", FLIP_ROLLED_BACK);
 }
 
+/* The same for the time by which a flip has to begin. */
+static void a_flip_that_has_to_begin_survives_clocks_and_reboots(void **state)
+{
+    static const struct {
+        const char *boot;
+        int64_t wall_s, left_ms;
+    } starts[] = {
+        {"first boot", 60, 600000},                                 /* BOOTTIME goes on */
+        {"second boot", 2000000000 + 100, 500000},                  /* off for 100 s */
+        {"third boot", 2000000000 + INT64_C(3652) * 86400, 500000}, /* not credible */
+        {"fourth boot", 60, 500000},                                /* nor this */
+    };
+    struct world *w = *state;
+
+    w->wall_s = 2000000000;
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command_with(w, "press", EV_FLIP, &(struct hub_terms){.not_after_s = 2000000600}, 0);
+    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+        world_stop(w);
+        w->boot = starts[i].boot;
+        w->now_ms = i == 0 ? w->now_ms : 20000;
+        w->wall_s = starts[i].wall_s;
+        world_start(w);
+        assert_int_equal(hub_find(w->hub, "press")->flip.begin_by_ms - w->now_ms,
+                         starts[i].left_ms);
+        if (i == 0)
+            w->wall_s = 2000000000; /* set right, and the row is written with it */
+        if (i == 0) {
+            world_up(w, 0, "press");
+            world_stop(w);
+            world_start(w);
+        }
+    }
+    world_pass(w, 500000);
+    world_phase(w, "press", FLIP_STAGED);
+}
+
 /* The battery of the clock is empty, or somebody set it: neither ends the wait, nor does it go on
  * for ever, as each such start counts. */
 static void a_clock_that_cannot_be_right_neither_ends_nor_prolongs_the_wait(void **state)
@@ -1520,6 +1558,7 @@ int main(void)
         TEST(a_restart_of_the_daemon_keeps_the_deadline),
         TEST(a_reboot_counts_the_time_of_being_off),
         TEST(a_reboot_after_the_deadline_goes_back_at_once),
+        TEST(a_flip_that_has_to_begin_survives_clocks_and_reboots),
         TEST(a_clock_that_cannot_be_right_neither_ends_nor_prolongs_the_wait),
         TEST(every_phase_survives_a_restart),
         TEST(an_identity_that_is_gone_after_a_restart_is_not_used),

@@ -470,6 +470,36 @@ static void echo_waits_for_room_in_the_receive_maximum(void **unused)
     assert_int_equal(echo_asked(p.brk, payload).packet_id, 65535);
 }
 
+/* It never has room for one more: then it goes at QoS 0; and what may have been dropped is asked
+ * for again before it is held against the identity. */
+static void device_that_uses_up_the_window_is_no_refusal(void **unused)
+{
+    struct world *w = world_new(&impatient);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+    struct buf props = {0};
+    char payload[64];
+
+    (void)unused;
+    put_num(&props, MQTT_PROP_RECEIVE_MAXIMUM, 2);
+    try_it(w, &p, WITH_ECHO, &props);
+    buf_fini(&props);
+    say_publish(p.dev, 1, 1, "a", "x");
+    sees(p.brk, "SUBSCRIBE #65535 certflip/echo/d1:33");
+    sees(p.brk, "PUBLISH q1 #1 a x");
+    for (int asked = 0; asked < 3; asked++) {
+        if (asked > 0)
+            sees(p.brk, "SUBSCRIBE #65535 certflip/echo/d1:33");
+        say_suback(p.brk, MQTT_SUBACK, 65535, "\1", 1);
+        assert_int_equal(echo_asked(p.brk, payload).qos, 0);
+        sees(p.brk, "PINGREQ");
+        assert_false(world_has_news(w));
+        say_ping(p.brk, MQTT_PINGRESP);
+    }
+    tells(w, "refused new: identity evidence.no-echo ours");
+    assert_int_equal(w->env.stats.evidence_refused, 1);
+    assert_int_equal(w->env.stats.echoes, 0);
+}
+
 static void broker_without_qos_1_is_asked_at_qos_0(void **unused)
 {
     struct world *w = world_new(NULL);
@@ -776,6 +806,7 @@ int main(void)
         play(device_that_unsubscribes_in_the_middle_is_no_refusal),
         play(what_others_say_there_does_not_reach_the_device),
         play(echo_waits_for_room_in_the_receive_maximum),
+        play(device_that_uses_up_the_window_is_no_refusal),
         play(broker_without_qos_1_is_asked_at_qos_0),
         play(alias_that_came_with_our_message_is_spelt_out_later),
         play(dialect_of_the_profile_is_spoken),
