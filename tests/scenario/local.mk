@@ -29,6 +29,7 @@ EXTRA_DIST += \
 	tests/scenario/test_full_and_failing_disks.py \
 	tests/scenario/test_flips_on_bad_links.py \
 	tests/scenario/test_hostile_input_costs_one_connection.py \
+	tests/scenario/test_legs_speak_otherwise.py \
 	tests/scenario/test_many_devices_at_once.py \
 	tests/scenario/test_many_trials_and_an_outage.py \
 	tests/scenario/test_packets_cut_anywhere.py \
