@@ -10,7 +10,8 @@
 #include "mqtt/subscribe.h"
 #include "mqtt/topic.h"
 
-#define OPT_QOS 0x03u /* of the subscription options, all that 3.x has (3.8.3.1) */
+#define OPT_QOS      0x03u /* of the subscription options, all that 3.x has (3.8.3.1) */
+#define OPT_NO_LOCAL 0x04u
 
 /* ---- topics ---- */
 
@@ -157,6 +158,12 @@ static int convert_ack(struct buf *out, const struct mqtt_packet *pkt,
     return mqtt_ack_write(out, how->to, pkt->type, &a);
 }
 
+/* No Local on a shared subscription is a protocol error [MQTT-3.8.3-4]. */
+static uint8_t extra_options(const struct mqtt_convert *how, struct slice filter)
+{
+    return mqtt_filter_is_shared(filter) ? (uint8_t)(how->options & ~OPT_NO_LOCAL) : how->options;
+}
+
 /* Writes the filters into texts, and their slices and options into filters[s->count]. */
 static int convert_filters(const struct mqtt_subscribe *s, enum mqtt_type type,
                            const struct mqtt_convert *how, struct buf *texts,
@@ -172,6 +179,8 @@ static int convert_filters(const struct mqtt_subscribe *s, enum mqtt_type type,
             return -ERR_MALFORMED;
         if (how->to != MQTT_V5)
             filters[i].options &= OPT_QOS;
+        else if (type == MQTT_SUBSCRIBE && how->from != MQTT_V5)
+            filters[i].options |= extra_options(how, filters[i].filter);
         rc = convert_filter(texts, filters[i].filter, how->prefix);
         filters[i].filter = (struct slice){texts->p + from, texts->len - from};
         if (rc == 0 && !mqtt_filter_valid_in(filters[i].filter, how->to))

@@ -17,6 +17,7 @@ struct mqtt_convert {
     enum mqtt_dir dir;
     struct slice prefix; /* borrowed; put before the topics to a server, taken off to a client;
                             empty: none.  It has to be a valid topic name, and ends with '/'. */
+    uint8_t options;     /* 3.x to 5.0: set in each SUBSCRIBE; No Local not on shared filters */
 };
 
 /* Append `pkt` as the other side understands it.  Properties that 3.x has no place for are left

@@ -8,6 +8,11 @@
 #include "session/greet.h"
 #include "session/relay.h"
 
+/* A bridge of 3.x says so in its protocol level, and brokers then send it nothing back that it has
+ * published itself, and leave RETAIN as it is.  In 5.0 these are subscription options (3.8.3.1): No
+ * Local, Retain As Published. */
+#define BRIDGE_OPTIONS 0x0Cu
+
 /* Topics follow it: a prefix of this length leaves half of what a topic may have. */
 #define PREFIX_BYTES_MAX 32767u
 
@@ -59,6 +64,14 @@ static struct dialect *make(const struct session *s, uint8_t version, struct sli
     return d;
 }
 
+static bool is_bridge(const struct session *s)
+{
+    struct mqtt_connect c;
+    struct match_facts facts;
+
+    return greet_facts(s, &c, &facts) == 0 && c.bridge;
+}
+
 int dialect_new(const struct session *s, const struct conf_upstream *u, struct dialect **out,
                 struct err *err)
 {
@@ -77,6 +90,8 @@ int dialect_new(const struct session *s, const struct conf_upstream *u, struct d
         else
             d->renamed = renamed;
     }
+    if (d != NULL && version != s->version && is_bridge(s))
+        d->out.options = BRIDGE_OPTIONS;
     if (rc == 0)
         *out = d;
     buf_fini(&filled);

@@ -129,6 +129,26 @@ static void each_packet_in_the_others_words(void **unused)
     }
 }
 
+static void options_are_added_for_a_5_0_broker(void **unused)
+{
+    struct mqtt_convert how = {.from = V311, .to = V5, .dir = UP, .options = 0x0C};
+    struct mqtt_packet pkt = sample_packet("82: 0001 <a> 01 <$share/g/b> 02");
+    struct mqtt_packet un = sample_packet("a2: 0001 <a>");
+    uint8_t want[SAMPLE_MAX_BYTES], code;
+    size_t n = sample_bytes("82: 0001 {} <a> 0d <$share/g/b> 0a", want);
+    n += sample_bytes("a2: 0001 {} <a>", want + n);
+    struct buf out = {0};
+
+    (void)unused;
+    assert_int_equal(mqtt_convert(&out, &pkt, &how, &code, NULL), 0);
+    assert_int_equal(mqtt_convert(&out, &un, &how, &code, NULL), 0);
+    assert_int_equal(out.len, n);
+    assert_memory_equal(out.p, want, n);
+    buf_fini(&out);
+    sample_free(&pkt);
+    sample_free(&un);
+}
+
 /* A topic of 65,535 bytes is the longest [MQTT-4.7.3-3]. */
 static void a_topic_that_becomes_too_long_is_refused(void **unused)
 {
@@ -246,6 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_packet_in_the_others_words),
+        cmocka_unit_test(options_are_added_for_a_5_0_broker),
         cmocka_unit_test(a_topic_that_becomes_too_long_is_refused),
         cmocka_unit_test(good_packets_hold),
         cmocka_unit_test(packets_cut_short_hold),

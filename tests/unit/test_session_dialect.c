@@ -223,6 +223,21 @@ static void many_packets_in_one_read_keep_their_order(void **unused)
     quiet(&p);
 }
 
+/* In 3.x a bridge is marked in CONNECT; in 5.0 by what it subscribes with. */
+static void a_bridge_is_not_sent_its_own_messages(void **unused)
+{
+    struct world *w = world_new(&in_5);
+    struct mqtt_connect c = world_lasting;
+
+    (void)unused;
+    c.bridge = true;
+    struct pair p = world_open_as(w, MQTT_V311, MQTT_V5, &c);
+    say_subscribe(p.dev, 1, "#", 1);
+    sees(p.brk, "SUBSCRIBE #1 #:13"); /* No Local, Retain As Published */
+    say_subscribe(p.dev, 2, "$share/g/a", 1);
+    sees(p.brk, "SUBSCRIBE #2 $share/g/a:9");
+}
+
 /* 3.x has no negative acknowledgement: the device would repeat for ever what gets none. */
 static void a_denied_publish_is_acknowledged_and_counted(void **unused)
 {
@@ -481,7 +496,11 @@ static void too_long_a_topic_is_refused_alone(void **unused)
         say_publish(p.dev, 0, 0, "short", "goes on");
         sees(p.brk, "PUBLISH q0 gw/d1/short goes on");
         quiet(&p);
-        w->news_at = w->news.len; /* main was told of each refusal */
+        tells(w, "refused old: policy evidence.publish-refused"); /* as by a broker */
+        tells(w, v5 ? "refused old: policy evidence.suback-refused"
+                    : "refused old: identity evidence.suback-refused");
+        if (v5)
+            tells(w, "refused old: policy evidence.unsuback-refused");
         say_disconnect(p.dev, 0, NULL);
         tells(w, "down d1: the device left");
         sees_end(p.dev);
@@ -704,6 +723,24 @@ static void another_prefix_at_the_same_broker_moves_the_subscriptions(void **unu
     }
 }
 
+/* On trial, what cannot be said there is held against the new identity's profile. */
+static void what_the_trials_profile_cannot_say_is_told(void **unused)
+{
+    static char topic[65531];
+    struct world *w = world_new(&(struct world_args){.other = "topic_prefix = \"a-longer-one/\";"});
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    memset(topic, 't', sizeof topic - 1);
+    flip_to_barrier(w, &p, FLIP_NEW);
+    p.brk = world_broker_accepts(w, MQTT_V311, false);
+    tells(w, "accepted new rehomed");
+    world_device(w, "d1")->evidence = 1;
+    say_publish(p.dev, 1, 1, topic, "");
+    sees(p.dev, "PUBACK #1");
+    tells(w, "refused new: policy evidence.publish-refused");
+}
+
 /* What the old leg could say, and the new one cannot: answered when it is to be sent again. */
 static void a_replay_that_the_new_leg_cannot_say_is_answered(void **unused)
 {
@@ -765,6 +802,7 @@ int main(void)
         play(a_refusal_is_told_in_the_devices_words),
         play(every_packet_goes_up_and_down),
         play(many_packets_in_one_read_keep_their_order),
+        play(a_bridge_is_not_sent_its_own_messages),
         play(a_denied_publish_is_acknowledged_and_counted),
         play(a_denied_exchange_ends_in_the_middle_of_a_flip),
         play(a_server_that_disconnects_is_an_uplink_lost),
@@ -780,6 +818,7 @@ int main(void)
         play(a_flip_to_another_dialect_and_back),
         play(a_clean_session_is_cleared_where_it_was),
         play(another_prefix_at_the_same_broker_moves_the_subscriptions),
+        play(what_the_trials_profile_cannot_say_is_told),
         play(a_replay_that_the_new_leg_cannot_say_is_answered),
         play(a_refused_candidate_of_another_dialect_changes_nothing),
     };
