@@ -236,10 +236,11 @@ static enum verdict broker_release(struct session *s, struct leg *leg, struct ru
     struct inflight_item *item = inflight_find_up(&s->to_device, up_id, INFLIGHT_ANY_PUBLISH);
 
     if (item == NULL) {
-        if (s->to_device.odd == 0 ||
-            inflight_find(&s->to_device, up_id, INFLIGHT_ANY_PUBLISH) == NULL)
-            return PASS;                        /* begun before we came */
-        relay_ack(s, leg, MQTT_PUBCOMP, up_id); /* the device uses that id for something else */
+        if (s->inherited && (s->to_device.odd == 0 ||
+                             inflight_find(&s->to_device, up_id, INFLIGHT_ANY_PUBLISH) == NULL))
+            return PASS; /* begun before we came */
+        /* The device is through, and its PUBCOMP was lost with a leg. */
+        relay_ack(s, leg, MQTT_PUBCOMP, up_id);
         return TAKE;
     }
     if (item->packet_id == 0) { /* kept back */
@@ -247,7 +248,15 @@ static enum verdict broker_release(struct session *s, struct leg *leg, struct ru
         inflight_del(&s->to_device, item);
         return TAKE;
     }
-    if (item->again && item->state == INFLIGHT_RELEASED)
+    if (item->acked) {
+        if (!item->answered)
+            relay_ack(s, leg, MQTT_PUBCOMP, up_id);
+        inflight_del(&s->to_device, item);
+        return TAKE;
+    }
+    bool again = item->again && item->state == INFLIGHT_RELEASED;
+    item->again = false;
+    if (again)
         return TAKE; /* the device has had it, and will answer */
     item->state = INFLIGHT_RELEASED;
     if (item->packet_id == up_id)

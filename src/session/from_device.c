@@ -181,7 +181,7 @@ static enum verdict device_ack(struct session *s, struct run *run, const struct 
     } else if (received) {
         item->state = up_id != 0 ? INFLIGHT_RECEIVED : INFLIGHT_RELEASED;
         item->answered = true;
-    } else if (item->again && item->state == INFLIGHT_PUBLISH) {
+    } else if (item->again && item->state != INFLIGHT_RECEIVED) {
         item->acked = item->answered = true; /* the repetition must not be delivered */
     } else {
         inflight_del(&s->to_device, item);

@@ -172,7 +172,7 @@ static void expect_repetitions(struct session *s)
             continue; /* forgotten long ago */
         item->again = true;
         item->answered = false;
-        if (item->acked && item->qos == 2) /* refused, with a reason that is not kept */
+        if (item->acked && item->qos == 2 && item->state == INFLIGHT_PUBLISH) /* refused */
             inflight_del(&s->to_device, item);
     }
 }

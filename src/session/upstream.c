@@ -374,6 +374,7 @@ static void adopt(struct session *s)
     news.tls = tls_conn_version(s->up->tls);
     if (first) {
         s->state = SESSION_RELAYING;
+        s->inherited = !s->clean && (present || s->up->version == MQTT_V31);
         s->last_rx_ms = env_now_ms(s->env);
     } else {
         evidence_leg_gone(s);

@@ -79,3 +79,7 @@ check_PROGRAMS += tests/unit/test_session_move
 
 tests_unit_test_session_move_SOURCES = tests/unit/test_session_move.c $(session_world)
 tests_unit_test_session_move_LDADD = $(session_test_ldadd)
+check_PROGRAMS += tests/unit/test_session_storm
+
+tests_unit_test_session_storm_SOURCES = tests/unit/test_session_storm.c $(session_world)
+tests_unit_test_session_storm_LDADD = $(session_test_ldadd)

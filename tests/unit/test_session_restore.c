@@ -360,9 +360,12 @@ static void pubrel_that_was_answered_already_is_no_news(void **unused)
 static void exchange_of_an_earlier_connection_ends(void **unused)
 {
     struct world *w = world_new(NULL);
-    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+    struct pair p = {.dev = device_new(w, MQTT_V311)};
 
     (void)unused;
+    say_connect(p.dev, &world_lasting);
+    p.brk = world_broker_accepts(w, MQTT_V311, true);
+    sees(p.dev, "CONNACK present");
     say_ack(p.dev, MQTT_PUBREL, 9, 0);
     sees(p.brk, "PUBREL #9");
     lose_and_return(w, &p, true);
