@@ -288,8 +288,8 @@ static void on_leg(struct hub *h, struct hub_device *d, const struct msg *m)
         remember_error(d, m);
     if (s != NULL && accepted)
         s->leg = (int)m->u.leg.slot;
-    else if (s != NULL && m->u.leg.what == MSG_LEG_LOST && s->leg == (int)m->u.leg.slot)
-        s->leg = -1;
+    else if (s != NULL && m->u.leg.what == MSG_LEG_LOST)
+        s->leg = -1; /* perhaps one that had not answered yet, and was not told of */
     hub_touch(h, d);
     if (!hub_stands_on(d, FLIP_NEW))
         hub_hurry_back(h, d);

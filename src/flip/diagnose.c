@@ -235,6 +235,10 @@ static struct diag by_alert(const struct diag_in *in)
     if (r->class == DIAG_SUSPECT && !may_be_refusal(in))
         return say(in, r->code == 0 ? DIAG_NETWORK : DIAG_POLICY, "tls", r->name, r->sentence,
                    r->remedy);
+    if (r->class == DIAG_IDENTITY && !may_be_refusal(in) && in->stage < DIAG_AT_ESTABLISHED)
+        return say(in, DIAG_SUSPECT, "tls", r->name,
+                   "something refused the certificate before it was sent, or the name (SNI)",
+                   "look at what is between this gateway and the broker, and at the profile's sni");
     return say(in, r->class, "tls", r->name, r->sentence, r->remedy);
 }
 

@@ -19,7 +19,8 @@ static void facts_of_end(const struct leg_end *end, struct diag_in *in)
         in->errnum = -end->status;
     else if (end->status < 0)
         in->detail = uv_strerror(end->status); /* the resolver's codes */
-    in->eof = end->at != LEG_DIALING;
+    /* What TLS found faulty here has ended it, whoever closed. */
+    in->eof = end->at != LEG_DIALING && (f == NULL || f->side != TLS_FAIL_LOCAL);
     if (f == NULL)
         return;
     in->tls_side = (enum diag_tls_side)f->side;
@@ -70,6 +71,30 @@ struct diag blame_timeout(const struct session *s, const struct leg *leg)
         in.stage = DIAG_AT_TCP;
     in.tls_after_cert = leg->tls != NULL && tls_conn_cert_sent(leg->tls);
     return diagnose(&in);
+}
+
+struct diag blame_answer(const struct mqtt_packet *pkt, int version, const struct err *err)
+{
+    struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.no-connack"};
+    struct diag_in in = DIAG_IN_INIT;
+
+    if (pkt->type != MQTT_CONNACK) {
+        snprintf(d.sentence, sizeof d.sentence, "the broker answered CONNECT with %s",
+                 mqtt_type_name(pkt->type));
+        snprintf(d.remedy, sizeof d.remedy, "check that the upstream address is an MQTT broker's");
+        return d;
+    }
+    in.stage = DIAG_AT_CONNACK;
+    in.mqtt_version = (uint8_t)version;
+    in.code = pkt->body_bytes >= 2 ? pkt->body[1] : -1;
+    struct diag by_code = diagnose(&in);
+    if (in.code > 0 && by_code.class == DIAG_PROTOCOL)
+        return by_code; /* a code that has no meaning, above all */
+    snprintf(d.name, sizeof d.name, "mqtt.malformed");
+    snprintf(d.sentence, sizeof d.sentence, "the broker's CONNACK breaks the standard: %.240s",
+             err->msg);
+    snprintf(d.remedy, sizeof d.remedy, "report it to whoever runs the broker");
+    return d;
 }
 
 struct diag blame_disconnect(const struct leg *leg, uint8_t reason)

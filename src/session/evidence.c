@@ -96,6 +96,7 @@ static void tell_refused(struct session *s, const struct diag *d, uint64_t key)
                   "device=%s slot=%s class=%s cause=%s msg=%s todo=%s", s->dev->name,
                   flip_slot_name(s->have), diag_class_name(d->class), d->name, LOG_Q(d->sentence),
                   LOG_Q(d->remedy));
+    upstream_answers(s); /* who says so much answers */
     s->env->news->leg(s->env->news_arg, s,
                       &(struct session_leg_news){.what = LEG_NEWS_REFUSED,
                                                  .slot = s->have,
@@ -330,6 +331,7 @@ static void proven(struct session *s)
     s->env->stats.echoes++;
     log_event(LOG_SESSION, LOG_INFO_, "evidence", "device=%s slot=%s proof=echo us=%llu",
               s->dev->name, flip_slot_name(s->have), (unsigned long long)us);
+    upstream_answers(s); /* who says so much answers */
     s->env->news->leg(
         s->env->news_arg, s,
         &(struct session_leg_news){.what = LEG_NEWS_PROVEN,

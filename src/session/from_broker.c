@@ -451,6 +451,7 @@ static enum verdict broker_pong(struct session *s, bool *barrier)
         return PASS;
     if (s->limited && s->pings_ours == 0)
         pace_ponged(s);
+    upstream_answers(s);
     *barrier = s->phase == RH_BARRIER && s->pings_ours == 0;
     if (s->evidence != NULL)
         evidence_ponged(s);

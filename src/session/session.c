@@ -55,6 +55,7 @@ static void session_free(uv_handle_t *handle)
     suspect_drop(s);
     evidence_free(s);
     free(s->refusals);
+    free(s->accepted_news);
     if (s->connect != NULL)
         explicit_bzero(s->connect, s->connect_bytes); /* it may hold a password */
     free(s->connect);

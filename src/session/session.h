@@ -112,11 +112,13 @@ struct session {
     enum flip_slot have;         /* whose leg `up` is */
     enum flip_slot probe;        /* meaningful while probing: the slot that settles a suspicion */
     struct suspicion *suspicion; /* owned, while probing: what is to be settled */
-    uint8_t version;             /* of the device */
-    uint8_t refusal;             /* CONNACK code (in the device's dialect) if no identity gets in */
-    uint32_t home, host;         /* greet_home() of the leg in use, or lost */
-    uint8_t brief;     /* legs in a row that the broker accepted, and ended soon without a word */
-    uint8_t spareless; /* attempts in a row that were given up for want of a spare */
+    struct session_leg_news *accepted_news; /* owned: the acceptance of a leg on trial, not told
+                                               until it has answered PINGREQ; NULL: none */
+    uint8_t version;                        /* of the device */
+    uint8_t refusal;     /* CONNACK code (in the device's dialect) if no identity gets in */
+    uint32_t home, host; /* greet_home() of the leg in use, or lost */
+    uint8_t brief;       /* legs in a row that the broker accepted, and ended soon without a word */
+    uint8_t spareless;   /* attempts in a row that were given up for want of a spare */
     uint8_t will_qos_off[2]; /* by slot: how far its broker's Maximum QoS is below 2, for a Will */
     bool will_unretained[2]; /* and it has refused a Will with RETAIN */
     bool clean, has_will, will_stays;
@@ -178,6 +180,7 @@ void upstream_silent(struct session *s);                       /* no PINGRESP ca
 uint64_t upstream_silent_due(const struct session *s);         /* 0: never */
 void upstream_lost(struct session *s, const struct diag *why); /* the accepted leg ended */
 void upstream_barrier_passed(struct session *s);               /* our PINGRESP came */
+void upstream_answers(struct session *s);                      /* to our first PINGREQ, too */
 void upstream_drained(struct session *s);            /* an exchange finished: is that all? */
 bool upstream_connect_sent(const struct session *s); /* the candidate has said CONNECT */
 /* The device's connection has ended, and a leg is being changed: its last packets and its Will go

@@ -333,6 +333,40 @@ static void remember_prefix(struct session *s)
         s->topic_prefix = strndup((const char *)d->out.prefix.p, d->out.prefix.n);
 }
 
+static void forget_news(struct session *s)
+{
+    free(s->accepted_news);
+    s->accepted_news = NULL;
+}
+
+/* Is the leg in use that of an identity that has to prove itself? */
+static bool is_probation(const struct session *s)
+{
+    return s->dev->evidence != 0 && s->have == s->dev->active;
+}
+
+/* A broker may accept and fall silent, and silence is no success: probation begins with the answer
+ * to a PINGREQ, behind all that was sent again. */
+static void tell_when_it_answers(struct session *s, struct session_leg_news *news)
+{
+    forget_news(s);
+    s->accepted_news = malloc(sizeof *news);
+    if (s->accepted_news == NULL) {
+        tell_leg(s, news);
+        return;
+    }
+    *s->accepted_news = *news;
+    relay_ping(s);
+}
+
+void upstream_answers(struct session *s)
+{
+    if (s->accepted_news == NULL)
+        return;
+    tell_leg(s, s->accepted_news);
+    forget_news(s);
+}
+
 static void adopt(struct session *s)
 {
     struct session_leg_news news = {.what = LEG_NEWS_ACCEPTED};
@@ -399,7 +433,10 @@ static void adopt(struct session *s)
     pace_tell(s);
     leg_read(s->up, true);
     crash_point("rehome.adopted");
-    tell_leg(s, &news);
+    if (is_probation(s))
+        tell_when_it_answers(s, &news);
+    else
+        tell_leg(s, &news);
     evidence_leg(s);
 }
 
@@ -526,6 +563,7 @@ static void do_report_lost(struct session *s, const struct occasion *o)
     if (!s->accepted)
         return;
     s->leg_lost = true;
+    forget_news(s);
     /* A leg that is taken away soon after it was accepted is no success: somebody else may have the
      * client id. */
     if (lived_ms >= STEADY_MS)
@@ -882,10 +920,7 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
     uint8_t reason;
 
     if (pkt->type != MQTT_CONNACK || mqtt_connack_read(pkt, version, &ack, &reason, &err) != 0) {
-        struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.no-connack"};
-        snprintf(d.sentence, sizeof d.sentence, "the broker answered CONNECT with %s %.200s",
-                 mqtt_type_name(pkt->type), err.msg);
-        snprintf(d.remedy, sizeof d.remedy, "check that the upstream address is an MQTT broker's");
+        struct diag d = blame_answer(pkt, version, &err);
         cand_failed(s, &d);
         return;
     }
@@ -1102,7 +1137,7 @@ uint64_t upstream_silent_due(const struct session *s)
         !s->up->st.reading || leg_queued(s->up) > 0)
         return 0;
     uint64_t patience_ms = upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
-    if (patience_ms < s->up_keepalive_s * UINT64_C(500))
+    if (s->accepted_news == NULL && patience_ms < s->up_keepalive_s * UINT64_C(500))
         patience_ms = s->up_keepalive_s * UINT64_C(500);
     return s->ping_since_ms + patience_ms;
 }
@@ -1223,6 +1258,8 @@ void upstream_due(struct session *s, uint64_t now_ms)
 
 static void tell_home(struct session *s)
 {
+    if (s->accepted_news != NULL)
+        return; /* it is told when the leg answers */
     tell_leg(s, &(struct session_leg_news){.what = LEG_NEWS_ACCEPTED,
                                            .slot = s->have,
                                            .session_present = s->up->session_present,

@@ -51,8 +51,8 @@ static bool is_one_of(int v, const int *list, size_t n)
 
 static enum diag_class class_of_alert(int a, bool after_cert)
 {
-    if (IN(a, 41, 42, 43, 44, 45, 46, 48, 49, 51, 116))
-        return DIAG_IDENTITY;
+    if (IN(a, 41, 42, 43, 44, 45, 46, 48, 49, 51, 116)) /* a certificate that was not sent yet? */
+        return after_cert ? DIAG_IDENTITY : DIAG_SUSPECT;
     if (a == 40)
         return after_cert ? DIAG_SUSPECT : DIAG_POLICY;
     if (a == 0)

@@ -354,6 +354,34 @@ static void neither_is_kept(void **unused)
     quiet(&p);
 }
 
+/* Accepted, and silent from then on: on trial that is no acceptance, however long it lasts. */
+static void accepted_is_who_answers(void **unused)
+{
+    struct world *w = world_new(&(struct world_args){.upstream = "barrier_timeout_ms = 200;"});
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    world_device(w, "d1")->evidence = FLIP_PROOF_CONNACK;
+    world_use(w, "d1", FLIP_NEW);
+    p.brk = accepted(w, &p, "new");
+    sees(p.brk, "PINGREQ");
+    say_publish(p.dev, 0, 0, "a", "flows");
+    sees(p.brk, "PUBLISH q0 a flows");
+    assert_false(world_has_news(w));
+    say_ping(p.brk, MQTT_PINGRESP);
+    tells(w, "accepted new present rehomed");
+    quiet(&p);
+    end_reset(p.brk);
+    tells(w, "lost new: network");
+    again(w);
+    p.brk = returns(w, "new");
+    sees(p.brk, "PINGREQ");
+    tells(w, "lost new: network"); /* nothing came, and nothing was told before */
+    p.brk = returns(w, "old");
+    tells(w, "accepted old present rehomed"); /* it is not on trial */
+    quiet(&p);
+}
+
 /* ---- who else ---- */
 
 /* An identity that is alone is compared with nothing, and retried as the network's ends are. */
@@ -422,6 +450,7 @@ int main(void)
         play(a_broker_that_restarts_in_the_switch_rolls_nothing_back),
         play(accepted_and_not_kept),
         play(neither_is_kept),
+        play(accepted_is_who_answers),
         play(without_another_identity_there_is_nothing_to_compare),
         play(a_decision_ends_the_comparison),
         play(the_device_leaves_in_the_middle),
