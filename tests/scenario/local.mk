@@ -13,6 +13,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/pki.py \
 	tests/scenario/lib/plant.py \
 	tests/scenario/lib/power.py \
+	tests/scenario/lib/rough.py \
 	tests/scenario/lib/scripted.py \
 	tests/scenario/lib/streams.py \
 	tests/scenario/lib/tsan.supp \
@@ -23,6 +24,7 @@ EXTRA_DIST += \
 	tests/scenario/test_a_flip_leads_to_another_broker.py \
 	tests/scenario/test_a_client_id_is_taken_over.py \
 	tests/scenario/test_a_trial_needs_evidence.py \
+	tests/scenario/test_catalogue_of_bad_candidates.py \
 	tests/scenario/test_configuration_faults.py \
 	tests/scenario/test_ends_of_connections_and_wills.py \
 	tests/scenario/test_flips_go_unnoticed.py \

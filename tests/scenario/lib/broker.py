@@ -20,7 +20,7 @@ class Mosquitto:
     """
 
     def __init__(self, folder, pki, anchors=None, crl=None, server=None, acl=None, name_from="subject",
-                 tls_version=None, extra="", listener_extra="", host=None):
+                 tls_version=None, extra="", listener_extra="", host=None, clock=None):
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
         self.port = free_port()
@@ -43,6 +43,7 @@ class Mosquitto:
         self.listener_extra = listener_extra
         self.host = host
         self.address = host.address if host else "127.0.0.1"
+        self.clock = ["faketime", "-f", clock] if clock else []  # "+800d": it lives in another time
         self.process = None
         self.write()
 
@@ -64,7 +65,7 @@ class Mosquitto:
             "certfile " + self.server.chain,
             "keyfile " + self.server.key,
             "require_certificate true",
-            "use_%s_as_username true" % self.name_from,
+            "use_%s_as_username true" % self.name_from if self.name_from else "",
             self.listener_extra,
         ]
         if self.tls_version:
@@ -81,8 +82,8 @@ class Mosquitto:
     def start(self):
         out = open(self.log.path, "ab")
         with out:
-            self.process = subprocess.Popen([*(self.host.enter if self.host else ()), BINARY, "-c", self.conf],
-                                            stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen([*(self.host.enter if self.host else ()), *self.clock, BINARY, "-c",
+                                             self.conf], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         until(lambda: "mosquitto listens; its log:\n" + self.log.tail(), self._up)
         return self
 

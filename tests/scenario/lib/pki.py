@@ -10,8 +10,10 @@ import subprocess
 import threading
 
 
-def openssl(*args, stdin=None):
-    done = subprocess.run(["openssl", *map(str, args)], input=stdin, stdout=subprocess.PIPE,
+def openssl(*args, stdin=None, at=None):
+    """`at`: a date, or "+800d", for the command's clock."""
+    clock = ["faketime", "-f", at] if at else []
+    done = subprocess.run([*clock, "openssl", *map(str, args)], input=stdin, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, check=False)
     if done.returncode != 0:
         raise RuntimeError("openssl %s\n%s" % (" ".join(map(str, args)), done.stderr.decode(errors="replace")))
@@ -23,6 +25,9 @@ NEW_KEY = {
     "rsa": ["-newkey", "rsa:2048"],
     "rsa1024": ["-newkey", "rsa:1024"],
 }
+
+
+OWN = object()  # the authority's own clock
 
 
 class Pair:
@@ -42,10 +47,13 @@ class Pair:
 
 
 class Authority:
-    """A CA that issues straight from its root."""
+    """A CA that issues straight from its root; with `parent`, an intermediate.  `at`: its clock.  `made`: a leaf that
+    pretends to be one."""
 
-    def __init__(self, folder, name, kind="ec"):
+    def __init__(self, folder, name, kind="ec", parent=None, extensions=(), days=3650, at=None, subject=None, made=None):
         self.name = name
+        self.parent = parent
+        self.at = at
         self.kind = kind
         self.folder = os.path.join(str(folder), name.replace(" ", "-").lower())
         self.cert = os.path.join(self.folder, "ca.pem")
@@ -53,21 +61,34 @@ class Authority:
         self.crl = os.path.join(self.folder, "ca.crl")
         self._lock = threading.Lock()
         os.makedirs(self.folder, exist_ok=True)
+        if made is not None:
+            self.cert, self.key, self.parent = made.chain, made.key, self
         if not os.path.exists(self.cert):
+            more = ["-CA", parent.cert, "-CAkey", parent.key] if parent else []
+            for ext in extensions:
+                more += ["-addext", ext]
             openssl("req", "-x509", *NEW_KEY[kind], "-nodes", "-keyout", self.key, "-out", self.cert,
-                    "-days", "3650", "-subj", "/O=Plant/CN=" + name,
-                    "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+                    "-days", days, "-subj", subject or "/O=Plant/CN=" + name,
+                    "-addext", "keyUsage=critical,digitalSignature,keyCertSign,cRLSign", *more, at=at)
 
-    def issue(self, name, subject, extensions, kind="ec", days=365):
-        """A leaf, made with its key in one go."""
+    def pair(self):
+        """Itself, as if it were a leaf."""
+        os.chmod(self.key, 0o600)
+        return Pair(self.cert, self.key)
+
+    def issue(self, name, subject, extensions, kind="ec", days=365, more=(), chain=True, at=OWN):
+        """A leaf, made with its key in one go; behind it, unless told otherwise, the intermediate that issued it."""
         pair = Pair(os.path.join(self.folder, name + ".pem"), os.path.join(self.folder, name + ".key"))
         if not os.path.exists(pair.chain):
-            more = []
+            more = list(more)
             for ext in extensions:
                 more += ["-addext", ext]
             openssl("req", "-x509", *NEW_KEY[kind], "-nodes", "-keyout", pair.key, "-out", pair.chain + ".part",
                     "-days", days, "-subj", subject, "-CA", self.cert, "-CAkey", self.key,
-                    "-addext", "basicConstraints=critical,CA:FALSE", *more)
+                    "-addext", "basicConstraints=critical,CA:FALSE", *more, at=self.at if at is OWN else at)
+            if self.parent is not None and chain:
+                with open(pair.chain + ".part", "ab") as out, open(self.cert, "rb") as f:
+                    out.write(f.read())
             os.chmod(pair.key, 0o600)
             os.rename(pair.chain + ".part", pair.chain)
         return pair
@@ -85,13 +106,13 @@ class Authority:
                     "-startdate", start, "-enddate", end, "-extensions", "client")
         return pair
 
-    def revoke(self, *pairs):
+    def revoke(self, *pairs, at=None):
         """Write a CRL that names these certificates (and those revoked before); returns its path."""
         with self._lock:
             conf = self._database()
             for pair in pairs:
                 openssl("ca", "-config", conf, "-revoke", pair.chain)
-            openssl("ca", "-config", conf, "-gencrl", "-crldays", "30", "-out", self.crl)
+            openssl("ca", "-config", conf, "-gencrl", "-crldays", "30", "-out", self.crl, at=at)
         return self.crl
 
     def _database(self):
