@@ -334,6 +334,13 @@ static void status_counters(struct table *t, const json_t *c)
              number(c, "rehomes"), number(c, "rehomes_failed"), number(c, "rehome_lost"),
              (double)number(c, "hold_us_max") / 1000.0);
     line(t, "re-homes", number(c, "rehome_lost") > 0 ? TABLE_BAD : TABLE_PLAIN, out);
+    if (number(c, "ways_back") + number(c, "spareless") + number(c, "taken_over") > 0) {
+        snprintf(out, sizeof(out),
+                 "%" PRId64 " went back by the spare connection, %" PRId64
+                 " left without one; %" PRId64 " times taken over by another client",
+                 number(c, "ways_back"), number(c, "spareless"), number(c, "taken_over"));
+        line(t, "", number(c, "taken_over") > 0 ? TABLE_WARN : TABLE_PLAIN, out);
+    }
     if (number(c, "restored_subscriptions") == 0)
         return;
     snprintf(out, sizeof(out),

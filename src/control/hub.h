@@ -169,6 +169,9 @@ struct hub_device {
     X(packets_inexpressible)     \
     X(rehomes)                   \
     X(rehomes_failed)            \
+    X(ways_back)                 \
+    X(spareless)                 \
+    X(taken_over)                \
     X(replayed)                  \
     X(restored_subscriptions)    \
     X(restore_refused)           \

@@ -118,6 +118,7 @@ struct diag blame_habit(struct session *s, const struct diag *why, uint64_t live
         s->brief++;
     if (s->brief < (is_trial ? BRIEF_MAX_TRIAL : BRIEF_MAX))
         return d;
+    s->env->stats.taken_over++;
     d.class = DIAG_POLICY;
     snprintf(d.name, sizeof d.name, "established.taken-over-perhaps");
     snprintf(

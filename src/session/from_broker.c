@@ -466,6 +466,12 @@ static bool is_our_doing(const struct session *s, uint8_t reason)
            (reason == 0x8E && presence_count(s->dev->presence) > 1);
 }
 
+static struct diag said_reason(struct session *s, const struct leg *leg, uint8_t reason)
+{
+    s->env->stats.taken_over += reason == 0x8E;
+    return blame_disconnect(leg, reason);
+}
+
 /* A 5.0 server ended it with a reason, which a 3.x device cannot be told: for it the uplink is
  * lost. */
 static enum verdict broker_ended(struct session *s, struct leg *leg, struct run *run,
@@ -479,7 +485,7 @@ static enum verdict broker_ended(struct session *s, struct leg *leg, struct run 
     if (is_our_doing(s, d.reason))
         return TAKE;
     run_send(run);
-    struct diag diag = blame_disconnect(leg, d.reason);
+    struct diag diag = said_reason(s, leg, d.reason);
     upstream_lost(s, &diag);
     return TAKE;
 }
@@ -519,7 +525,7 @@ static enum verdict broker_disconnect(struct session *s, struct leg *leg, struct
     if (is_our_doing(s, m.reason))
         return TAKE;
     bool held = upstream_profile(s, s->have, NULL)->uplink_lost == CONF_UPLINK_HOLD;
-    struct diag d = blame_disconnect(leg, m.reason);
+    struct diag d = said_reason(s, leg, m.reason);
     if (is_about_leg(s, m.reason, &d) && (held || d.class == DIAG_IDENTITY)) {
         run_send(run);
         upstream_lost(s, &d);

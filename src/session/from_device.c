@@ -304,6 +304,9 @@ static enum verdict device_ping(struct session *s)
  * waits. */
 static enum verdict while_holding(struct session *s, const struct mqtt_packet *pkt)
 {
+    struct mqtt_disconnect d = {0};
+    uint8_t reason;
+
     switch (pkt->type) {
     case MQTT_PINGREQ:
         relay_answer_ping(s);
@@ -317,6 +320,9 @@ static enum verdict while_holding(struct session *s, const struct mqtt_packet *p
         return HOLD;
     case MQTT_DISCONNECT:
         s->leave_ms = env_now_ms(s->env) + LEAVE_MS;
+        s->leaves_will =
+            mqtt_disconnect_read(pkt, s->version, MQTT_TO_SERVER, &d, &reason, NULL) == 0 &&
+            d.reason == 0x04; /* Disconnect with Will Message */
         return HOLD;
     case MQTT_CONNECT:
     case MQTT_CONNACK:

@@ -222,7 +222,8 @@ static void on_timer(uv_timer_t *timer)
         return;
     }
     if (s->leave_ms != 0 && now >= s->leave_ms) {
-        session_end(s, 0, !s->died, "the device left, and no uplink came for its last packets");
+        session_end(s, 0, !s->died && !s->leaves_will,
+                    "the device left, and no uplink came for its last packets");
         return;
     }
     if ((due = ping_due(s)) != 0 && now >= due)

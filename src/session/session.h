@@ -125,18 +125,19 @@ struct session {
     bool accepted; /* the upstream leg in use is accepted */
     bool holding;  /* the device's packets wait */
     bool probing;
-    bool handshaking;  /* counted in env->handshakes */
-    bool gone;         /* the device ended its connection while its last packets were held */
-    bool died;         /* the same, and it did not say DISCONNECT */
-    bool will_quiet;   /* DISCONNECT has taken the Will back; the next leg brings it again */
-    bool proven;       /* the candidate, or the spare, waits only for ticket or time */
-    bool reading_old;  /* the last packets of a leg that is being replaced */
-    bool leg_lost;     /* the former leg ended by itself, not by a switch */
-    bool left;         /* the former leg was told DISCONNECT */
-    bool took_over;    /* another session of the device was ended for it */
-    bool litter;       /* 3.x: the leg in use, or lost, leaves a session that only a clean start
-                          clears */
-    bool taken_over;   /* ended for another one: what is left at the broker is its affair */
+    bool handshaking; /* counted in env->handshakes */
+    bool gone;        /* the device ended its connection while its last packets were held */
+    bool died;        /* the same, and it did not say DISCONNECT */
+    bool leaves_will; /* 5.0: it said DISCONNECT while held, and that its Will is to be published */
+    bool will_quiet;  /* DISCONNECT has taken the Will back; the next leg brings it again */
+    bool proven;      /* the candidate, or the spare, waits only for ticket or time */
+    bool reading_old; /* the last packets of a leg that is being replaced */
+    bool leg_lost;    /* the former leg ended by itself, not by a switch */
+    bool left;        /* the former leg was told DISCONNECT */
+    bool took_over;   /* another session of the device was ended for it */
+    bool litter;      /* 3.x: the leg in use, or lost, leaves a session that only a clean start
+                         clears */
+    bool taken_over;  /* ended for another one: what is left at the broker is its affair */
     bool said_goodbye; /* DISCONNECT was passed on */
     bool limited;      /* `limits` are stricter than `told` */
     bool restoring;    /* subscriptions were restored: what is retained comes because of us */

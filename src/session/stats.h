@@ -16,7 +16,10 @@ struct worker_stats {
     uint64_t
         packets_inexpressible; /* of devices: not to be said in the dialect of the upstream leg */
     uint64_t rehomes, rehomes_failed;
-    uint64_t replayed;               /* publishes sent again by a re-home */
+    uint64_t ways_back;  /* of those that failed after DISCONNECT: the spare was taken */
+    uint64_t spareless;  /* sessions that left without a spare */
+    uint64_t taken_over; /* legs that another client took over, as far as one can know */
+    uint64_t replayed;   /* publishes sent again by a re-home */
     uint64_t restored_subscriptions; /* subscribed again because the broker had no session */
     uint64_t restore_refused;        /* of these, not granted again */
     uint64_t retained_suppressed;    /* retained messages that came because of these subscriptions,

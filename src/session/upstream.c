@@ -627,6 +627,7 @@ static void do_dial_spare(struct session *s, const struct occasion *o)
 static void do_take_spare(struct session *s, const struct occasion *o)
 {
     (void)o;
+    s->env->stats.ways_back++;
     log_event(LOG_SESSION, LOG_NOTICE_, "way-back", "device=%s slot=%s", s->dev->name,
               flip_slot_name(s->spare->slot));
     s->cand = s->spare;
@@ -795,6 +796,7 @@ static void cannot_spare(struct session *s, const struct diag *why)
         step(s, RH_EV_SPARE_FAILED, &d);
         return;
     }
+    s->env->stats.spareless += !let_go;
     log_event(LOG_SESSION, LOG_NOTICE_, "no-way-back",
               "device=%s slot=%s class=%s cause=%s msg=%s todo=%s", s->dev->name,
               flip_slot_name(s->have), diag_class_name(d.class), d.name, LOG_Q(d.sentence),
@@ -1317,13 +1319,14 @@ static void part(struct session *s, struct leg *leg, bool polite)
 
 void upstream_goodbye(struct session *s, bool polite)
 {
+    polite = polite && !s->died; /* whoever ends it, the device did not leave in order */
     bool wipe_any = !s->taken_over && s->state == SESSION_RELAYING && !s->env->stopping;
     bool wipe = wipe_any && s->litter;
     bool leaving = s->phase == RH_LEAVING;
     bool any = s->up != NULL || (s->cand != NULL && upstream_connect_sent(s));
     /* DISCONNECT has kept a Will quiet that is due now.  A candidate that is being asked may be
      * refused: it must not bring the Will, too. */
-    bool will_due = s->will_quiet && !polite && !s->taken_over;
+    bool will_due = s->will_quiet && !polite && !s->taken_over && !s->env->stopping;
 
     enum flip_slot asked = s->cand != NULL ? s->cand->slot : s->have;
     bool wipe_cand = wipe_any && s->cand != NULL && upstream_connect_sent(s) && s->clean &&

@@ -209,6 +209,8 @@ static void refused_after_leaving_is_back_at_once(void **unused)
     flows(&c, c.spare);
     assert_false(broker_has_next(c.w));
     assert_int_equal(c.w->env.stats.rehomes, 1);
+    assert_int_equal(c.w->env.stats.ways_back, 1);
+    assert_int_equal(c.w->env.stats.spareless, 0);
 }
 
 /* Main rolls back while the way back is being taken. */
@@ -796,6 +798,51 @@ static void left_in_order_and_no_leg_came(void **unused)
     assert_true(list_empty(&c.w->env.cleaners));
 }
 
+/* 5.0: in order, and with its Will. */
+static void left_with_its_will_and_no_leg_came(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &with_will);
+
+    (void)unused;
+    world_use(w, "d1", FLIP_NEW);
+    struct end *cand = broker_next(w);
+    (void)broker_next(w);
+    cand->version = MQTT_V5;
+    sees(p.brk, "DISCONNECT");
+    end_finish(p.brk);
+    sees(cand, "CONNECT 5.0 d1 ka=60 will=w session-expiry-interval=600");
+    say_disconnect(p.dev, 0x04, NULL);
+    world_until(w, the_session(w)->leave_ms != 0);
+    the_session(w)->leave_ms = env_now_ms(&w->env);
+    the_session(w)->timer_ms = 0;
+    session_arm(the_session(w));
+    tells(w, "down d1: the device left, and no uplink came for its last packets");
+    sees(cand, "DISCONNECT session-expiry-interval=0");
+    struct end *last = broker_next(w);
+    last->version = MQTT_V5;
+    sees(last, "CONNECT 5.0 d1 clean ka=60 will=w");
+    say_connack(last, false, 0, NULL);
+    carries_the_will_off(last);
+}
+
+/* certflipd stops, or the device is removed: one that died in the switch has its Will all the same.
+ */
+static void dead_device_whose_session_is_ended_in_order(void **unused)
+{
+    struct scene c = begin(NULL);
+
+    (void)unused;
+    leave_and_connect(&c, FLIP_NEW);
+    end_reset(c.dev);
+    world_until(c.w, the_session(c.w)->died);
+    c.w->env.stopping = true;
+    session_end(the_session(c.w), 0x8B, true, "certflipd stops");
+    tells(c.w, "down d1: certflipd stops");
+    carries_the_will_off(c.cand); /* without DISCONNECT: when it is accepted, the Will is due */
+    assert_true(list_empty(&c.w->env.cleaners));
+}
+
 /* Without a Will, what a device said before it died in a takeover arrives all the same. */
 static void last_packets_of_a_device_that_dies_in_a_takeover(void **unused)
 {
@@ -854,6 +901,8 @@ int main(void)
         play(dead_device_is_not_kept_for_ever),
         play(leaves_in_order_in_the_middle),
         play(left_in_order_and_no_leg_came),
+        play(left_with_its_will_and_no_leg_came),
+        play(dead_device_whose_session_is_ended_in_order),
         play(last_packets_of_a_device_that_dies_in_a_takeover),
     };
 

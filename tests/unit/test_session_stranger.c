@@ -61,6 +61,7 @@ static void taken_over_by_a_stranger_is_not_told_and_not_fought(void **unused)
         sees(p.brk, "PUBLISH q0 a held");
         quiet(&p);
     }
+    assert_int_equal(w->env.stats.taken_over, 3);
 }
 
 /* The broker ends the old leg because we have said CONNECT on the candidate. */
