@@ -232,6 +232,8 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
     }
     if (ev == EV_ROLLBACK && text == NULL)
         text = "by command";
+    if (ev == EV_COMMIT && text == NULL && (flip_missing(&d->flip) & FLIP_PROOF_ECHO) != 0)
+        text = "by command, without the echo that was demanded";
     /* Whoever commands is told when it cannot be saved, and may command again; but news that could
      * not be saved before still waits. */
     enum flip_event retry = d->retry;

@@ -131,13 +131,25 @@ static struct hub_why why_of(const struct msg *m)
         .cause = m->u.leg.diag.name, .msg = m->u.leg.diag.sentence, .todo = m->u.leg.diag.remedy};
 }
 
+static void accepted_text(const struct msg *m, char *out, size_t n)
+{
+    snprintf(out, n, "%s%s%s%s%s", *m->u.leg.tls == '\0' ? "accepted" : "accepted over ",
+             m->u.leg.tls, *m->u.leg.fp == '\0' ? "" : ", fingerprint ", m->u.leg.fp,
+             m->u.leg.rehomed && !m->u.leg.session_present
+                 ? "; the broker had not kept the session, and what it had queued is gone"
+                 : "");
+}
+
 static void on_accepted(struct hub *h, struct hub_device *d, const struct msg *m)
 {
     if (m->u.leg.slot == FLIP_NEW) {
         d->old_failures = 0;
         d->rejected = false;
         d->retry = EV_NONE; /* this is later news than what could not be saved */
-        hub_apply(h, d, EV_ACCEPTED, &(struct hub_why){0});
+        char text[300];
+
+        accepted_text(m, text, sizeof(text));
+        hub_apply(h, d, EV_ACCEPTED, &(struct hub_why){.msg = text});
     } else if (d->trying_old || d->rejected) {
         struct hub_why why = {.msg = "the new identity failed where the old one is accepted"};
 
@@ -241,8 +253,17 @@ static void on_proven(struct hub *h, struct hub_device *d, const struct msg *m)
 {
     if (m->u.leg.slot != FLIP_NEW || m->u.leg.flip_seq != d->told_seq || d->queued)
         return;
+    char text[64];
+
     d->echo_us = m->u.leg.echo_us;
-    hub_apply(h, d, EV_ECHOED, &(struct hub_why){.msg = "the echo came back"});
+    snprintf(text, sizeof(text), "the echo came back in %u.%02u ms", d->echo_us / 1000,
+             d->echo_us % 1000 / 10);
+    if (hub_apply(h, d, EV_ECHOED, &(struct hub_why){.msg = text}) == 0 ||
+        d->retry != EV_ACCEPTED || !flip_pending(&d->flip))
+        return;
+    /* The acceptance could not be saved yet: this comes with it. */
+    d->retry = EV_ECHOED;
+    hub_replace(&d->retry_cause, flip_event_name(EV_ECHOED));
 }
 
 /* What the end of a move tells about the broker. */

@@ -324,6 +324,9 @@ static void retry(struct hub *h, struct hub_device *d)
     d->retry = EV_NONE;
     d->retry_cause = NULL;
     hub_count_attempt(h, d); /* whose count was not saved either */
+    /* What came back did so on a connection whose acceptance was not saved either. */
+    if (ev == EV_ECHOED && flip_pending(&d->flip) && hub_stands_on(d, FLIP_NEW))
+        hub_apply(h, d, EV_ACCEPTED, &(struct hub_why){0});
     if (d->error != NULL && cause != NULL && strcmp(d->error->diag.name, cause) == 0) {
         why.msg = d->error->diag.sentence;
         why.todo = d->error->diag.remedy;

@@ -113,3 +113,28 @@ def test_a_rollback_is_not_waited_for_where_the_broker_is_away(plant):
     told = site.gateway.ctl("rollback", "away", "--wait", "--timeout", "30")[1]
     assert "rolled-back here; not connected" in told, told
     assert site.gateway.device("away")["active"] == "old"
+
+
+@pytest.mark.parametrize("phase", ["trial", "committed"])
+def test_a_technician_rolls_back_with_a_dead_uplink(plant, phase):
+    """At the gateway, with nobody to ask: decided and durable at once, and carried out when the broker is back."""
+    device = "dead-" + phase
+    site = plant([device])
+    sensor = site.connect(device)
+    site.gateway.flip(device, probation_s=600 if phase == "trial" else 1)
+    site.gateway.wait_device(device, phase=phase, active="new")
+    site.broker.wait_slot(device, "new")
+    site.broker.kill()
+    status, out, _ = site.gateway.ctl("rollback", device, "--reason", "uplink is dead")
+    assert status == 0 and "rolled-back" in out
+    state = site.gateway.device(device)
+    assert (state["phase"], state["active"], state["reason"]) == ("rolled-back", "old", "uplink is dead")
+    site.gateway.kill()  # as if the power went, too
+    site.gateway.launch()
+    assert site.gateway.device(device)["phase"] == "rolled-back"
+    site.broker.start()
+    sensor.cut()
+    site.connect(device)
+    site.broker.wait_slot(device, "old", 30)
+    entries = site.gateway.rpc("audit.list")["entries"]
+    assert any(e["what"] == "phase rolled-back" and "uplink is dead" in e["outcome"] for e in entries)

@@ -1058,6 +1058,46 @@ static void proof_that_could_not_be_saved_is_no_proof(void **state)
     assert_non_null(strstr(stored_proof(w, text), "echo in 3.14 ms"));
 }
 
+/* The disk is full when the leg is accepted, and the echo does not wait for it. */
+static void proof_of_an_acceptance_that_could_not_be_saved_is_kept(void **state)
+{
+    struct world *w = *state;
+    struct msg *m;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_command_with(w, "press", EV_FLIP, &demand_echo, 0);
+    w->fail_saves = 1;
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_echoed(w, "press", s);
+    assert_true(flip_pending(&hub_find(w->hub, "press")->flip));
+    world_pass(w, 6000);
+    assert_int_equal(flip_missing(&hub_find(w->hub, "press")->flip), 0);
+
+    /* Both in one flush, on the next connection. */
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_down(w, "press", s);
+    s = world_up(w, 0, "press");
+    assert_true(flip_pending(&hub_find(w->hub, "press")->flip));
+    w->fail_saves = 2;
+    m = msg_new(MSG_LEG);
+    snprintf(m->device, sizeof(m->device), "press");
+    m->session_id = s;
+    m->u.leg.what = MSG_LEG_ACCEPTED;
+    m->u.leg.slot = FLIP_NEW;
+    m->u.leg.flip_seq = hub_find(w->hub, "press")->told_seq;
+    hub_message(w->hub, m);
+    world_echoed(w, "press", s);
+    assert_true(flip_pending(&hub_find(w->hub, "press")->flip));
+    world_pass(w, 12000);
+    assert_int_equal(flip_missing(&hub_find(w->hub, "press")->flip), 0);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
 static void late_or_foreign_echoes_prove_nothing(void **state)
 {
     struct world *w = *state;
@@ -1551,6 +1591,7 @@ int main(void)
         TEST(what_was_proven_is_kept_through_the_commit_and_a_restart),
         TEST(a_lost_leg_takes_its_proof_with_it),
         TEST(proof_that_could_not_be_saved_is_no_proof),
+        TEST(proof_of_an_acceptance_that_could_not_be_saved_is_kept),
         TEST(late_or_foreign_echoes_prove_nothing),
         TEST(an_unexpected_answer_rolls_back),
         TEST(what_was_refused_before_is_not_unexpected),
