@@ -4,6 +4,8 @@ end."""
 
 import os
 import random
+import signal
+import threading
 import time
 
 import pytest
@@ -60,12 +62,15 @@ class Sensors:
     def come_back(self, timeout=20):
         """All connect again and go on where they were."""
         self.all_ended()
-        for device, former in self.clients.items():
+        formers = dict(self.clients)
+        for device, former in formers.items():
             client = self.site.sensor(device, former.version, plain=True)
             self.site.clients.remove(former)
             assert not former.faults, (former, former.faults)
-            client.resume(former, timeout, **self.options(device, former.version))
+            client.resume_begin(former, timeout, **self.options(device, former.version))
             self.clients[device] = client
+        for device, client in self.clients.items():
+            client.resume_end(timeout)
             self.stream(device).resume(device, client)
 
     def account(self, timeout=20):
@@ -222,3 +227,116 @@ def test_and_again_at_the_start(power, point):
     power.gateway.launch(wait=False)
     power.wait_death(point)
     _settle(power)
+
+
+# -- a storm
+
+STORM_S = float(os.environ.get("CERTFLIP_STORM_S", "45"))
+STORM_SEED = int(os.environ.get("CERTFLIP_STORM_SEED", "1"))
+BECOMES = {"flip": "trial", "rollback": "rolled-back", "commit": "committed", "quarantine.clear": "staged"}
+
+
+class Storm:
+    """Commands to whoever, and what each device may have become of them."""
+
+    def __init__(self, power, devices, refused, dice):
+        self.power = power
+        self.devices = devices
+        self.refused = refused
+        self.dice = dice
+        self.commands = 0
+
+    def follow(self):
+        """What may follow by itself: probation is over, or the broker refuses."""
+        for device, phases in self.power.may.items():
+            if "trial" in phases:
+                phases.add("rolled-back" if device in self.refused else "committed")
+
+    def command(self):
+        """Returns False when nobody answers."""
+        method = self.dice.choice(["flip", "flip", "flip", "rollback", "rollback", "commit", "quarantine.clear",
+                                   "quarantine.clear", "config.reload"])
+        if method == "config.reload":
+            params, target = {}, []
+        else:
+            target = self.dice.sample(self.devices, self.dice.randint(1, len(self.devices)))
+            params = {"target": target}
+            if method == "flip":
+                params["probation_s"] = self.dice.choice([1, 1, 3600])
+        before = {d: set(self.power.may[d]) for d in target}
+        for device in target:
+            self.power.may[device].add(BECOMES[method])
+        self.follow()
+        try:
+            result = self.power.gateway.rpc(method, **params)
+        except Refused as refused:
+            for row in refused.error.get("data", {}).get("results", []):
+                before[row["device"]] = {row["phase"]}
+            self.power.may.update(before)
+        except (OSError, ValueError):
+            return False
+        else:
+            for row in result.get("devices", []):
+                self.power.may[row["device"]] = {row["phase"]}
+        self.follow()
+        self.commands += 1
+        return True
+
+    def round(self, number):
+        """Commands until the power is cut, or, now and then, it is ended in order."""
+        process = self.power.gateway.process
+        self.power.cut = threading.Timer(self.dice.uniform(0.01, 0.6), process.send_signal, [number])
+        self.power.cut.start()
+        while self.command():
+            pass
+        self.power.cut.join()
+
+
+def test_a_storm_of_flips(tmp_path, pki, reactor):
+    """CERTFLIP_STORM_S and CERTFLIP_STORM_SEED make a soak of it."""
+    devices = ["storm-%02d" % i for i in range(40)]
+    refused = set(devices[::8])
+    dice = random.Random(STORM_SEED)
+    site = Plant(tmp_path, pki, reactor, devices, flip={"attempts": 3, "backoff_tls_s": [1], "backoff_network_s": [1]})
+    for device in refused:
+        site.gateway.install(device, old=False, new=pki.identity(device, "new", ca=pki.stranger))
+    power = Power(site)
+    cuts = orders = 0
+    sound = False
+    try:
+        site.__enter__()
+        power.may = {d: {"staged"} for d in devices}
+        sensors = Sensors(site, devices, wills=devices[5::6])
+        storm = Storm(power, devices, refused, dice)
+        end = time.monotonic() + STORM_S
+        while time.monotonic() < end:
+            number = signal.SIGTERM if dice.random() < 0.1 else signal.SIGKILL
+            storm.round(number)
+            if number == signal.SIGKILL:
+                power.wait_death()
+                cuts += 1
+            else:
+                site.gateway.stop()
+                orders += 1
+            power.boot()
+            storm.follow()
+            mark = os.path.getsize(site.broker.log.path)
+            sensors.come_back()
+            expected = {d: {ACTIVE[p] for p in power.may[d]} for d in devices}
+            until(lambda m=mark, e=expected: "the broker sees %s, not %s" % (e, site.broker.slots(m)),
+                  lambda m=mark, e=expected: (lambda seen: all(seen.get(d) in e[d] for d in devices))(
+                      site.broker.slots(m)), 20)
+        # In the end everything stands where it is shown, and all has arrived.
+        for device in devices:
+            now = until("%s has come to rest" % device,
+                        lambda d=device: (lambda s: s if s["phase"] != "trial" or s["waiting"] == "probation" else None)(
+                            site.gateway.device(d)), 20)
+            site.broker.wait_slot(device, now["active"])
+        sensors.account(30)
+        sensors.stop()
+        assert cuts > 0
+        sound = True
+    finally:
+        site.__exit__(None if sound else RuntimeError)
+    print("\nstorm of seed %d: %d power cuts of %d devices each, %d device-points; %d orderly ends; %d commands" %
+          (STORM_SEED, cuts, len(devices), cuts * len(devices), orders, storm.commands))

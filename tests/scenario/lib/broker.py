@@ -2,6 +2,7 @@
 
 import collections
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -143,6 +144,14 @@ class Mosquitto:
             if "OU=" + slot in user:
                 return slot
         return None
+
+    def slots(self, after=0):
+        """{client id: slot} of the latest connection of each since that many bytes of the log."""
+        with open(self.log.path, "rb") as f:
+            f.seek(after)
+            text = f.read().decode(errors="replace")
+        return {m["id"]: "new" if "OU=new" in (m["u"] or "") else "old"
+                for m in re.finditer(self._CONNECTED, text, re.M)}
 
     def wait_slot(self, client_id, slot, timeout=10):
         until(lambda: "the broker sees the %s identity of %s (it saw: %s)" % (slot, client_id, self.seen(client_id)),

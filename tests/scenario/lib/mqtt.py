@@ -494,11 +494,20 @@ class Client(Link):
     def resume(self, former, timeout=10, **options):
         """Connect in the place of `former`, whose connection has ended, and go on with its session: what was under
         way is sent again with its identifiers, in its order [MQTT-4.4.0-1].  The server must have the session."""
+        self.resume_begin(former, timeout, **options)
+        return self.resume_end(timeout)
+
+    def resume_begin(self, former, timeout=10, **options):
+        """The first half, which does not wait for CONNACK."""
         with self.reactor.cond:
             assert former.ended, "%r is still connected" % former
             self.inflight, self._sent, self._qos2_in = former.inflight, former._sent, former._qos2_in
             self._next_pid, self.on_message = former._next_pid, former.on_message
-        ack = self.connect(former.client_id, timeout, clean=False, **options)
+        self.open(timeout)
+        self.send_raw(self.connect_packet(former.client_id, clean=False, **options))
+
+    def resume_end(self, timeout=10):
+        ack = self.connack(timeout)
         assert ack.session_present, "the server has no session of %r" % self
         with self.reactor.cond:
             for pid, awaited in self.inflight.items():
