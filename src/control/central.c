@@ -124,6 +124,19 @@ static void watch_update(struct central *c)
     uv_poll_start(&c->watch->poll, events, on_ready);
 }
 
+/* libmosquitto acknowledges a command before it hands it to us, and writes that at once: a power
+ * cut in between, and nobody has the command any more.  Told that there are threads, it leaves what
+ * it writes to whoever calls mosquitto_loop_write next, and by then the command is durable. */
+static int read_commands(struct central *c)
+{
+    int rc;
+
+    mosquitto_threaded_set(c->mosq, true);
+    rc = mosquitto_loop_read(c->mosq, 1);
+    mosquitto_threaded_set(c->mosq, false);
+    return rc;
+}
+
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
     struct central *c = poll->data;
@@ -134,7 +147,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
         return;
     }
     if ((events & UV_READABLE) != 0)
-        rc = mosquitto_loop_read(c->mosq, 1);
+        rc = read_commands(c);
     if (rc == MOSQ_ERR_SUCCESS && (events & UV_WRITABLE) != 0)
         rc = mosquitto_loop_write(c->mosq, 1);
     if (rc != MOSQ_ERR_SUCCESS)

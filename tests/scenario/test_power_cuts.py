@@ -2,6 +2,7 @@
 active identity, the journalled one, a trial goes on or is rolled back, and what a sensor was acknowledged is at the far
 end."""
 
+import json
 import os
 import random
 import signal
@@ -340,3 +341,42 @@ def test_a_storm_of_flips(tmp_path, pki, reactor):
         site.__exit__(None if sound else RuntimeError)
     print("\nstorm of seed %d: %d power cuts of %d devices each, %d device-points; %d orderly ends; %d commands" %
           (STORM_SEED, cuts, len(devices), cuts * len(devices), orders, storm.commands))
+
+
+# -- commands of the centre
+
+GATEWAY = "gw-test"
+
+
+@pytest.mark.parametrize("version", [4, 5], ids=["v311", "v5"])
+@pytest.mark.parametrize("point", sorted(CENTRAL) + ["save.begin", "save.commit", "save.committed", "tell.device",
+                                                     "tell.event"])
+def test_a_command_of_the_centre_is_carried_out(plant, point, version):
+    """Once, and answered, wherever the power is cut: the broker has it until the gateway has carried it out."""
+    site = plant(["one", GATEWAY], start=False)
+    site.gateway.conf["management"] = {"enabled": True, "device": GATEWAY, "version": version,
+                                       "socket": os.path.join(site.gateway.run, "mqtt.sock")}
+    power = Power(site)
+    site.__enter__()
+    site.connect("one")
+    centre = site.observer(version)
+    centre.subscribe(("certflip/v1/%s/#" % GATEWAY, 1))
+
+    def got(topic):
+        return [json.loads(m.payload) for m in list(centre.messages)
+                if m.topic == "certflip/v1/%s/%s" % (GATEWAY, topic) and m.payload]
+    until("the gateway is there", lambda: any(s.get("online") for s in got("state")))
+    power.arm(point)
+    request = {"jsonrpc": "2.0", "id": "c-1", "method": "flip", "params": {"target": "one", "probation_s": LONG}}
+    centre.publish("certflip/v1/%s/cmd" % GATEWAY, json.dumps(request), 1)
+    power.wait_death(point)
+    power.disarm()
+    site.gateway.launch()
+    site.connect("one")
+    replies = until("a reply", lambda: [r for r in got("reply") if r.get("id") == "c-1"], 20)
+    assert replies[0]["result"]["done"] == 1 and replies[0]["result"]["devices"][0]["changed"], replies
+    assert all(r == replies[0] for r in replies)
+    site.gateway.wait_device("one", phase="trial", waiting="probation", attempts=1 if point < "save.committed" and
+                             point != "central.reply" else 2)
+    flips = [e for e in site.gateway.rpc("audit.list")["entries"] if e["what"] == "flip"]
+    assert len(flips) == 1, flips
