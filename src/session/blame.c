@@ -97,14 +97,33 @@ struct diag blame_answer(const struct mqtt_packet *pkt, int version, const struc
     return d;
 }
 
-struct diag blame_disconnect(const struct leg *leg, uint8_t reason)
+/* What the broker says of its reason in words (5.0) is worth more than the code. */
+static struct diag by_reason(const struct leg *leg, enum diag_stage stage, uint8_t code,
+                             struct mqtt_props props)
 {
     struct diag_in in = DIAG_IN_INIT;
+    struct mqtt_prop_value v;
+    char words[200];
 
-    in.stage = DIAG_AT_ESTABLISHED;
+    in.stage = stage;
     in.mqtt_version = leg->version;
-    in.code = reason;
+    in.code = code;
+    if (mqtt_props_find(props, MQTT_PROP_REASON_STRING, &v)) {
+        snprintf(words, sizeof words, SLICE_FMT,
+                 (int)(v.str.n < sizeof words ? v.str.n : sizeof words - 1), (const char *)v.str.p);
+        in.detail = words;
+    }
     return diagnose(&in);
+}
+
+struct diag blame_connack(const struct leg *leg, const struct mqtt_connack *ack)
+{
+    return by_reason(leg, DIAG_AT_CONNACK, ack->code, ack->props);
+}
+
+struct diag blame_disconnect(const struct leg *leg, const struct mqtt_disconnect *m)
+{
+    return by_reason(leg, DIAG_AT_ESTABLISHED, m->reason, m->props);
 }
 
 struct diag blame_habit(struct session *s, const struct diag *why, uint64_t lived_ms)

@@ -466,10 +466,11 @@ static bool is_our_doing(const struct session *s, uint8_t reason)
            (reason == 0x8E && presence_count(s->dev->presence) > 1);
 }
 
-static struct diag said_reason(struct session *s, const struct leg *leg, uint8_t reason)
+static struct diag said_reason(struct session *s, const struct leg *leg,
+                               const struct mqtt_disconnect *m)
 {
-    s->env->stats.taken_over += reason == 0x8E;
-    return blame_disconnect(leg, reason);
+    s->env->stats.taken_over += m->reason == 0x8E;
+    return blame_disconnect(leg, m);
 }
 
 /* A 5.0 server ended it with a reason, which a 3.x device cannot be told: for it the uplink is
@@ -485,7 +486,7 @@ static enum verdict broker_ended(struct session *s, struct leg *leg, struct run 
     if (is_our_doing(s, d.reason))
         return TAKE;
     run_send(run);
-    struct diag diag = said_reason(s, leg, d.reason);
+    struct diag diag = said_reason(s, leg, &d);
     upstream_lost(s, &diag);
     return TAKE;
 }
@@ -525,7 +526,7 @@ static enum verdict broker_disconnect(struct session *s, struct leg *leg, struct
     if (is_our_doing(s, m.reason))
         return TAKE;
     bool held = upstream_profile(s, s->have, NULL)->uplink_lost == CONF_UPLINK_HOLD;
-    struct diag d = said_reason(s, leg, m.reason);
+    struct diag d = said_reason(s, leg, &m);
     if (is_about_leg(s, m.reason, &d) && (held || d.class == DIAG_IDENTITY)) {
         run_send(run);
         upstream_lost(s, &d);

@@ -815,17 +815,23 @@ static void again(struct session *s, enum session_clear clear)
     dial(s);
 }
 
+/* A broker that does not speak the version of the profile says nothing of the device's. */
+static uint8_t refusal_for_device(const struct session *s, const struct mqtt_connack *ack)
+{
+    return ack->code == 0x84 && s->cand->version != s->version ? REASON_SERVER_UNAVAILABLE
+                                                               : ack->code;
+}
+
 /* Word for word, where the device understands it. */
 static void tell_refusal(struct session *s, const struct mqtt_packet *pkt,
                          const struct mqtt_connack *ack)
 {
+    struct mqtt_connack mine = {.code = mqtt_connack_code31(refusal_for_device(s, ack))};
     struct buf out = {0};
 
     if (s->cand->version == s->version)
         leg_write(s->down, pkt->raw, pkt->raw_bytes);
-    else if (mqtt_connack_write(&out, s->version,
-                                &(struct mqtt_connack){.code = mqtt_connack_code31(ack->code)}) ==
-             0)
+    else if (mqtt_connack_write(&out, s->version, &mine) == 0)
         leg_write(s->down, out.p, out.len);
     buf_fini(&out);
 }
@@ -855,15 +861,11 @@ static void lower_will(struct session *s, const struct mqtt_connack *ack)
 static void refused(struct session *s, const struct mqtt_packet *pkt,
                     const struct mqtt_connack *ack)
 {
-    struct diag_in in = DIAG_IN_INIT;
+    struct diag d = blame_connack(s->cand, ack);
 
-    in.stage = DIAG_AT_CONNACK;
-    in.mqtt_version = s->cand->version;
-    in.code = ack->code;
-    struct diag d = diagnose(&in);
     lower_will(s, ack);
     if (s->state == SESSION_OPENING) {
-        s->refusal = s->cand->version == MQTT_V5 ? ack->code : 0;
+        s->refusal = s->cand->version == MQTT_V5 ? refusal_for_device(s, ack) : 0;
         bool trial = s->dev->active == FLIP_NEW && other_usable(s) &&
                      (d.class == DIAG_IDENTITY || d.class == DIAG_SUSPECT);
         if (!trial && s->down != NULL) {

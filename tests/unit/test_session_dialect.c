@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "session/blame.h"
 #include "session_world.h"
 
 static const struct world_args in_5 = {.upstream = "protocol = \"5\";"};
@@ -123,7 +124,7 @@ static void a_refusal_is_told_in_the_devices_words(void **unused)
 {
     static const struct {
         uint8_t code5, code3;
-    } codes[] = {{0x84, 1}, {0x85, 2}, {0x86, 4}, {0x87, 5}, {0x88, 3}, {0x9C, 3}};
+    } codes[] = {{0x84, 3}, {0x85, 2}, {0x86, 4}, {0x87, 5}, {0x88, 3}, {0x9C, 3}};
     struct world *w = world_new(&in_5);
 
     (void)unused;
@@ -311,6 +312,28 @@ static void a_server_that_disconnects_is_an_uplink_lost(void **unused)
         sees(p.brk, "PUBLISH q0 a held");
     }
     quiet(&p);
+}
+
+/* What the broker says in words goes into the diagnosis. */
+static void a_reason_string_is_part_of_the_diagnosis(void **unused)
+{
+    struct world *w = world_new(&in_5);
+    struct pair p = world_open_as(w, MQTT_V311, MQTT_V5, &world_lasting);
+    struct mqtt_connack ack = {.code = 0x87};
+    struct mqtt_disconnect m = {.reason = 0x98};
+    struct buf props = {0};
+
+    (void)unused;
+    (void)p;
+    mqtt_props_put_str(&props, MQTT_PROP_REASON_STRING, slice_of("tenant\n'Plant 7' moved"));
+    ack.props = m.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    const struct leg *leg = world_session(w, "d1")->up;
+    struct diag d = blame_connack(leg, &ack);
+    assert_int_equal(d.class, DIAG_IDENTITY);
+    assert_non_null(strstr(d.sentence, ": tenant 'Plant 7' moved"));
+    d = blame_disconnect(leg, &m);
+    assert_non_null(strstr(d.sentence, ": tenant 'Plant 7' moved"));
+    buf_fini(&props);
 }
 
 static void auth_is_nothing_for_a_3_x_device(void **unused)
@@ -806,6 +829,7 @@ int main(void)
         play(a_denied_publish_is_acknowledged_and_counted),
         play(a_denied_exchange_ends_in_the_middle_of_a_flip),
         play(a_server_that_disconnects_is_an_uplink_lost),
+        play(a_reason_string_is_part_of_the_diagnosis),
         play(auth_is_nothing_for_a_3_x_device),
         play(the_will_of_a_dead_device_fires),
         play(a_delayed_will_lets_a_flip_take_over),
