@@ -10,6 +10,7 @@
 #include "flip/differ.h"
 #include "flip/engine.h"
 #include "net/stream.h"
+#include "session/gate.h"
 #include "session/presence.h"
 #include "session/snapshot.h"
 #include "session/stats.h"
@@ -63,14 +64,22 @@ struct session_news {
                     const char *code, const char *text);
 };
 
+#define ENV_GATES 8 /* upstreams beyond that share them */
+
+struct env_gate {
+    struct gate gate;
+    struct list waiting; /* struct session.at_gate: they retry when it is open */
+};
+
 struct env {
     struct net_loop nl;
-    uint8_t *plain;           /* owned, ENV_PLAIN_BYTES */
-    struct wk_snapshot *snap; /* owned reference: the latest; sessions keep their own */
-    struct map *devices;      /* name -> struct device */
-    struct list sessions;     /* struct session.link */
-    struct list lingering;    /* struct leg.link: closing, with a bound */
-    struct list cleaners;     /* struct cleaner.link */
+    uint8_t *plain;                  /* owned, ENV_PLAIN_BYTES */
+    struct wk_snapshot *snap;        /* owned reference: the latest; sessions keep their own */
+    struct map *devices;             /* name -> struct device */
+    struct list sessions;            /* struct session.link */
+    struct list lingering;           /* struct leg.link: closing, with a bound */
+    struct list cleaners;            /* struct cleaner.link */
+    struct env_gate gate[ENV_GATES]; /* of sessions without a leg, by the upstream's place */
     struct worker_stats stats;
     uint32_t handshakes;      /* downstream, under way */
     uint64_t next_session_id; /* counts up from a base of the worker's own */
@@ -78,6 +87,14 @@ struct env {
     void *news_arg;
     bool stopping;
 };
+
+static inline void env_gates_init(struct env *env)
+{
+    for (unsigned i = 0; i < ENV_GATES; i++) {
+        gate_init(&env->gate[i].gate);
+        list_init(&env->gate[i].waiting);
+    }
+}
 
 static inline uint64_t env_now_ms(const struct env *env)
 {

@@ -8,6 +8,7 @@ libsession_a_SOURCES = \
 	src/session/evidence.c src/session/evidence.h \
 	src/session/from_broker.c \
 	src/session/from_device.c \
+	src/session/gate.c src/session/gate.h \
 	src/session/greet.c src/session/greet.h \
 	src/session/inflight.c src/session/inflight.h \
 	src/session/leg.c src/session/leg.h \

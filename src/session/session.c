@@ -89,6 +89,7 @@ static void over(struct session *s)
     s->state = SESSION_OVER;
     handshake_over(s);
     s->timer_ms = 0;
+    upstream_gate(s);
     list_del(&s->of_device);
     uv_timer_stop(&s->timer);
     uv_close((uv_handle_t *)&s->timer, session_free);
@@ -690,6 +691,7 @@ static struct session *session_new(struct env *env, const struct conf_listener *
     s->told = s->limits = limits_none;
     s->began_ms = s->last_rx_ms = env_now_ms(env);
     list_init(&s->of_device);
+    list_init(&s->at_gate);
     list_add(&env->sessions, &s->link);
     inflight_init(&s->to_broker);
     inflight_init(&s->to_device);

@@ -73,7 +73,13 @@ struct session {
     uint64_t connected_us; /* CLOCK_MONOTONIC of CONNECT: which session of a device is the newest */
     uint64_t leave_ms;     /* the device left while held: give up then; 0: it did not */
     uv_timer_t timer;
-    uint64_t timer_ms; /* when it is armed for; 0: not */
+    uint64_t timer_ms;     /* when it is armed for; 0: not */
+    uint64_t dialled_ms;   /* `counted` was */
+    struct list at_gate;   /* env->gate[].waiting */
+    struct env_gate *gate; /* of `counted`, or the one that it waits at */
+    struct leg *counted; /* `cand` as it was counted by env->gate; NULL: it was not.  For comparison
+                          * alone
+                          */
 
     char *listener;         /* owned */
     char *rule_upstream[2]; /* owned: profile names by slot; NULL: the only one */
@@ -123,6 +129,7 @@ struct session {
     bool will_unretained[2]; /* and it has refused a Will with RETAIN */
     bool clean, has_will, will_stays;
     bool accepted; /* the upstream leg in use is accepted */
+    bool heard;    /* by this step the broker has answered, yes or no */
     bool holding;  /* the device's packets wait */
     bool probing;
     bool handshaking; /* counted in env->handshakes */
@@ -175,10 +182,11 @@ void session_flush(struct session *s);
 bool session_hears(const struct session *s); /* the device's connection is being read */
 
 /* upstream.c */
-void upstream_begin(struct session *s);                        /* CONNECT was judged: dial */
-void upstream_due(struct session *s, uint64_t now_ms);         /* deadlines */
-void upstream_silent(struct session *s);                       /* no PINGRESP came in time */
-uint64_t upstream_silent_due(const struct session *s);         /* 0: never */
+void upstream_gate(struct session *s);                 /* is its dialling, without a leg, over? */
+void upstream_begin(struct session *s);                /* CONNECT was judged: dial */
+void upstream_due(struct session *s, uint64_t now_ms); /* deadlines */
+void upstream_silent(struct session *s);               /* no PINGRESP came in time */
+uint64_t upstream_silent_due(const struct session *s); /* 0: never */
 void upstream_lost(struct session *s, const struct diag *why); /* the accepted leg ended */
 void upstream_barrier_passed(struct session *s);               /* our PINGRESP came */
 void upstream_answers(struct session *s);                      /* to our first PINGREQ, too */

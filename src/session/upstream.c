@@ -167,6 +167,14 @@ static struct leg *dial_leg(struct session *s, enum flip_slot slot, struct cred 
     return leg;
 }
 
+/* By its place in the configuration: after a reload it may be another broker's, which is learnt. */
+static struct env_gate *gate_of(const struct session *s)
+{
+    const struct conf_upstream *u = upstream_profile(s, wanted(s), NULL);
+
+    return &s->env->gate[(size_t)(u - s->snap->conf->upstreams) % ENV_GATES];
+}
+
 static void dial(struct session *s)
 {
     crash_point("rehome.dial");
@@ -180,13 +188,51 @@ static void dial(struct session *s)
     }
     s->retry_ms = 0;
     s->proven = false;
+    list_del(&s->at_gate);
+    if (s->counted != NULL)
+        upstream_gate(s);
     if (cred == NULL)
         err_set(&err, ERR_NOT_FOUND, "device %s has no usable identity in slot %s", s->dev->name,
                 flip_slot_name(slot));
     else
         s->cand = dial_leg(s, slot, cred, &err);
-    if (s->cand == NULL)
+    if (s->cand == NULL) {
         cannot_dial(s, &err);
+        return;
+    }
+    if (s->up == NULL && s->state == SESSION_RELAYING) {
+        s->counted = s->cand;
+        s->dialled_ms = env_now_ms(s->env);
+        s->gate = gate_of(s);
+        gate_in(&s->gate->gate);
+    }
+}
+
+/* So many as there is room for; each looks once more whether the gate is open. */
+static void let_in(struct env_gate *g)
+{
+    for (uint32_t n = g->gate.under_way; n < g->gate.window && !list_empty(&g->waiting); n++) {
+        struct session *next = list_entry(g->waiting.next, struct session, at_gate);
+
+        list_del(&next->at_gate);
+        next->retry_ms = env_now_ms(next->env);
+        session_arm(next);
+    }
+}
+
+void upstream_gate(struct session *s)
+{
+    uint64_t now_ms = env_now_ms(s->env);
+
+    if (s->gate == NULL)
+        return;
+    if (s->state == SESSION_OVER)
+        list_del(&s->at_gate);
+    if (s->counted != NULL && (s->cand != s->counted || s->state == SESSION_OVER)) {
+        s->counted = NULL;
+        gate_out(&s->gate->gate, s->heard, now_ms - s->dialled_ms, now_ms);
+    }
+    let_in(s->gate);
 }
 
 static void cannot_spare(struct session *s, const struct diag *why);
@@ -751,7 +797,10 @@ static void step(struct session *s, enum rehome_event ev, const struct diag *why
                   rehome_phase_name(s->phase));
     if (todo == 0)
         return;
+    s->heard = ev == RH_EV_ACCEPTED || (why != NULL && why->class == DIAG_IDENTITY);
     act(s, &(struct occasion){ev, was, todo, why});
+    if (s->counted != NULL && s->counted != s->cand)
+        upstream_gate(s);
     settle(s);
 }
 
@@ -1253,10 +1302,14 @@ void upstream_due(struct session *s, uint64_t now_ms)
                          .sentence = "the broker refused the identity",
                          .remedy = "see the line about its refusal"};
         refuse_first(s, &d);
-    } else if (s->phase == RH_WAITING) {
+    } else if (s->phase != RH_WAITING) {
+        settle(s);
+    } else if (gate_is_open(&gate_of(s)->gate)) {
         step(s, RH_EV_RETRY, NULL);
     } else {
-        settle(s);
+        s->gate = gate_of(s);
+        list_del(&s->at_gate);
+        list_add(&s->gate->waiting, &s->at_gate);
     }
 }
 

@@ -645,6 +645,7 @@ struct worker *worker_start(unsigned index, struct wk_snapshot *snapshot, struct
     w->env.next_session_id = ((uint64_t)index << 48) + 1;
     list_init(&w->listeners);
     list_init(&w->env.sessions);
+    env_gates_init(&w->env);
     list_init(&w->env.lingering);
     list_init(&w->env.cleaners);
     int rc = net_loop_init(&w->env.nl, &w->loop);

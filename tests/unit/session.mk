@@ -1,11 +1,15 @@
 # The parts that need no socket, then whole sessions between a scripted device and a scripted broker.
 check_PROGRAMS += \
+	tests/unit/test_session_gate \
 	tests/unit/test_session_inflight \
 	tests/unit/test_session_rehome \
 	tests/unit/test_session_subs
 
 session_test_ldadd = libsession.a libidentity.a libflip.a libconf.a libmqtt.a libtls.a libnet.a \
 	libbase.a $(external_libs) $(CMOCKA_LIBS)
+
+tests_unit_test_session_gate_SOURCES = tests/unit/test_session_gate.c
+tests_unit_test_session_gate_LDADD = libsession.a $(CMOCKA_LIBS)
 
 tests_unit_test_session_inflight_SOURCES = tests/unit/test_session_inflight.c
 tests_unit_test_session_inflight_LDADD = libsession.a libbase.a $(CMOCKA_LIBS)

@@ -828,6 +828,7 @@ struct world *world_new(const struct world_args *args)
     w->env.news_arg = w;
     w->env.next_session_id = 1;
     list_init(&w->env.sessions);
+    env_gates_init(&w->env);
     list_init(&w->env.lingering);
     list_init(&w->env.cleaners);
     uv_timer_init(&w->loop, &w->tick);
