@@ -1,19 +1,30 @@
 #include "session/presence.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+
+#include "session/subs.h"
 
 struct presence {
     atomic_uint refs;
     atomic_uint sessions;
+    pthread_mutex_t lock; /* of the rest */
+    enum presence_legacy legacy;
+    uint64_t client;
+    struct subs subs;
 };
 
 struct presence *presence_new(void)
 {
-    struct presence *p = malloc(sizeof *p);
+    struct presence *p = calloc(1, sizeof *p);
 
     if (p == NULL)
         return NULL;
+    if (pthread_mutex_init(&p->lock, NULL) != 0) {
+        free(p);
+        return NULL;
+    }
     atomic_init(&p->refs, 1);
     atomic_init(&p->sessions, 0);
     return p;
@@ -28,8 +39,47 @@ struct presence *presence_ref(struct presence *p)
 
 void presence_unref(struct presence *p)
 {
-    if (p != NULL && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
-        free(p);
+    if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    subs_fini(&p->subs);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+void presence_bequeath(struct presence *p, uint64_t client, enum presence_legacy what,
+                       struct subs *subs)
+{
+    struct subs mine = *subs;
+
+    *subs = (struct subs){0};
+    if (p == NULL) {
+        subs_fini(&mine);
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    subs_fini(&p->subs);
+    p->legacy = what;
+    p->client = client;
+    p->subs = mine;
+    pthread_mutex_unlock(&p->lock);
+}
+
+enum presence_legacy presence_inherit(struct presence *p, uint64_t client, struct subs *subs)
+{
+    enum presence_legacy what;
+
+    if (p == NULL)
+        return LEGACY_UNKNOWN;
+    pthread_mutex_lock(&p->lock);
+    what = p->client == client ? p->legacy : LEGACY_UNKNOWN;
+    if (what == LEGACY_KNOWN)
+        *subs = p->subs;
+    else
+        subs_fini(&p->subs);
+    p->subs = (struct subs){0};
+    p->legacy = LEGACY_UNKNOWN;
+    pthread_mutex_unlock(&p->lock);
+    return what;
 }
 
 unsigned presence_enter(struct presence *p)

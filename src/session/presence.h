@@ -1,13 +1,24 @@
-/* session/presence.h - how many sessions a device has in the whole process.
+/* session/presence.h - how many sessions a device has in the whole process, and what the latest of
+ * them leaves to the next one.
  *
  * Workers share nothing but messages, and one that lets a device in must not wait for another to
- * say whether it has the device, too; so this one number per device is shared.  Atomic, reference
- * counted; any thread.
+ * say whether it has the device, too; so this is shared for each device.  Atomic, or behind a lock
+ * that is taken when a session begins or ends; reference counted; any thread.
  */
 #ifndef SESSION_PRESENCE_H
 #define SESSION_PRESENCE_H
 
+#include <stdint.h>
+
 struct presence;
+struct subs;
+
+/* What is known of a session that a device takes up again. */
+enum presence_legacy {
+    LEGACY_UNKNOWN, /* nothing: it may have subscriptions */
+    LEGACY_KNOWN,   /* its subscriptions */
+    LEGACY_VOID,    /* the broker has lost it, and has an empty one in its place */
+};
 
 struct presence *presence_new(void);               /* owned or NULL */
 struct presence *presence_ref(struct presence *p); /* NULL gives NULL */
@@ -16,6 +27,12 @@ void presence_unref(struct presence *p);           /* NULL is fine */
 /* A session begins.  Returns how many there were; 0 for NULL. */
 unsigned presence_enter(struct presence *p);
 void presence_leave(struct presence *p);
+/* A session with that client id (a digest of it) ends, and may be taken up again.  Takes the
+ * subscriptions, and leaves an empty list. */
+void presence_bequeath(struct presence *p, uint64_t client, enum presence_legacy what,
+                       struct subs *subs);
+/* It is taken up, or begun anew.  What there is goes into `subs`, which is empty, and is gone. */
+enum presence_legacy presence_inherit(struct presence *p, uint64_t client, struct subs *subs);
 unsigned presence_count(struct presence *p); /* 0 for NULL */
 
 #endif

@@ -80,8 +80,16 @@ static void handshake_over(struct session *s)
     s->handshaking = false;
 }
 
+/* May the device take its session up again? */
+static bool lasts(const struct session *s)
+{
+    return s->version == MQTT_V5 ? s->device_expiry_s > 0 : !s->clean;
+}
+
 static void over(struct session *s)
 {
+    if (s->state == SESSION_RELAYING && lasts(s))
+        presence_bequeath(s->dev->presence, s->client, s->legacy, &s->subs);
     if (s->state == SESSION_OPENING || s->state == SESSION_RELAYING) {
         atomic_fetch_sub_explicit(&admitted, 1, memory_order_relaxed);
         presence_leave(s->dev->presence);
@@ -435,6 +443,7 @@ static int remember(struct session *s, const struct mqtt_packet *pkt, const stru
     memcpy(s->connect, pkt->raw, pkt->raw_bytes);
     s->connect_bytes = pkt->raw_bytes;
     s->clean = c->clean;
+    s->client = map_hash(c->client_id.p, c->client_id.n);
     s->keepalive_s = c->keepalive_s;
     s->has_will = c->has_will;
     if (c->version != MQTT_V5 && !c->clean)

@@ -149,9 +149,11 @@ struct session {
     bool limited;      /* `limits` are stricter than `told` */
     bool restoring;    /* subscriptions were restored: what is retained comes because of us */
     bool kept_back;    /* the first such message on the present leg was logged */
-    bool inherited;    /* the device took up a session of its own: it may have exchanges and
-                          subscriptions from an earlier connection, which we know nothing of */
-    bool forgotten;    /* a broker has forgotten exchanges that the device may still speak of */
+    bool inherited;    /* the device took up a session of its own: it may have exchanges from an
+                          earlier connection, which we know nothing of */
+    enum presence_legacy legacy; /* and what we know of its subscriptions */
+    uint64_t client;             /* digest of its client id */
+    bool forgotten; /* a broker has forgotten exchanges that the device may still speak of */
     char peer[ENV_PEER_BYTES];
     uint8_t fp[CERT_FP_BYTES]; /* downstream certificate; all zero: none */
     char tls[8];               /* "TLSv1.3"; "" plaintext */

@@ -413,6 +413,25 @@ void upstream_answers(struct session *s)
     forget_news(s);
 }
 
+/* The broker has lost the session, and what the device had subscribed to on an earlier connection
+ * is not known: it would wait in vain for what it gets no more.  As without us, it has to connect
+ * and hear that its session is gone.  Who subscribes on each connection, as most do, is known. */
+static bool is_beyond_restoring(const struct session *s, bool present)
+{
+    return !present && s->legacy == LEGACY_UNKNOWN && s->inherited && s->subs.count == 0 &&
+           s->version != MQTT_V31;
+}
+
+static void give_up_restoring(struct session *s, struct session_leg_news *news)
+{
+    s->legacy = LEGACY_VOID;
+    s->env->stats.downstream_closed_by_us++;
+    tell_leg(s, news);
+    session_end(s, 0x8B, true,
+                "the broker lost the session, and what the device had subscribed to before it "
+                "connected here is not known");
+}
+
 static void adopt(struct session *s)
 {
     struct session_leg_news news = {.what = LEG_NEWS_ACCEPTED};
@@ -456,6 +475,9 @@ static void adopt(struct session *s)
         s->state = SESSION_RELAYING;
         s->inherited = !s->clean && (present || s->up->version == MQTT_V31);
         s->last_rx_ms = env_now_ms(s->env);
+    } else if (is_beyond_restoring(s, present)) {
+        give_up_restoring(s, &news);
+        return;
     } else {
         evidence_leg_gone(s);
         relay_restore(s, present, &news.replayed, &news.restored, &news.lost);
@@ -965,6 +987,20 @@ static void old_has_ended(struct session *s)
     buf_fini(&early);
 }
 
+/* A session that the device takes up has subscriptions; one that is begun has none. */
+static void take_legacy(struct session *s, struct mqtt_connack *ack)
+{
+    bool taken_up = !s->clean && (ack->session_present || s->cand->version == MQTT_V31);
+
+    s->legacy = presence_inherit(s->dev->presence, s->client, &s->subs);
+    if (taken_up && s->legacy == LEGACY_VOID)
+        ack->session_present = taken_up = false; /* what is there is not what it had */
+    if (taken_up)
+        return;
+    subs_fini(&s->subs);
+    s->legacy = LEGACY_KNOWN;
+}
+
 static void take_connack(struct session *s, const struct mqtt_packet *pkt)
 {
     int version = s->cand->version;
@@ -1001,8 +1037,10 @@ static void take_connack(struct session *s, const struct mqtt_packet *pkt)
     s->cand->session_present =
         is_ours &&
         (version == MQTT_V31 ? s->cand->keep && s->state == SESSION_RELAYING : ack.session_present);
-    if (s->state == SESSION_OPENING)
+    if (s->state == SESSION_OPENING) {
+        take_legacy(s, &ack);
         (void)greet_device(s, &ack);
+    }
     if (s->probing && s->suspicion->far == DIFFER_STANDS)
         s->retry_ms = env_now_ms(s->env) + differ_stand_ms(s->suspicion->lived_ms);
     else if (s->probing)

@@ -118,3 +118,40 @@ def test_a_device_publishes_all_the_while(plant):
     want = ["%d/%d" % (life, i) for life in range(3) for i in range(50)]
     assert set(want) <= set(got), sorted(set(want) - set(got))
     assert counters(site)["rehome_lost"] == 0 and not client.ended
+
+
+@pytest.mark.parametrize("version", [4, 5], ids=["v311", "v5"])
+def test_subscriptions_of_an_earlier_connection(plant, version):
+    """The device takes its session up, and does not subscribe again: what it had is restored all the same."""
+    site = plant(["lasting"], workers=2)
+    options = {"clean": False, "keepalive": 0}
+    if version == 5:
+        options["props"] = {"session_expiry": 3600}
+    client = site.connect("lasting", version, **options)
+    client.subscribe(("set/#", 1))
+    for _ in range(3):
+        client.disconnect()
+        client.wait_end()
+        client = site.connect("lasting", version, **options)
+    site.broker.restart()
+    settled(client, site)
+    assert not client.ended
+
+
+@pytest.mark.parametrize("version", [4, 5], ids=["v311", "v5"])
+def test_a_session_that_nobody_knows_is_not_pretended(plant, version):
+    """After a restart of the gateway nobody knows the subscriptions: the device has to hear that they are lost."""
+    site = plant(["unknown"])
+    options = {"clean": False, "keepalive": 0}
+    if version == 5:
+        options["props"] = {"session_expiry": 3600}
+    client = site.connect("unknown", version, **options)
+    client.subscribe(("set/#", 1))
+    site.gateway.restart()
+    client.wait_end()
+    client = site.connect("unknown", version, **options)
+    assert client.packets[0].session_present
+    site.broker.restart()
+    client.wait_end(timeout=30)
+    client = site.connect("unknown", version, **options)
+    assert not client.packets[0].session_present

@@ -873,6 +873,7 @@ static void free_devices(struct world *w)
     while (map_next(w->env.devices, &it, &name, &value)) {
         struct device *dev = value;
         cleaner_cancel(dev);
+        presence_unref(dev->presence);
         cred_unref(dev->cred[FLIP_OLD]);
         cred_unref(dev->cred[FLIP_NEW]);
         free(dev->name);

@@ -686,6 +686,88 @@ static void alias_of_a_repetition_is_spelt_out(void **unused)
     buf_fini(&props);
 }
 
+/* ---- sessions that a device takes up again ---- */
+
+/* The device connects; its broker has the session, or not. */
+static struct pair comes_back(struct world *w, int version, bool present, const char *connack)
+{
+    struct pair p = {.dev = device_new(w, version)};
+    struct mqtt_connect c = world_lasting;
+    struct buf props = {0};
+
+    if (version == MQTT_V5)
+        mqtt_props_put_num(&props, MQTT_PROP_SESSION_EXPIRY, 3600);
+    c.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    say_connect(p.dev, &c);
+    buf_fini(&props);
+    p.brk = world_broker_accepts(w, version, present);
+    sees(p.dev, connack);
+    return p;
+}
+
+/* It does not subscribe again, since its session is there. */
+static void subscriptions_of_an_earlier_connection_are_restored(void **unused)
+{
+    (void)unused;
+    for (int version = MQTT_V311; version <= MQTT_V5; version++) {
+        struct world *w = world_new(NULL);
+        world_device(w, "d1")->presence = presence_new();
+        struct pair p = comes_back(w, version, false, "CONNACK");
+
+        subscribed(&p, 1, "c/1", 1);
+        for (int i = 0; i < 2; i++) { /* from one to the next, and on */
+            end_finish(p.dev);
+            sees_end(p.dev);
+            p = comes_back(w, version, true, "CONNACK present");
+        }
+        subscribed(&p, 2, "c/2", 1);
+        lose_and_return(w, &p, false);
+        sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+        sees(p.brk, "SUBSCRIBE #65534 c/2:1");
+        end_finish(p.dev);
+        sees_end(p.dev);
+        p = comes_back(w, version, false, "CONNACK"); /* begun anew: nothing is left of it */
+        lose_and_return(w, &p, false);
+        quiet(&p);
+        world_end(NULL);
+    }
+}
+
+/* Nobody here knows what it had subscribed to: it is cut off, and hears that its session is gone.
+ */
+static void session_that_nobody_knows_is_not_pretended(void **unused)
+{
+    struct world *w = world_new(NULL);
+    world_device(w, "d1")->presence = presence_new();
+    struct pair p = comes_back(w, MQTT_V5, true, "CONNACK present");
+
+    (void)unused;
+    w->news_at = w->news.len;
+    end_reset(p.brk);
+    tells(w, "lost old: network");
+    world_due(the_session(w));
+    p.brk = world_broker_accepts(w, MQTT_V5, false);
+    sees(p.dev, "DISCONNECT 0x8b");
+    sees_end(p.dev);
+    sees(p.brk, "DISCONNECT session-expiry-interval=3600"); /* the device lives: no Will */
+    p = comes_back(w, MQTT_V5, true, "CONNACK");            /* what is there is ours, and empty */
+    subscribed(&p, 1, "c/1", 1);
+    lose_and_return(w, &p, false);
+    sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+}
+
+/* Who subscribes on every connection has told all. */
+static void device_that_subscribes_by_itself_is_known(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = comes_back(w, MQTT_V311, true, "CONNACK present");
+
+    (void)unused;
+    subscribed(&p, 1, "c/1", 1);
+    lose_and_return(w, &p, false);
+    sees(p.brk, "SUBSCRIBE #65535 c/1:1");
+}
+
 /* ---- a broker that allows less than the device was told ---- */
 
 /* The session moves to such a broker, which has it or not; `props` of its CONNACK are taken. */
@@ -1095,6 +1177,9 @@ int main(void)
         play(content_is_payload_and_properties),
         play(alias_that_was_not_seen_is_spelt_out),
         play(alias_of_a_repetition_is_spelt_out),
+        play(subscriptions_of_an_earlier_connection_are_restored),
+        play(session_that_nobody_knows_is_not_pretended),
+        play(device_that_subscribes_by_itself_is_known),
         play(receive_maximum_is_kept),
         play(what_waits_for_room_moves_on),
         play(what_was_not_sent_is_no_repetition),
