@@ -329,6 +329,11 @@ static void status_counters(struct table *t, const json_t *c)
                  number(c, "publishes_denied"), number(c, "packets_inexpressible"));
         line(t, "", TABLE_WARN, out);
     }
+    if (number(c, "publishes_shed") > 0) {
+        snprintf(out, sizeof(out), "%" PRId64 " dropped without an uplink (QoS 0)",
+                 number(c, "publishes_shed"));
+        line(t, "", TABLE_WARN, out);
+    }
     snprintf(out, sizeof(out),
              "%" PRId64 ", %" PRId64 " failed, %" PRId64 " messages lost, longest hold %.1f ms",
              number(c, "rehomes"), number(c, "rehomes_failed"), number(c, "rehome_lost"),

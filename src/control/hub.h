@@ -182,7 +182,8 @@ struct hub_device {
     X(evidence_refused)          \
     X(hold_us_sum)               \
     X(downstream_closed_by_peer) \
-    X(downstream_closed_by_us)
+    X(downstream_closed_by_us)   \
+    X(publishes_shed)
 
 /* How the queue goes. */
 struct hub_pace {

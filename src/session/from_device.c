@@ -403,6 +403,18 @@ static enum verdict from_device(struct session *s, struct run *run, const struct
     }
 }
 
+/* QoS 0 promises nothing, and an uplink that is away for long has to cost something.  A topic alias
+ * that is set is needed later. */
+static bool may_shed(const struct session *s, const struct mqtt_packet *pkt)
+{
+    struct mqtt_publish p;
+    uint8_t reason;
+
+    return pkt->type == MQTT_PUBLISH && s->held.len > s->snap->conf->limits.queue_bytes &&
+           mqtt_publish_read(pkt, s->version, MQTT_TO_SERVER, &p, &reason, NULL) == 0 &&
+           p.qos == 0 && (p.topic_alias == 0 || p.topic.n == 0);
+}
+
 /* Returns false when the session is over. */
 static bool device_packet(struct session *s, struct run *run, const struct mqtt_packet *pkt)
 {
@@ -413,6 +425,11 @@ static bool device_packet(struct session *s, struct run *run, const struct mqtt_
         return true;
     case HOLD:
         run_send(run);
+        if (s->shedding && may_shed(s, pkt)) {
+            s->env->stats.publishes_shed++;
+            s->shed++;
+            return true;
+        }
         if (buf_append(&s->held, pkt->raw, pkt->raw_bytes) == 0)
             return true;
         session_end(s, 0x97, false, "out of memory");
@@ -462,6 +479,13 @@ void relay_release(struct session *s)
 
     if (s->limited)
         pace_unsent(s);
+    if (s->shed > 0)
+        log_event(LOG_SESSION, LOG_WARN_, "held-dropped", "device=%s count=%llu msg=%s todo=%s",
+                  s->dev->name, (unsigned long long)s->shed,
+                  LOG_Q("QoS 0 publishes beyond limits.queue_bytes, while there was no uplink"),
+                  LOG_Q("raise limits.queue_bytes, or let the sensor publish at QoS 1"));
+    s->shedding = false;
+    s->shed = 0;
     s->held = (struct buf){0};
     while (at < held.len &&
            mqtt_packet_peek(held.p + at, held.len - at, MQTT_LARGEST_PACKET, &pkt, &need) == 1) {

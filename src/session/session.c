@@ -191,6 +191,16 @@ static uint64_t silence_ends(const struct session *s)
     return s->last_rx_ms + s->keepalive_s * UINT64_C(1500);
 }
 
+/* A device that is not read because enough waits for an uplink gets no PINGRESP either, and gives
+ * up in the end.  Half of its keepalive it is held back; then it is heard again. */
+static uint64_t shedding_begins(const struct session *s)
+{
+    if (!s->holding || s->up != NULL || s->state != SESSION_RELAYING || s->shedding ||
+        s->keepalive_s == 0 || s->down == NULL || s->down->state != LEG_OPEN || session_hears(s))
+        return 0;
+    return s->last_rx_ms + s->keepalive_s * UINT64_C(500);
+}
+
 /* When the broker was promised more signs of life than the device gives, or than are read from it,
  * we give them. */
 static uint64_t ping_due(const struct session *s)
@@ -235,6 +245,8 @@ static void on_timer(uv_timer_t *timer)
                     "the device left, and no uplink came for its last packets");
         return;
     }
+    if ((due = shedding_begins(s)) != 0 && now >= due)
+        s->shedding = true; /* session_flush reads on */
     if ((due = ping_due(s)) != 0 && now >= due)
         relay_ping(s);
     if ((due = upstream_silent_due(s)) != 0 && now >= due)
@@ -254,7 +266,7 @@ void session_arm(struct session *s)
         return;
     uint64_t due = sooner(sooner(s->due_ms, s->retry_ms), sooner(silence_ends(s), ping_due(s)));
     due = sooner(due, sooner(s->leave_ms, upstream_silent_due(s)));
-    due = sooner(due, evidence_due(s));
+    due = sooner(due, sooner(evidence_due(s), shedding_begins(s)));
     if (due == 0 || (s->timer_ms != 0 && s->timer_ms <= due))
         return; /* it rings early enough, and looks again then */
     uint64_t now = env_now_ms(s->env);
@@ -282,7 +294,8 @@ static bool must_wait(const struct session *s)
     /* Where the held wait for acknowledgements, the device's PUBREL may be behind them. */
     bool paced = s->limited && !s->holding && s->state == SESSION_RELAYING &&
                  s->held.len <= UINT64_C(16) * lim->queue_bytes && release_is_due(s);
-    if ((s->held.len > lim->queue_bytes && !paced) ||
+    bool shed = s->shedding && s->held.len <= UINT64_C(16) * lim->queue_bytes;
+    if ((s->held.len > lim->queue_bytes && !paced && !shed) ||
         (s->state == SESSION_OPENING && s->held.len > 0) ||
         (s->up != NULL && leg_queued(s->up) > lim->queue_bytes))
         return true;

@@ -107,6 +107,7 @@ struct session {
     struct evidence *evidence; /* owned; NULL: it never had to prove anything */
     struct refusals *refusals; /* owned; NULL: none */
     char *topic_prefix;        /* owned: of the leg in use, or lost; NULL: none */
+    uint64_t shed;             /* publishes dropped so, since the leg was lost */
     struct buf held;           /* whole packets of the device that wait for a leg */
     struct buf early;          /* what came behind CONNACK, while the old leg's end is awaited */
 
@@ -131,6 +132,8 @@ struct session {
     bool accepted; /* the upstream leg in use is accepted */
     bool heard;    /* by this step the broker has answered, yes or no */
     bool holding;  /* the device's packets wait */
+    bool shedding; /* for so long that its PINGREQ has to be found behind them: QoS 0 beyond the
+                      bound is dropped */
     bool probing;
     bool handshaking; /* counted in env->handshakes */
     bool gone;        /* the device ended its connection while its last packets were held */

@@ -26,6 +26,7 @@ struct worker_stats {
                                         and that the device had had */
     uint64_t publishes_lowered; /* sent with less QoS, or without RETAIN: their broker allows no
                                    more */
+    uint64_t publishes_shed;    /* of devices without an uplink, QoS 0, beyond limits.queue_bytes */
     uint64_t rehome_lost;       /* messages that a re-home could not save */
     uint64_t echoes;            /* of identities on trial that came back */
     uint64_t evidence_refused;  /* answers that an identity on trial should not have got */

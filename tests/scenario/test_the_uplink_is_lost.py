@@ -1,8 +1,11 @@
 """The broker goes away and comes back: the device stays (hold) or is cut off at once (drop)."""
 
+import time
+
 import pytest
 
 from lib import packets as p
+from lib.rough import RoughBroker
 from lib.wait import until
 
 
@@ -138,3 +141,48 @@ def test_a_technician_rolls_back_with_a_dead_uplink(plant, phase):
     site.broker.wait_slot(device, "old", 30)
     entries = site.gateway.rpc("audit.list")["entries"]
     assert any(e["what"] == "phase rolled-back" and "uplink is dead" in e["outcome"] for e in entries)
+
+
+@pytest.mark.parametrize("version", [4, 5], ids=["v311", "v5"])
+def test_a_sensor_that_keeps_publishing_is_bounded(plant, version):
+    """QoS 0 without end, and no uplink: the sensor is held back, then what is too much is dropped; it is answered its pings,
+    and the gateway does not grow."""
+    site = plant(["busy"], limits={"queue_bytes": "64KiB"})
+    client = site.connect("busy", version, keepalive=2)
+    client.subscribe(("to/busy", 1))
+    site.broker.kill()
+    site.gateway.log.wait(r"uplink-lost device=busy")
+    before, sent = site.gateway.rss_kib(), 0
+    for _ in range(4):  # beyond one and a half keepalives
+        until("what was sent has gone out", lambda: client.unsent() < 65536, 20)
+        for _ in range(500):
+            client.publish("from/busy", "x" * 2000, 0)
+        sent += 500
+        client.ping(20)
+    assert site.gateway.rss_kib() - before < 8 * 1024
+    counters = site.gateway.rpc("status")["counters"]
+    until("what was dropped is counted", lambda: site.gateway.rpc("status")["counters"]["publishes_shed"] > 0)
+    pid = client.publish("from/busy", "last", 1, wait=False)
+    site.broker.start()
+    client.finished(pid, timeout=30)
+    assert site.gateway.log.wait(r"held-dropped device=busy count=\d+ .*queue_bytes")
+    assert not client.ended and counters["publishes_shed"] <= sent
+
+
+def test_a_crowd_that_was_cut_off_does_not_come_back_together(plant, pki):
+    """Each waits by itself, up to a fifth more or less."""
+    devices = ["crowd-%03d" % i for i in range(120)]
+    with RoughBroker(pki) as broker:
+        site = plant(devices, broker=broker, flip={"backoff_network_s": [2]})
+        clients = [site.connect(d, 4, plain=True, keepalive=0) for d in devices]
+        cut = time.monotonic()
+        broker.cut_all()
+        until("all are back", lambda: len([t for t in broker.arrivals if t > cut]) >= len(devices), 30)
+        waits = sorted(t - cut for t in broker.arrivals if t > cut)
+        assert waits[0] > 1.5, waits[:5]
+        assert waits[-1] - waits[0] > 0.5, (waits[0], waits[-1])
+        busiest = max(sum(w <= x < w + 0.1 for x in waits) for w in waits)
+        assert busiest < len(devices) / 2, waits
+        for client in clients:
+            client.ping()
+            assert not client.ended

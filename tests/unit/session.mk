@@ -87,3 +87,8 @@ check_PROGRAMS += tests/unit/test_session_storm
 
 tests_unit_test_session_storm_SOURCES = tests/unit/test_session_storm.c $(session_world)
 tests_unit_test_session_storm_LDADD = $(session_test_ldadd)
+
+check_PROGRAMS += tests/unit/test_session_held
+
+tests_unit_test_session_held_SOURCES = tests/unit/test_session_held.c $(session_world)
+tests_unit_test_session_held_LDADD = $(session_test_ldadd)

@@ -228,7 +228,7 @@ class RoughBroker:
         self.lock = threading.Lock()
         self.acks = collections.Counter()   # (client id, slot) -> QoS 1 PUBLISHes taken
         self.connects = collections.Counter()  # (client id, slot) -> CONNECTs seen
-        self.attempts = 0
+        self.arrivals = []                  # when connections came
         self.live = {}                      # client id -> its accepted connection
         self.slow, self.unread = slow, unread
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -263,6 +263,10 @@ class RoughBroker:
 
     def later(self, seconds, act):
         self._later.append((time.monotonic() + seconds, act))
+
+    def cut_all(self):
+        """Everybody's connection ends now, and whoever comes back is welcome."""
+        self.later(0, lambda: [peer.close() for peer in list(self.live.values())])
 
     def hear(self, peer, on):
         if on:
@@ -303,7 +307,7 @@ class RoughBroker:
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.attempts += 1
+        self.arrivals.append(time.monotonic())
         self._selector.register(sock, selectors.EVENT_READ, Peer(self, sock))
 
     def _read(self, peer):
