@@ -92,3 +92,8 @@ check_PROGRAMS += tests/unit/test_session_held
 
 tests_unit_test_session_held_SOURCES = tests/unit/test_session_held.c $(session_world)
 tests_unit_test_session_held_LDADD = $(session_test_ldadd)
+
+check_PROGRAMS += tests/unit/test_session_weather
+
+tests_unit_test_session_weather_SOURCES = tests/unit/test_session_weather.c $(session_world)
+tests_unit_test_session_weather_LDADD = $(session_test_ldadd)

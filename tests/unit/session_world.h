@@ -50,7 +50,7 @@ struct world {
     struct buf news;   /* lines */
     size_t news_at;    /* read so far */
     char refused[320]; /* the sentence of the latest refusal that was told */
-    struct end *ends[64];
+    struct end *ends[512];
     unsigned end_count, broker_taken; /* broker_next looks from here on */
 };
 
