@@ -72,6 +72,9 @@ struct storm {
     bool brk_qos2[UINT16_MAX + 1]; /* received and not released */
     bool brk_open[UINT16_MAX + 1]; /* begun by the device in this session, and not ended */
     uint16_t brk_next;
+    unsigned subscribed;               /* bits: of the session */
+    bool fresh;                        /* the present connection has begun the session */
+    unsigned asked;                    /* bits: on the present connection */
     unsigned receive_most, unanswered; /* on the present connection */
 };
 
@@ -245,6 +248,7 @@ static void broker_forgets(struct storm *s)
     memset(s->brk_qos2, 0, sizeof s->brk_qos2);
     memset(s->brk_open, 0, sizeof s->brk_open);
     s->brk_next = 1;
+    s->subscribed = 0;
     s->session = false;
 }
 
@@ -256,7 +260,8 @@ static void broker_connects(struct storm *s, struct end *e)
         end_finish(s->brk); /* taken over [MQTT-3.1.4-2] */
     s->brk = e;
     s->brk_answers = (struct answers){0};
-    s->unanswered = 0;
+    s->unanswered = s->asked = 0;
+    s->fresh = !s->session;
     s->receive_most = s->version == MQTT_V5 && draw(s, 2) == 0 ? 2 : UINT16_MAX;
     if (s->receive_most < UINT16_MAX)
         mqtt_props_put_num(&props, MQTT_PROP_RECEIVE_MAXIMUM, s->receive_most);
@@ -312,6 +317,7 @@ static void broker_gets_publish(struct storm *s, const struct mqtt_publish *p)
         return;
     }
     MUST(s, p->dup || !s->brk_open[id]);
+    MUST(s, !p->dup || !s->fresh); /* [MQTT-3.3.1-1] */
     MUST(s, ++s->unanswered <= s->receive_most);
     s->brk_open[id] = true;
     if (p->qos == 1 || !s->brk_qos2[id])
@@ -320,10 +326,17 @@ static void broker_gets_publish(struct storm *s, const struct mqtt_publish *p)
     queue(&s->brk_answers, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, id);
 }
 
+static unsigned bit_of(struct slice filter)
+{
+    return slice_is(filter, "c/#") ? 1 : 2;
+}
+
 static void broker_gets(struct storm *s, struct end *e, const struct mqtt_packet *pkt)
 {
     struct mqtt_publish p;
     struct mqtt_subscribe sub;
+    struct mqtt_filter f = {0};
+    uint32_t at = 0;
     uint8_t reason;
     uint16_t id = mqtt_packet_id(pkt);
     struct exchange *x = id != 0 ? find(s->brk_out, id) : NULL;
@@ -348,6 +361,10 @@ static void broker_gets(struct storm *s, struct end *e, const struct mqtt_packet
     case MQTT_SUBSCRIBE:
         assert_int_equal(mqtt_subscribe_read(pkt, s->version, &sub, &reason, NULL), 0);
         MUST(s, !s->brk_open[id]); /* [MQTT-2.2.1-3] */
+        MUST(s, mqtt_subscribe_next(&sub, MQTT_SUBSCRIBE, &at, &f));
+        MUST(s, (s->asked & bit_of(f.filter)) == 0);
+        s->asked |= bit_of(f.filter);
+        s->subscribed |= bit_of(f.filter);
         say_suback(e, MQTT_SUBACK, id, "\x02", 1);
         break;
     case MQTT_PUBLISH:
@@ -487,6 +504,7 @@ static void check(struct storm *s)
 {
     uint64_t given_up = 0;
 
+    MUST(s, s->subscribed == 3);
     for (int qos = 0; qos < 3; qos++) {
         const struct arrivals *up = &s->at_broker[qos], *down = &s->at_device[qos];
         for (unsigned tag = 1; tag <= up->sent; tag++) {
