@@ -425,8 +425,12 @@ static enum table_style note(const json_t *device, char *out, size_t n)
     const json_t *fresh = slot_of(device, "new");
     const json_t *error = json_object_get(device, "last_error");
     const char *upstream = text(json_object_get(device, "upstream"), "state");
+    char missing[96];
 
     waiting_text(device, out, n);
+    show_missing(device, missing, sizeof(missing));
+    if (missing[0] != '\0')
+        snprintf(out + strlen(out), n - strlen(out), ", missing: %s", missing);
     if (out[0] != '\0')
         return TABLE_WARN;
     if (active == NULL || !is_true(active, "usable")) {

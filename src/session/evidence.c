@@ -556,13 +556,18 @@ static bool note_refusal(struct session *s, uint64_t key, bool trial)
 
     if (r == NULL && (r = s->refusals = calloc(1, sizeof *r)) == NULL)
         return trial;
-    for (unsigned i = 0; i < r->n; i++)
-        if (r->item[i].key == key && (r->item[i].seq == 0 || r->item[i].seq == s->dev->flip_seq))
+    unsigned at = r->n;
+    for (unsigned i = 0; i < r->n; i++) {
+        if (r->item[i].seq != 0 && r->item[i].seq != s->dev->flip_seq)
+            at = i; /* of a trial that is over */
+        else if (r->item[i].key == key)
             return false;
-    if (r->n == REFUSALS_MAX)
+    }
+    if (at == REFUSALS_MAX)
         return trial; /* so many are remembered */
-    r->item[r->n].key = key;
-    r->item[r->n++].seq = trial ? s->dev->flip_seq : 0;
+    r->n += at == r->n;
+    r->item[at].key = key;
+    r->item[at].seq = trial ? s->dev->flip_seq : 0;
     return true;
 }
 

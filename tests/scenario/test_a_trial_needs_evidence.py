@@ -1,6 +1,8 @@
 """An accepted connection proves little: a broker may acknowledge what it throws away, and grant what it never serves.
 A flip that demands the echo commits only when a message of the device's own session came back on its new connection."""
 
+import time
+
 import pytest
 
 from lib import packets as p
@@ -127,6 +129,32 @@ def test_an_outage_in_the_middle_is_no_refusal(plant, pki, tmp_path):
         assert len(site.gateway.log.lines(echoed)) == 2
         site.clients[0].disconnect()
         site.gateway.stop()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_link_that_falls_silent_is_no_refusal(plant, links, lost):
+    """In the middle of the echo: whether TCP bridges it, or the leg is given up and the echo asked for again."""
+    device = "silent"
+    link = links()
+    site = plant([device], link=link, workers=1, upstream={
+        "echo_timeout_ms": 2000, "connect_timeout_ms": 3000, "connack_timeout_ms": 3000, "barrier_timeout_ms": 2000,
+        # How long a broker may be silent follows from the keepalive.
+        "keepalive_as_device": False, "keepalive_s": 4 if lost else 60})
+    link.weather(rtt_ms=400)
+    streams = site.streams({device: site.connect(device, timeout=30, keepalive=60)}, 1, interval=0.05)
+    streams.progress(5)
+    site.gateway.flip(device, probation_s=30, evidence="echo")
+    # Accepted; SUBSCRIBE, PUBLISH and what comes back take 800 ms.
+    site.gateway.wait_device(device, 30, waiting="probation")
+    assert site.gateway.device(device)["evidence"]["missing"] == ["echo"]
+    link.cut()
+    time.sleep(6)  # longer than the echo may take
+    link.mend()
+    until("the echo came back", lambda: site.gateway.device(device)["evidence"]["missing"] == [], 40)
+    assert bool(site.gateway.log.lines("uplink-lost device=%s slot=new class=network" % device)) == lost
+    assert not site.gateway.log.lines("to=rolled-back|evidence-refused")
+    streams.progress(5, timeout=60)
+    streams.prove(duplicates=True)
 
 
 def test_what_the_new_login_may_not_publish_rolls_back(plant, pki, tmp_path):

@@ -112,7 +112,7 @@ static void devices_line_up(void **unused)
     screen_is(
         &s,
         "DEVICE       PHASE        ACTIVE  SENSOR   EXPIRES     NOTE\n"
-        "press-12     trial        new     online   2041-05-01  in probation until 2031-05-02T12:05:00Z\n"
+        "press-12     trial        new     online   2041-05-01  in probation until 2031-05-02T12:05:00Z, missing: the echo, confirmation\n"
         "drückbank-7  rolled-back  old     offline  2031-05-01  tls.unknown_ca: the broker does not trust the issuer\n"
         "x            steady       old     offline  -           no identity in this slot\n"
         "3 devices\n");
