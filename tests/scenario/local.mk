@@ -5,7 +5,9 @@ EXTRA_DIST += \
 	tests/scenario/conftest.py \
 	tests/scenario/lib/__init__.py \
 	tests/scenario/lib/broker.py \
+	tests/scenario/lib/ejabberd.py \
 	tests/scenario/lib/fleet.py \
+	tests/scenario/lib/front.py \
 	tests/scenario/lib/gateway.py \
 	tests/scenario/lib/link.py \
 	tests/scenario/lib/mqtt.py \
@@ -45,6 +47,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_brokers_word_reaches_the_device.py \
 	tests/scenario/test_the_centre_commands.py \
 	tests/scenario/test_the_control_socket.py \
+	tests/scenario/test_the_matrix_of_flips.py \
 	tests/scenario/test_the_uplink_is_lost.py \
 	tests/scenario/test_wills_in_the_middle_of_flips.py \
 	tests/demo/demo.py

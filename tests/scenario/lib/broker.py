@@ -20,6 +20,8 @@ class Mosquitto:
     `host`: where it runs (lib.link.Host), to be reached at `address`; None: here, at the loopback.
     """
 
+    observers = {}  # what who connects to `port` has to say in CONNECT
+
     def __init__(self, folder, pki, anchors=None, crl=None, server=None, acl=None, name_from="subject",
                  tls_version=None, extra="", listener_extra="", host=None, clock=None):
         self.folder = str(folder)

@@ -4,8 +4,11 @@ Everything goes under one folder and is made once; asking again returns what is 
 """
 
 import concurrent.futures
+import hashlib
 import os
+import re
 import shutil
+import ssl
 import subprocess
 import threading
 
@@ -39,8 +42,9 @@ class Pair:
 
     def fingerprint(self):
         """SHA-256 of the leaf, 64 lower-case hex digits."""
-        out = openssl("x509", "-in", self.chain, "-noout", "-fingerprint", "-sha256").decode()
-        return out.split("=", 1)[1].strip().replace(":", "").lower()
+        with open(self.chain, encoding="ascii") as f:
+            leaf = re.search("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", f.read(), re.S)[0]
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(leaf)).hexdigest()
 
     def subject(self):
         return openssl("x509", "-in", self.chain, "-noout", "-subject", "-nameopt", "RFC2253").decode().strip()

@@ -89,7 +89,7 @@ class Plant:
     def observer(self, version=4, name=None, **options):
         """A client at the broker itself, as the plant's back office."""
         client = Client(self.reactor, ("127.0.0.1", self.broker.port), None, version, host=self.there)
-        client.connect(name or "observer-%d" % len(self.clients), **options)
+        client.connect(name or "observer-%d" % len(self.clients), **{**self.broker.observers, "keepalive": 0, **options})
         self.clients.append(client)
         return client
 

@@ -48,6 +48,8 @@ class NumberedStreams:
         self.prefix = prefix
         self.up = {d: Account() for d in clients}
         self.down = {d: Account() for d in clients}
+        self.quiet = set()  # devices that have a pause
+        self.muted = False  # the observer has one
         self._stop = threading.Event()
         self._error = None
         self._thread = None
@@ -57,8 +59,7 @@ class NumberedStreams:
 
     def start(self):
         options = self.qos
-        self.observer.on_message = self._arrived_up
-        self.observer.subscribe((self.prefix + "up/#", 2))
+        self.observe(self.observer)
         for device, client in self.clients.items():
             client.on_message = lambda m, d=device: self._arrived_down(d, m)
             client.subscribe((self._topic("down", device), options))
@@ -70,6 +71,12 @@ class NumberedStreams:
         """Another connection of the device, which goes on with the session of the former."""
         with client.reactor.cond:
             self.clients[device] = client
+
+    def observe(self, observer):
+        """Go on with another observer, the former one's connection having ended."""
+        observer.on_message = self._arrived_up
+        observer.subscribe((self.prefix + "up/#", 2))
+        self.observer = observer
 
     def _arrived_up(self, message):
         device = message.topic.rsplit("/", 1)[1]
@@ -97,13 +104,13 @@ class NumberedStreams:
             while not self._stop.is_set():
                 for device, client in self.clients.items():
                     with cond:
-                        if client.ended:
+                        if client.ended or device in self.quiet:
                             continue
                         if len(client.inflight) < self.window and client.unsent() < 65536:
                             self.up[device].sent += 1
                             client.publish(self._topic("up", device), self._payload(self.up[device].sent), self.qos,
                                            wait=False)
-                        if self._room(device):
+                        if not self.muted and not self.observer.ended and self._room(device):
                             self.down[device].sent += 1
                             self.observer.publish(self._topic("down", device),
                                                   self._payload(self.down[device].sent), self.qos, wait=False)

@@ -1,6 +1,7 @@
 """Deadlines.  Nothing here sleeps for a guessed time: it waits until something holds, or says what did not."""
 
 import os
+import random
 import re
 import socket
 import threading
@@ -60,12 +61,20 @@ _given = set()
 
 
 def free_port():
-    """A TCP port of the loopback that nobody listens on, never the same twice in a run."""
+    """A TCP port of the loopback that nobody listens on, never the same twice in a run.
+
+    None of those that the kernel gives to connections: one of them could take it before it is listened on.
+    """
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        end = max(int(f.read().split()[0]), 12000)
     while True:
+        port = random.randrange(10000, end)
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         if port not in _given:
             _given.add(port)
             return port
