@@ -35,6 +35,7 @@
     X(DB_COMMAND_GET,    "SELECT reply FROM commands WHERE id = ?1 AND time_s >= ?2")              \
     X(DB_COMMAND_PUT,    "INSERT INTO commands (id, time_s, reply) VALUES (?1, ?2, ?3)"            \
                          " ON CONFLICT (id) DO UPDATE SET time_s = ?2, reply = ?3")                \
+    X(DB_COMMAND_NEWEST, "SELECT max(time_s) FROM commands")                                       \
     X(DB_COMMAND_FORGET, "DELETE FROM commands"                                                    \
                          " WHERE seq <= (SELECT max(seq) FROM commands) - ?1"                      \
                          " OR (seq IN (SELECT seq FROM commands ORDER BY seq LIMIT 4)"             \
@@ -56,7 +57,9 @@ struct store {
     char *dir, *path;                            /* owned; the folder, and the database in it */
     int lock_fd;                                 /* holds the lock of the folder; -1: none */
     bool in_group;                               /* between store_begin and its end */
-    bool doubtful; /* the latest commit failed: it may be on the disk */
+    int64_t commands_clock_s;                    /* of commands.c, when ... */
+    int64_t commands_clock_ms; /* ... CLOCK_BOOTTIME was this; 0: not looked up yet */
+    bool doubtful;             /* the latest commit failed: it may be on the disk */
 };
 
 /* Say in `err` what SQLite's result `rc` means for an operator, and what to do.

@@ -62,8 +62,8 @@ int store_device_each(struct store *s, int (*each)(void *arg, const struct store
 int store_device_del(struct store *s, const char *name, struct err *err);
 
 /* Commands already carried out, by request id, with their replies; the oldest go beyond
- * `STORE_COMMANDS_KEPT`, and so do those that are older than STORE_COMMANDS_S by the wall clock: as
- * long as a broker keeps a message for a gateway that is away. */
+ * `STORE_COMMANDS_KEPT`, and so do those that are older than STORE_COMMANDS_S, the time of running
+ * alone counted: as long as a broker keeps a message for a gateway that is away. */
 #define STORE_COMMANDS_KEPT 10000
 #define STORE_COMMANDS_S    604800 /* 7 days */
 

@@ -7,3 +7,4 @@ tests_unit_test_store_store_LDADD = $(store_test_libs)
 
 tests_unit_test_store_faults_SOURCES = tests/unit/test_store_faults.c tests/unit/test_store.h
 tests_unit_test_store_faults_LDADD = $(store_test_libs)
+tests_unit_test_store_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_wall_s

@@ -261,6 +261,36 @@ static void old_commands_are_forgotten(void **state)
     assert_true(has_command(s, "young"));
 }
 
+static int64_t wall_s; /* 0: the machine's */
+int64_t __real_clock_wall_s(void);
+int64_t __wrap_clock_wall_s(void);
+
+int64_t __wrap_clock_wall_s(void)
+{
+    return wall_s == 0 ? __real_clock_wall_s() : wall_s;
+}
+
+/* A gateway that begins in 1970, learns the time, and then a wrong one. */
+static void commands_are_kept_through_jumps_of_the_wall_clock(void **state)
+{
+    static const int64_t walls[] = {100, 1800000000, 2200000000, 100, 1800000000};
+    struct folder *f = *state;
+    struct store *s = folder_open(f);
+    char id[8];
+
+    for (size_t i = 0; i < sizeof(walls) / sizeof(walls[0]); i++) {
+        wall_s = walls[i];
+        snprintf(id, sizeof(id), "c-%zu", i);
+        assert_int_equal(store_command_put(s, id, "{}", NULL), 0);
+        s = folder_open(f);
+        for (size_t k = 0; k <= i; k++) {
+            snprintf(id, sizeof(id), "c-%zu", k);
+            assert_true(has_command(s, id));
+        }
+    }
+    wall_s = 0;
+}
+
 /* -- versions -----------------------------------------------------------------------------------
  */
 
@@ -599,6 +629,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ROW(old_commands_are_forgotten),
+        ROW(commands_are_kept_through_jumps_of_the_wall_clock),
         ROW(garbage_is_refused),
         ROW(truncated_file_is_refused),
         ROW(damaged_page_is_refused),
