@@ -33,9 +33,10 @@ class Row:
     """
 
     def __init__(self, name, broker, cls, diag, remedy, new=None, rough=None, profile=None, ends=None, mqtt=ALL,
-                 tls=("1.2", "1.3")):
+                 tls=("1.2", "1.3"), may=None, evidence="connack"):
         self.name, self.broker, self.cls, self.diag, self.remedy = name, broker, cls, diag, remedy
         self.new, self.rough, self.profile, self.mqtt, self.tls = new, rough, profile, mqtt, tls
+        self.may, self.evidence = may, evidence  # lines of the ACL; what the flip demands
         self.ends = ends or ("rolled-back" if cls == "identity" else "trial")
 
 
@@ -125,6 +126,23 @@ CATALOGUE = [
         rough=_after_connack(rough.sends(b"\xff\xff\xff\xff\xff\xff"))),
     Row("connack-twice", "rough", "identity", "mqtt.malformed", "log",
         rough=_after_connack(lambda peer: rough.connack(0)(peer))),
+    # -- accepted, but not authorised
+    Row("may-not-write", "acl", "identity", "evidence.*", "allow", may=["read ECHO", "write from/#"], evidence="echo"),
+    Row("may-not-read", "acl", "identity", "evidence.no-echo", "allow", may=["write ECHO", "write from/#"],
+        evidence="echo"),
+    Row("may-nothing", "acl", "identity", "evidence.*", "", may=[], evidence="echo"),
+    Row("may-not-publish-its-own", "acl", "identity", "evidence.publish-not-authorized", "", may=["readwrite ECHO"], mqtt=V5),
+    Row("swallowed", "rough", "identity", "evidence.no-echo", "allow", rough={}, evidence="echo"),
+    Row("never-acknowledged", "rough", "identity", "evidence.*", "", rough={p.PUBLISH: lambda peer, body: None},
+        evidence="echo"),
+    Row("suback-80", "rough", "identity", "evidence.*", "", evidence="echo",
+        rough={p.SUBSCRIBE: lambda peer, body: peer.send(p.packet(
+            p.SUBACK, 0, body[:2] + (b"\0" if peer.version == 5 else b"") + b"\x80"))}, mqtt=(4, 5)),
+    Row("puback-87", "rough", "identity", "evidence.*", "", mqtt=V5, rough={
+        p.PUBLISH: lambda peer, body: peer.send(p.packet(
+            p.PUBACK, 0, body[2 + body[1]:4 + body[1]] + b"\x87\0"))}),
+    Row("closed-when-it-subscribes", "rough", "identity", "established.closed", "log", rough={p.SUBSCRIBE: rough.cut},
+        evidence="echo"),
     # -- not MQTT
     Row("garbage-for-connack", "rough", "protocol", "mqtt.*", "MQTT broker", rough=_answer(b"\xff" * 9, rough.bye)),
     Row("pingresp-for-connack", "rough", "protocol", "mqtt.no-connack", "MQTT broker", rough=_answer(b"\xd0\0")),
@@ -162,7 +180,8 @@ CATALOGUE = [
     Row("firewall-says-unknown-ca", "strict", "suspect", "tls.unknown_ca", "between", profile="hello-alert-48"),
     # 5.0 alone: mosquitto 2.0.11 loses count where a clean 3.x session is wiped first.
     Row("connections-used-up", "full", "network", "tls.no-server", "between", new="own", mqtt=V5),
-    # -- and two that are fine: the catalogue can tell
+    # -- and some that are fine: the catalogue can tell
+    Row("good-echo", "acl", None, "", "", may=["readwrite ECHO", "write from/#"], evidence="echo", ends="committed"),
     Row("good", "rough", None, "", "", new="own", ends="committed"),
     Row("good-at-mosquitto", "crl", None, "", "", new="own", ends="committed"),
 ]
@@ -304,6 +323,16 @@ class Catalogue:
         options.setdefault("anchors", self.ca.anchors())
         self.brokers[name] = Mosquitto(os.path.join(self.folder, name), self.pki, **options)
 
+    def access(self):
+        """The old identities may do everything, the new ones what their row says."""
+        text = "topic readwrite #\n"
+        for row, tls, version in CASES:
+            if row.may is not None:
+                device = _case(row, tls, version)
+                text += "user CN=%s,OU=old,O=Plant\ntopic readwrite #\nuser CN=%s,OU=new,O=Plant\n" % (device, device)
+                text += "".join("topic %s\n" % line.replace("ECHO", "certflip/echo/" + device) for line in row.may)
+        return text
+
     def make_brokers(self):
         pki, ca, f = self.pki, self.ca, self.folder
         passwords = os.path.join(f, "passwords")
@@ -314,12 +343,13 @@ class Catalogue:
         self.mosquitto("strict")
         self.mosquitto("crl", anchors=pki.both(), crl=ca.crls(pki.old, pki.new))
         self.mosquitto("stale-crl", crl=ca.crls(pki.old, stale=[ca.stale]))
+        self.mosquitto("acl", acl=self.access())
         self.mosquitto("ahead", clock="+800d")
         self.mosquitto("behind", clock="-800d")
         self.mosquitto("full", listener_extra="max_connections %d" % sum(r.broker == "full" for r, _, _ in CASES))
         self.mosquitto("login", extra="per_listener_settings true", name_from=None,
                        listener_extra="allow_anonymous false\npassword_file " + passwords)
-        rows = {_case(r, t, v): r.rough for r, t, v in CASES if r.rough}
+        rows = {_case(r, t, v): r.rough for r, t, v in CASES if r.rough is not None}
         self.brokers["rough"] = rough.RoughBroker(pki, rows)
         # These read the client's certificate only when CONNECT is there, or with CONNECT left unread.
         self.brokers["late"] = rough.RoughBroker(pki, anchors=pki.old.cert, slow=0.6)
@@ -372,7 +402,7 @@ class Catalogue:
                 "name": name, "address": "127.0.0.1", "server_name": "localhost", "port": port,
                 "anchors": [self.pki.server_ca.cert], "tls_min": tls, "tls_max": tls, "connect_timeout_ms": 3000,
                 "connack_timeout_ms": 2000, "drain_timeout_ms": 2000, "barrier_timeout_ms": 2000,
-                "accept_wait_ms": 200, **keys}
+                "accept_wait_ms": 200, "echo_timeout_ms": 1500, **keys}
         return name
 
     # -- the run
@@ -456,7 +486,7 @@ class Catalogue:
         self.begin()
         self.publish_all()
         for case in _mixed(CASES):
-            self.gateway.flip(_case(*case))
+            self.gateway.flip(_case(*case), evidence=case[0].evidence)
         waiting = {_case(*case): case[0] for case in CASES}
         end, tick = time.monotonic() + seconds(75), 0
         while waiting and time.monotonic() < end:
@@ -495,8 +525,9 @@ def catalogue(tmp_path_factory, pki, reactor):
 
 
 def _failures(lines):
-    return [(m[1], m[2]) for line in lines
-            for m in [re.search(r"uplink-(?:failed|lost) device=\S+ slot=new class=(\S+) cause=(\S+)", line)] if m]
+    found = [re.search(r"(?:uplink-(?:failed|lost)|evidence-refused) device=\S+ slot=new class=(\S+) cause=(\S+)", line)
+             for line in lines]
+    return [(m[1], m[2]) for m in found if m]
 
 
 @pytest.mark.parametrize("row,tls,version", CASES, ids=[_case(*c) for c in CASES])
