@@ -577,7 +577,8 @@ static bool is_bookkeeping(uint8_t code)
     return code == 0x91 || code == 0x92;
 }
 
-static void refusal(struct session *s, enum mqtt_type asked, struct slice topic, uint8_t code)
+/* Returns true when it was told, and the identity is on trial. */
+static bool refusal(struct session *s, enum mqtt_type asked, struct slice topic, uint8_t code)
 {
     bool trial = on_trial(s);
     struct diag d = {.class = DIAG_IDENTITY};
@@ -589,7 +590,7 @@ static void refusal(struct session *s, enum mqtt_type asked, struct slice topic,
 
     if (is_bookkeeping(code) || (!trial && s->have == FLIP_NEW) ||
         !note_refusal(s, key_of(asked, topic), trial))
-        return;
+        return false;
     if (code != 0x80 && code != 0x83 && code != 0x87)
         d.class = DIAG_POLICY; /* a limit, or a form that this broker does not take */
     snprintf(d.name, sizeof d.name, "evidence.%s", name);
@@ -602,6 +603,12 @@ static void refusal(struct session *s, enum mqtt_type asked, struct slice topic,
     snprintf(d.remedy, sizeof d.remedy,
              "compare at the broker what the old and the new certificate or user may do there");
     tell_refused(s, &d, key_of(asked, topic));
+    return trial;
+}
+
+bool evidence_unsendable(struct session *s, struct slice topic, uint8_t code)
+{
+    return s->up != NULL && s->accepted && refusal(s, MQTT_PUBLISH, topic, code);
 }
 
 static void refused_filters(struct session *s, const struct mqtt_packet *pkt)
@@ -623,7 +630,7 @@ static void refused_filters(struct session *s, const struct mqtt_packet *pkt)
         return;
     for (size_t i = 0; i < ack.codes.n && mqtt_subscribe_next(&sub, asked.type, &at, &f); i++)
         if (ack.codes.p[i] >= 0x80)
-            refusal(s, asked.type, f.filter, ack.codes.p[i]);
+            (void)refusal(s, asked.type, f.filter, ack.codes.p[i]);
 }
 
 static void refused_message(struct session *s, const struct mqtt_packet *pkt, uint8_t code)
@@ -638,7 +645,7 @@ static void refused_message(struct session *s, const struct mqtt_packet *pkt, ui
     if (item != NULL &&
         mqtt_packet_peek(item->raw, item->raw_bytes, MQTT_LARGEST_PACKET, &sent, &need) == 1 &&
         mqtt_publish_read(&sent, s->version, MQTT_TO_SERVER, &p, &reason, NULL) == 0)
-        refusal(s, MQTT_PUBLISH, p.topic, code);
+        (void)refusal(s, MQTT_PUBLISH, p.topic, code);
 }
 
 void evidence_watch(struct session *s, struct leg *leg, const struct mqtt_packet *pkt,

@@ -43,6 +43,10 @@ void evidence_heard(struct session *s, const struct leg *leg, const struct mqtt_
 /* The device asks for, or gives up, subscriptions. */
 void evidence_asked(struct session *s, const struct mqtt_subscribe *sub, enum mqtt_type type);
 
+/* A PUBLISH on this topic cannot be sent on the leg in use, for this reason code.  Returns true
+ * when that is held against an identity on trial: main was told, and goes back to the old one. */
+bool evidence_unsendable(struct session *s, struct slice topic, uint8_t code);
+
 /* Look at an acknowledgement of the broker before it is passed on.  `denied`: a reason code from
  * 0x80 up that the packet has lost on its way into the device's dialect; 0: none. */
 void evidence_watch(struct session *s, struct leg *leg, const struct mqtt_packet *pkt,

@@ -13,6 +13,11 @@
 
 #include "base/log.h"
 #include "session/dialect.h"
+#include "session/evidence.h"
+
+/* So long a message that is too large for a broker on trial waits for main to go back. */
+#define VERDICT_MS     5000u
+#define QUOTA_EXCEEDED 0x97 /* PUBACK and PUBREC have no code for size */
 
 static struct inflight_item *item_at(struct list *it)
 {
@@ -98,6 +103,20 @@ static void lower(struct session *s, const struct mqtt_publish *p, struct inflig
         ask_behind(s);
 }
 
+/* The former broker took such messages, and will have this one, too: the trial ends by it. */
+static bool awaits_verdict(struct session *s, const struct mqtt_publish *p,
+                           struct inflight_item *item)
+{
+    uint64_t now = env_now_ms(s->env);
+
+    if (item == NULL)
+        return false;
+    if (s->verdict_ms == 0 && evidence_unsendable(s, p->topic, QUOTA_EXCEEDED))
+        s->verdict_ms = now + VERDICT_MS;
+    item->unsent = now < s->verdict_ms;
+    return item->unsent;
+}
+
 void pace_send(struct session *s, const struct mqtt_packet *pkt, struct inflight_item *item)
 {
     struct mqtt_publish p;
@@ -109,11 +128,12 @@ void pace_send(struct session *s, const struct mqtt_packet *pkt, struct inflight
     }
     if (!s->limited || mqtt_publish_read(pkt, s->version, MQTT_TO_SERVER, &p, &reason, NULL) != 0)
         dialect_write(s, s->up, pkt->raw, pkt->raw_bytes);
-    else if (bytes_there(s->up, pkt) > s->limits.packet_bytes)
-        relay_unspeakable(s, s->up, pkt, 0x97,
-                          "a PUBLISH is larger than what the broker takes, by "
-                          "its Maximum Packet Size");
-    else if (!limits_allow(&s->limits, &p))
+    else if (bytes_there(s->up, pkt) > s->limits.packet_bytes) {
+        if (!awaits_verdict(s, &p, item))
+            relay_unspeakable(s, s->up, pkt, QUOTA_EXCEEDED,
+                              "a PUBLISH is larger than what the broker takes, by its Maximum "
+                              "Packet Size");
+    } else if (!limits_allow(&s->limits, &p))
         lower(s, &p, item);
     else
         dialect_write(s, s->up, pkt->raw, pkt->raw_bytes);
@@ -133,7 +153,7 @@ void pace_unsent(struct session *s)
     list_for_each_safe (it, &s->to_broker.items) {
         if (!item_at(it)->unsent)
             continue;
-        if (pace_full(s))
+        if (pace_full(s) || env_now_ms(s->env) < s->verdict_ms)
             return;
         pace_send_item(s, item_at(it));
     }

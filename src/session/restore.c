@@ -53,7 +53,7 @@ static void prepare_publishes(struct session *s, bool present)
 static uint32_t resume_item(struct session *s, struct inflight_item *item, bool present)
 {
     if (item->unsent) {
-        if (!pace_full(s))
+        if (!pace_full(s) && s->verdict_ms == 0)
             pace_send_item(s, item);
         return 1;
     }
@@ -229,6 +229,7 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
     aliases_forget(&s->aliases);
     aliases_fini(&s->down_aliases); /* each connection begins without [MQTT-3.3.2-7] */
     s->kept_back = false;
+    s->verdict_ms = 0;
     /* The subscriptions first: they were there before all that is sent again, and what the device
      * has begun to do to them comes after them. */
     if (subscribe) {

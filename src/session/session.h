@@ -71,6 +71,8 @@ struct session {
     uint64_t up_since_ms;   /* the leg in use was accepted then */
     uint64_t ping_since_ms; /* the broker owes us a sign of life since then; 0: it does not */
     uint64_t connected_us; /* CLOCK_MONOTONIC of CONNECT: which session of a device is the newest */
+    uint64_t verdict_ms;   /* a message that is too large in a trial waits until then for main to go
+                              back; 0: none has */
     uint64_t leave_ms;     /* the device left while held: give up then; 0: it did not */
     uv_timer_t timer;
     uint64_t timer_ms;     /* when it is armed for; 0: not */

@@ -1056,6 +1056,59 @@ static void packet_that_is_too_large_is_answered_here(void **unused)
     assert_int_equal(the_session(w)->to_broker.count, 1);
 }
 
+/* A flip to a broker that takes less: the message waits for the rollback, and is not lost. */
+static void packet_that_is_too_large_in_a_trial_goes_back(void **unused)
+{
+    (void)unused;
+    for (int back = 0; back < 2; back++) {
+        struct world *w = world_new(NULL);
+        struct pair p = world_open(w, MQTT_V5, &world_lasting);
+        struct buf props = limit(MQTT_PROP_MAXIMUM_PACKET_SIZE, 40);
+        static const char large[] = "0123456789012345678901234567890123456789";
+        struct end *next;
+
+        world_try(w, "d1", FLIP_PROOF_CONNACK);
+        sees(p.brk, "PINGREQ");
+        say_ping(p.brk, MQTT_PINGRESP);
+        next = broker_next(w);
+        next->version = MQTT_V5;
+        assert_int_equal(end_packet(next, __FILE__, __LINE__).type, MQTT_CONNECT);
+        say_connack(next, true, 0, &props);
+        buf_fini(&props);
+        end_finish(p.brk);
+        p.brk = next;
+        sees(p.brk, "PINGREQ"); /* does it answer? */
+        say_ping(p.brk, MQTT_PINGRESP);
+        tells(w, "accepted new present rehomed");
+        say_publish(p.dev, 1, 1, "a", large);
+        say_publish(p.dev, 1, 2, "a", "behind it");
+        tells(w, "refused new: policy evidence.publish-refused");
+        world_until(w, the_session(w)->held.len > 0);
+        quiet(&p); /* it is not refused to the device, and nothing overtakes it */
+        if (back) {
+            world_use(w, "d1", FLIP_OLD);
+            sees(p.brk, "PINGREQ");
+            say_ping(p.brk, MQTT_PINGRESP);
+            next = broker_next(w);
+            next->version = MQTT_V5;
+            assert_int_equal(end_packet(next, __FILE__, __LINE__).type, MQTT_CONNECT);
+            say_connack(next, true, 0, NULL);
+            end_finish(p.brk);
+            sees(next, "PUBLISH q1 #1 a 0123456789012345678901234567890123456789");
+            sees(next, "PUBLISH q1 #2 a behind it");
+        } else { /* main did not go back: it cannot wait for ever */
+            the_session(w)->verdict_ms = 1;
+            say_ping(p.dev, MQTT_PINGREQ);
+            sees(p.brk, "PINGREQ");
+            say_ping(p.brk, MQTT_PINGRESP);
+            sees(p.dev, "PINGRESP");
+            sees(p.dev, "PUBACK #1 0x97");
+            sees(p.brk, "PUBLISH q1 #2 a behind it");
+        }
+        world_end(NULL);
+    }
+}
+
 /* Aliases of the device go on where each PUBLISH is looked at. */
 static void aliases_pass_a_limited_leg(void **unused)
 {
@@ -1188,6 +1241,7 @@ int main(void)
         play(qos_0_is_drained_by_the_barrier),
         play(retain_goes_without),
         play(packet_that_is_too_large_is_answered_here),
+        play(packet_that_is_too_large_in_a_trial_goes_back),
         play(aliases_pass_a_limited_leg),
         play(goodbye_waits_for_what_is_before_it),
         play(will_is_lowered_to_what_is_taken),
