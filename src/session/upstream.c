@@ -336,6 +336,12 @@ static void clear_former(struct session *s, enum flip_slot former, bool present)
             LOG_Q("the device moved, and its former broker was not asked what is left there"));
 }
 
+static void forget_news(struct session *s)
+{
+    free(s->accepted_news);
+    s->accepted_news = NULL;
+}
+
 /* The broker's last packets on the old leg come before the first one on the new leg (see
  * await_old_end; what has come of them when its time is over is read at least). */
 static void close_old(struct session *s, bool accepted, bool left)
@@ -353,6 +359,7 @@ static void close_old(struct session *s, bool accepted, bool left)
     if (s->accepted)
         s->env->stats.legs_up--;
     s->accepted = false;
+    forget_news(s); /* another leg's answer says nothing of this one */
     evidence_leg_gone(s);
     leg_close_gentle(&s->up);
     relay_answer_pings(s);
@@ -377,12 +384,6 @@ static void remember_prefix(struct session *s)
     s->topic_prefix = NULL;
     if (d != NULL && d->out.prefix.n > 0)
         s->topic_prefix = strndup((const char *)d->out.prefix.p, d->out.prefix.n);
-}
-
-static void forget_news(struct session *s)
-{
-    free(s->accepted_news);
-    s->accepted_news = NULL;
 }
 
 /* Is the leg in use that of an identity that has to prove itself? */

@@ -796,9 +796,46 @@ static void memory_of_refusals_is_bounded(void **unused)
     tells(w, "refused new: identity evidence.publish-not-authorized");
 }
 
+/* With a Will the leg is left by DISCONNECT; it was accepted, and has not answered yet. */
+static struct end *leave_for(struct world *w, struct end *from, const char *cn)
+{
+    struct end *next = broker_next(w);
+
+    assert_string_equal(next->cn, cn);
+    (void)broker_next(w); /* the way back */
+    sees(from, "DISCONNECT");
+    end_finish(from);
+    sees(next, "CONNECT 3.1.1 d1 ka=60 will=w");
+    say_connack(next, true, 0, NULL);
+    return next;
+}
+
+/* What the old leg says is no proof of the new one that was left. */
+static void another_legs_answer_is_no_acceptance(void **unused)
+{
+    struct mqtt_connect with_will = world_lasting;
+    struct world *w = world_new(NULL);
+
+    (void)unused;
+    with_will.has_will = true;
+    with_will.will_topic = (struct slice){(const uint8_t *)"w", 1};
+    struct pair p = world_open(w, MQTT_V311, &with_will);
+    world_try(w, "d1", FLIP_PROOF_CONNACK);
+    p.brk = leave_for(w, p.brk, "new");
+    sees(p.brk, "PINGREQ"); /* and no answer */
+    world_use(w, "d1", FLIP_OLD);
+    p.brk = leave_for(w, p.brk, "old");
+    tells(w, "accepted old present rehomed");
+    relay_ping(the_session(w));
+    answers(p.brk);
+    quiet(&p);
+    assert_false(world_has_news(w));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        play(another_legs_answer_is_no_acceptance),
         cmocka_unit_test(echo_proves_it_and_the_device_sees_nothing),
         play(without_the_demand_nothing_is_asked),
         play(first_leg_of_a_session_has_to_echo_too),
