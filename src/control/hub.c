@@ -244,7 +244,7 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
     d->retry = retry;
     d->retry_cause = retry_cause;
     if (rc == 0) {
-        *changed = true;
+        *changed = d->commanded = true;
         if (ev == EV_FLIP && d->session_count == 0) {
             d->flip.attempts = 0; /* until there is a sensor to try it with */
             d->uncounted = true;

@@ -146,6 +146,7 @@ struct hub_device {
     bool dirty, tell, gone, touched; /* collected for hub_flush */
     bool trial_over;                 /* the workers are to be told so, with it */
     bool unsaved;                    /* the store has no row of it yet */
+    bool commanded;                  /* what is collected for hub_flush comes of a command */
     enum flip_event retry;           /* news that could not be made durable */
     char *retry_cause;               /* owned */
     struct heap_item due;            /* in trial: when somebody has to look at its deadlines */

@@ -346,11 +346,17 @@ static int save_all(struct hub *h, struct err *err)
     return rc;
 }
 
+/* Does what could not be saved come of news?  A command that is refused changes nothing. */
+static bool is_news(const struct hub_device *d)
+{
+    return d->retry != EV_NONE && !d->commanded;
+}
+
 /* News has put an end to the connection of the new identity, and that could not be saved. */
 static bool has_fallen(const struct hub_device *d)
 {
-    return d->retry != EV_NONE && (d->flip.phase == FLIP_ROLLED_BACK ||
-                                   (d->flip.phase == FLIP_TRIAL && !d->flip.accepted));
+    return is_news(d) && (d->flip.phase == FLIP_ROLLED_BACK ||
+                          (d->flip.phase == FLIP_TRIAL && !d->flip.accepted));
 }
 
 /* The device is as it was saved.  What was journalled cannot be changed, but a sensor must not be
@@ -362,7 +368,7 @@ static void undo(struct hub *h, struct hub_device *d)
     bool fallen = has_fallen(d);
     bool resumed = d->retry == EV_RESTARTED && d->flip.phase == FLIP_TRIAL;
     bool uncounted = d->uncounted || d->saved.attempts == 0 || d->flip.attempts > d->saved.attempts;
-    bool old_serves = d->retry != EV_NONE && d->cred[FLIP_OLD] != NULL &&
+    bool old_serves = is_news(d) && d->cred[FLIP_OLD] != NULL &&
                       (d->trying_old || d->flip.phase == FLIP_ROLLED_BACK);
     int64_t later = hub_now(h) + HUB_RETRY_MS;
 
@@ -375,7 +381,7 @@ static void undo(struct hub *h, struct hub_device *d)
         heap_put(&h->due, &d->due, later);
     hub_replace(&d->reason, d->saved_reason);
     hub_proof_copy(&d->proof, d->saved_proof);
-    d->trial_over = false;
+    d->trial_over = d->commanded = false;
     d->dirty = d->tell = d->going_back = false;
     d->trying_old = old_serves && flip_active_slot(&d->flip) == FLIP_NEW;
     d->touched = false;
@@ -471,6 +477,7 @@ static void do_device(struct hub *h, struct hub_device *d)
         d->retry = EV_NONE;
         hub_replace(&d->retry_cause, NULL);
     }
+    d->commanded = false;
     if (d->tell) {
         d->tell = false;
         tell_workers(h, d);

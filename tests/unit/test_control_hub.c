@@ -693,6 +693,26 @@ static void a_command_in_vain_does_not_forget_that_nothing_was_tried_yet(void **
     world_phase(w, "press", FLIP_COMMITTED);
 }
 
+static void a_command_in_vain_costs_no_probation_that_waits_to_be_saved(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_forget(w);
+    w->fail_saves = 2;
+    world_pass(w, 60000); /* healthy, and not saved */
+    assert_string_equal(world_command(w, "press", EV_ROLLBACK), "store");
+    world_expect(w, ""); /* it stays on the new one */
+    assert_true(hub_find(w->hub, "press")->flip.accepted);
+    world_pass(w, 10000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
 static void an_acceptance_that_is_saved_late_is_an_attempt(void **state)
 {
     struct world *w = *state;
@@ -1576,6 +1596,7 @@ int main(void)
         TEST(news_that_cannot_be_saved_is_taken_again),
         TEST(a_command_in_vain_does_not_forget_the_news_that_waits_to_be_saved),
         TEST(a_command_in_vain_does_not_forget_that_nothing_was_tried_yet),
+        TEST(a_command_in_vain_costs_no_probation_that_waits_to_be_saved),
         TEST(an_acceptance_that_is_saved_late_is_an_attempt),
         TEST(the_old_identity_serves_while_its_rollback_cannot_be_saved),
         TEST(a_trial_whose_rollback_cannot_be_saved_is_served_by_the_old_identity),
