@@ -46,6 +46,7 @@ EXTRA_DIST += \
 	tests/scenario/test_slow_sides_hold_back_the_fast.py \
 	tests/scenario/test_the_brokers_word_reaches_the_device.py \
 	tests/scenario/test_the_centre_commands.py \
+	tests/scenario/test_the_clock_is_wrong.py \
 	tests/scenario/test_the_control_socket.py \
 	tests/scenario/test_the_matrix_of_flips.py \
 	tests/scenario/test_the_uplink_is_lost.py \

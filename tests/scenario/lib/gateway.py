@@ -113,6 +113,7 @@ class Certflipd:
         self.process = None
         self.exit_allowed = (0,)
         self.env = {}  # more environment for the daemon
+        self.program = None  # another certflipd than that of CERTFLIP_BUILD
         os.makedirs(self.identities, exist_ok=True)
         os.makedirs(self.state, mode=0o700, exist_ok=True)
         server = pki.server()
@@ -180,7 +181,8 @@ class Certflipd:
         env = {**os.environ, **self.env}
         env["TSAN_OPTIONS"] = env.get("TSAN_OPTIONS", "") + ":suppressions=" + SUPPRESSIONS
         with open(self.log.path, "ab") as out:
-            self.process = subprocess.Popen([*(self.host.enter if self.host else ()), *wrap, binary("certflipd"),
+            program = self.program or binary("certflipd")
+            self.process = subprocess.Popen([*(self.host.enter if self.host else ()), *wrap, program,
                                              "-c", self.path], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
         if wait:
             until(lambda: "certflipd answers on its control socket; its log:\n" + self.log.tail(), self._ready, 30)
