@@ -1242,6 +1242,12 @@ void upstream_silent(struct session *s)
     in.mqtt_version = s->up->version;
     in.timed_out = true;
     struct diag d = diagnose(&in);
+    if (s->accepted_news != NULL && s->has_will) {
+        /* Given up for a flip: the device lives, and a broker that can still read shall not publish
+         * its Will. */
+        greet_disconnect(s->up, REASON_NORMAL, false, 0);
+        s->will_quiet = true;
+    }
     upstream_lost(s, &d);
 }
 

@@ -832,10 +832,34 @@ static void another_legs_answer_is_no_acceptance(void **unused)
     assert_false(world_has_news(w));
 }
 
+/* It reads, and does not answer: given up, without the Will of a device that lives. */
+static void leg_on_trial_that_is_silent_is_left_in_order(void **unused)
+{
+    struct mqtt_connect with_will = world_lasting;
+    struct world *w = world_new(&impatient);
+
+    (void)unused;
+    with_will.has_will = true;
+    with_will.will_topic = (struct slice){(const uint8_t *)"w", 1};
+    struct pair p = world_open(w, MQTT_V311, &with_will);
+    world_try(w, "d1", FLIP_PROOF_CONNACK);
+    struct end *next = broker_next(w);
+    (void)broker_next(w);
+    sees(p.brk, "DISCONNECT");
+    end_finish(p.brk);
+    sees(next, "CONNECT 3.1.1 d1 ka=0 will=w");
+    say_connack(next, true, 0, NULL);
+    sees(next, "PINGREQ"); /* and no answer */
+    sees(next, "DISCONNECT");
+    tells(w, "lost new: network");
+    assert_true(the_session(w)->will_quiet);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         play(another_legs_answer_is_no_acceptance),
+        play(leg_on_trial_that_is_silent_is_left_in_order),
         cmocka_unit_test(echo_proves_it_and_the_device_sees_nothing),
         play(without_the_demand_nothing_is_asked),
         play(first_leg_of_a_session_has_to_echo_too),
