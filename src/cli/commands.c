@@ -275,6 +275,13 @@ static int ask(const struct cli *cli, json_t **answer, struct err *err)
     return rc;
 }
 
+/* On a terminal each device gets its line anyway; what was refused is said before. */
+static bool is_shown_by_waiting(const struct cli *cli, const json_t *answer)
+{
+    return cli->line->wait && cli->live &&
+           json_integer_value(json_object_get(answer, "refused")) == 0;
+}
+
 enum cli_status commands_run(const struct cli *cli)
 {
     json_t *answer = NULL;
@@ -287,7 +294,7 @@ enum cli_status commands_run(const struct cli *cli)
     if (rc > 0) {
         status = fail_refused(cli, answer);
     } else {
-        if (!cli->line->json)
+        if (!cli->line->json && !is_shown_by_waiting(cli, answer))
             show_answer(cli, answer);
         else if (!cli->line->wait)
             put_json(cli, answer);

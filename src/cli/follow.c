@@ -204,7 +204,7 @@ static size_t terminal_lines(FILE *to)
 static void redraw(struct crowd *c)
 {
     FILE *to = c->f->show->to;
-    size_t room = terminal_lines(to) - 3;
+    size_t room = terminal_lines(to) - 3, going = count_state(c, FOLLOW_GOING), hidden = 0;
 
     if (c->drawn > 0)
         fprintf(to, "\033[%zuA\033[J", c->drawn);
@@ -215,12 +215,18 @@ static void redraw(struct crowd *c)
             tell_line(c, c->member[i]);
         }
     fputs("\033[?7l", to); /* what is too long is cut by the terminal: a line stays one line */
-    for (size_t i = 0; i < c->count && c->drawn < room; i++)
+    if (going > room)
+        hidden = going - room + 1; /* one line says how many */
+    for (size_t i = 0; i < c->count && c->drawn < going - hidden; i++)
         if (c->member[i]->state == FOLLOW_GOING) {
             tell_line(c, c->member[i]);
             c->drawn++;
         }
-    if (count_state(c, FOLLOW_GOING) > 0) {
+    if (hidden > 0) {
+        fprintf(to, "... and %zu more\n", hidden);
+        c->drawn++;
+    }
+    if (going > 0) {
         tell_sum(c);
         c->drawn++;
     }

@@ -233,13 +233,13 @@ struct ran {
     char *out, *err; /* owned; what was written */
 };
 
-static struct ran run(struct fake *f, const char *const *words)
+static struct ran run_on(struct fake *f, const char *const *words, bool live)
 {
     struct ran r = {.out = NULL};
     struct words_line line;
     struct err err = {0};
     size_t n = 0, out_n, err_n;
-    struct cli cli = {.line = &line};
+    struct cli cli = {.line = &line, .live = live};
 
     while (words[n] != NULL)
         n++;
@@ -256,6 +256,11 @@ static struct ran run(struct fake *f, const char *const *words)
     fclose(cli.err.to);
     words_fini(&line);
     return r;
+}
+
+static struct ran run(struct fake *f, const char *const *words)
+{
+    return run_on(f, words, false);
 }
 
 static void ran_was(struct ran r, enum cli_status status, const char *out, const char *err)
@@ -458,6 +463,8 @@ static void all_refused_lists_each(void **state)
 
 #define OUTCOME(rows) "\"result\":{\"done\":1,\"refused\":0,\"devices\":[" rows "]}"
 #define LIST(rows)    "\"result\":{\"devices\":[" rows "],\"total\":1,\"next\":null}"
+#define LIST_BEGIN    "\"result\":{\"devices\":["
+#define LIST_END      "],\"total\":1,\"next\":null}"
 #define DEVICE(name, phase, waiting) \
     "{\"device\":\"" name "\",\"phase\":\"" phase "\",\"waiting\":" waiting ",\"active\":\"new\"}"
 
@@ -527,6 +534,36 @@ static void wait_tells_remedies_and_what_was_given_up(void **state)
             "  allow it\n"
             "2 devices: 0 committed, 1 rolled back, 1 failed\n",
             "");
+}
+
+/* A terminal of 24 lines: what has ended stands above, what goes on below, as far as there is room.
+ */
+static void terminal_is_drawn_anew_at_each_look(void **state)
+{
+    char going[8000] = LIST_BEGIN, expected[4000] = "\033[?7l";
+    struct ran r;
+
+    for (unsigned i = 0; i < 30; i++) {
+        sprintf(going + strlen(going), "%s" DEVICE("d%02u", "trial", "\"queue\""),
+                i == 0 ? "" : ",", i);
+        if (i < 20)
+            sprintf(expected + strlen(expected), "d%02u: trial, waits for its turn\n", i);
+    }
+    strcat(going, LIST_END);
+    strcat(expected, "... and 10 more\n"
+                     "30 devices: 0 committed, 30 not done yet (30 in the queue)\n\033[?7h"
+                     "\033[22A\033[J" /* and all of it again */
+                     "d00: committed\n");
+    fake_answers(*state, ANSWERS({WHOLE, OUTCOME(ROW_OK("d00"))}, {WHOLE, going},
+                                 {WHOLE, LIST(DEVICE("d00", "committed", "null"))}));
+    r = run_on(*state, WORDS("flip", "d*", "--wait"), true);
+    assert_int_equal(r.status, CLI_REFUSED); /* the others are gone */
+    if (strncmp(r.out, expected, strlen(expected)) != 0)
+        fail_msg("%s", r.out);
+    assert_non_null(strstr(r.out, "d29: no longer there\n"));
+    assert_non_null(strstr(r.out, "30 devices: 1 committed, 29 failed\n"));
+    free(r.out);
+    free(r.err);
 }
 
 static void wait_tells_a_rollback(void **state)
@@ -827,6 +864,7 @@ int main(void)
         ROW(all_refused_lists_each),
         ROW(wait_follows_to_the_commit),
         ROW(wait_tells_what_is_missing),
+        ROW(terminal_is_drawn_anew_at_each_look),
         ROW(wait_tells_remedies_and_what_was_given_up),
         ROW(wait_tells_a_rollback),
         ROW(wait_leaves_the_refused_out),
