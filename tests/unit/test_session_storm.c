@@ -76,6 +76,7 @@ struct storm {
     bool fresh;                        /* the present connection has begun the session */
     unsigned asked;                    /* bits: on the present connection */
     unsigned receive_most, unanswered; /* on the present connection */
+    uint8_t qos_most;
 };
 
 static unsigned draw(struct storm *s, unsigned below)
@@ -265,6 +266,11 @@ static void broker_connects(struct storm *s, struct end *e)
     s->receive_most = s->version == MQTT_V5 && draw(s, 2) == 0 ? 2 : UINT16_MAX;
     if (s->receive_most < UINT16_MAX)
         mqtt_props_put_num(&props, MQTT_PROP_RECEIVE_MAXIMUM, s->receive_most);
+    /* What is sent with less QoS is promised no more than that: where legs break it may come twice.
+     */
+    s->qos_most = s->version == MQTT_V5 && !s->may_lose ? (uint8_t)draw(s, 3) : 2;
+    if (s->qos_most < 2)
+        mqtt_props_put_num(&props, MQTT_PROP_MAXIMUM_QOS, s->qos_most);
     glue(e);
     say_connack(e, s->session, 0, &props);
     buf_fini(&props);
@@ -311,9 +317,11 @@ static void broker_ends_exchange(struct exchange *list, struct exchange *x)
 static void broker_gets_publish(struct storm *s, const struct mqtt_publish *p)
 {
     uint16_t id = p->packet_id;
+    unsigned was = p->topic.p[p->topic.n - 1] - (unsigned)'0'; /* its QoS, as the device sent it */
 
+    MUST(s, was <= 2 && p->qos == (was < s->qos_most ? was : s->qos_most));
     if (p->qos == 0) {
-        arrive(s, &s->at_broker[0], p);
+        arrive(s, &s->at_broker[was], p);
         return;
     }
     MUST(s, p->dup || !s->brk_open[id]);
@@ -321,7 +329,7 @@ static void broker_gets_publish(struct storm *s, const struct mqtt_publish *p)
     MUST(s, ++s->unanswered <= s->receive_most);
     s->brk_open[id] = true;
     if (p->qos == 1 || !s->brk_qos2[id])
-        arrive(s, &s->at_broker[p->qos], p);
+        arrive(s, &s->at_broker[was], p);
     s->brk_qos2[id] = p->qos == 2;
     queue(&s->brk_answers, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, id);
 }
@@ -546,6 +554,7 @@ static void storm(unsigned seed, int version, bool may_lose, bool may_forget)
     s->dev = p.dev;
     s->brk = s->ends[s->end_count++] = p.brk;
     s->receive_most = UINT16_MAX;
+    s->qos_most = 2;
     s->session = true;
     s->brk_next = 1;
     say_subscribe(p.dev, 1, "c/#", 2);
