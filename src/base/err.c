@@ -84,6 +84,7 @@ const char *err_name(int code)
         [ERR_BUSY] = "busy",
         [ERR_CLOSED] = "closed",
         [ERR_STORE] = "store",
+        [ERR_EXPIRED] = "expired",
     };
     unsigned i = code < 0 ? 0u - (unsigned)code : (unsigned)code;
 

@@ -24,6 +24,7 @@ enum err_code {
     ERR_BUSY,      /* at its limit; later it may work */
     ERR_CLOSED,    /* the other side is gone */
     ERR_STORE,     /* the database refused */
+    ERR_EXPIRED,   /* not valid any more, if the clock is right */
 };
 
 struct err {

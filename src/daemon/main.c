@@ -542,8 +542,9 @@ static void say_faults(const struct conf *conf, const struct err *err)
 }
 
 /* Load and check everything that the configuration names.  Returns owned, or NULL after all was
- * said. */
-static struct wk_snapshot *load(const char *path)
+ * said, with the exit status: what is only a matter of the date may be so of a clock that will be
+ * right later, and is tried again by whoever starts us. */
+static struct wk_snapshot *load(const char *path, int *status)
 {
     struct buf faults = {0};
     struct err err = {0};
@@ -551,6 +552,7 @@ static struct wk_snapshot *load(const char *path)
     struct conf *conf;
     unsigned count = 0;
 
+    *status = EXIT_START;
     conf = conf_load(path, &faults, &count);
     if (conf == NULL) {
         fwrite(faults.p, 1, faults.len, stderr);
@@ -559,8 +561,10 @@ static struct wk_snapshot *load(const char *path)
     }
     buf_fini(&faults);
     snapshot = snapshot_new(conf, &err);
-    if (snapshot == NULL)
+    if (snapshot == NULL) {
+        *status = err.code == ERR_EXPIRED ? EXIT_RUN : EXIT_START;
         say_faults(conf, &err);
+    }
     conf_unref(conf);
     return snapshot;
 }
@@ -615,14 +619,12 @@ int main(int argc, char **argv)
     }
     if (tls_init(&err) != 0)
         return start_failed(&err);
-    d.snapshot = load(d.path);
-    if (d.snapshot == NULL) {
-        status = EXIT_START;
-    } else if (check) {
+    d.snapshot = load(d.path, &status);
+    if (d.snapshot != NULL && check) {
         printf("%s: ok\n", d.path);
         snapshot_unref(d.snapshot);
         status = 0;
-    } else {
+    } else if (d.snapshot != NULL) {
         reload_log(d.snapshot->conf);
         prepare_process(d.snapshot->conf);
         status = run(&d);

@@ -180,7 +180,7 @@ static int anchors_load(struct tls_ctx *ctx, WOLFSSL_CTX *wolf, const char *cons
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = anchor_file(&sink, paths[i], err);
     if (rc == 0 && anchors.loaded == 0)
-        rc = err_set(err, ERR_INVALID,
+        rc = err_set(err, ERR_EXPIRED,
                      "every trust anchor has expired (%s): add the CA's new certificate, and check "
                      "the clock",
                      paths[0]);

@@ -86,7 +86,7 @@ def test_it_becomes_wrong_during_a_trial(timed, wrong):
     assert entries == list(range(1, len(entries) + 1))
 
 
-# Nine: in ten years the authorities of the tests have expired as well, and a start without any anchor is refused.
+# Nine: in ten years the authorities of the tests have expired as well.
 @pytest.mark.parametrize("wrong", ["@1970-01-02 00:00:00", "+9y"], ids=["1970", "nine-years-ahead"])
 def test_it_starts_with_a_wrong_clock(timed, wrong):
     site = timed(["one", "two", "three"])
@@ -114,3 +114,19 @@ def test_it_starts_with_a_wrong_clock(timed, wrong):
     site.gateway.flip("three", probation_s=1)
     site.connect("three", plain=True)
     site.gateway.wait_device("three", phase="committed")
+
+
+def test_without_a_valid_anchor_a_start_is_worth_another_try(timed):
+    """Exit status 1, and not that of a configuration which cannot work: systemd starts it again, until the clock is
+    right."""
+    site = timed(["one"])
+    site.gateway.flip("one", probation_s=3600)
+    site.gateway.stop()
+    site.clock.set("+10y")
+    site.gateway.start(wait=False)
+    assert site.gateway.wait_exit() == 1
+    assert "check the clock" in site.gateway.log.tail(3)
+    site.clock.set("+0")
+    site.gateway.start()
+    site.connect("one", plain=True)
+    site.gateway.wait_device("one", waiting="probation")

@@ -69,7 +69,7 @@ static void every_mistake_names_its_owner_and_the_remedy(void **state)
         { .what = "absent",       .min = TLS_V12, .max = TLS_V13, .anchor = "absent.pem", .code = ERR_NOT_FOUND, .says = "absent.pem: there is no such file" },
         { .what = "key",          .min = TLS_V12, .max = TLS_V13, .anchor = "ca-old.key", .code = ERR_SYNTAX, .says = "ca-old.key: holds no certificate" },
         { .what = "empty",        .min = TLS_V12, .max = TLS_V13, .anchor = "empty.pem", .code = ERR_SYNTAX, .says = "empty.pem: holds no certificate" },
-        { .what = "all expired",  .min = TLS_V12, .max = TLS_V13, .anchor = "ca-gone.pem", .code = ERR_INVALID, .says = "every trust anchor has expired" },
+        { .what = "all expired",  .min = TLS_V12, .max = TLS_V13, .anchor = "ca-gone.pem", .code = ERR_EXPIRED, .says = "every trust anchor has expired" },
         { .what = "leaf",         .min = TLS_V12, .max = TLS_V13, .anchor = "press-07.pem", .code = ERR_INVALID, .says = "press-07.pem: O=Plant,CN=press-07 is no CA: put the certificate of CN=ca-old,O=Plant there" },
         { .what = "rsa bits",     .min = TLS_V12, .max = TLS_V13, .min_rsa_bits = 20000, .anchor = "ca-old.pem", .code = ERR_INVALID, .says = "min_rsa_bits: 20000" },
         { .what = "rsa odd bits", .min = TLS_V12, .max = TLS_V13, .min_rsa_bits = 2047, .anchor = "ca-old.pem", .code = ERR_INVALID, .says = "min_rsa_bits: 2047" },
