@@ -16,9 +16,9 @@ struct backoff_table {
 };
 
 struct backoff_conf {
-    struct backoff_table
-        identity; /* what somebody has to mend: identity, trust, protocol, policy, suspect */
-    struct backoff_table network; /* what passes by itself: network, broker */
+    struct backoff_table identity; /* what somebody has to mend: identity, trust, protocol, policy,
+                                      suspect (but for an end without a word, see diag_pace) */
+    struct backoff_table network;  /* what passes by itself: network, broker */
 };
 
 /* 30, 60, 120, 300 s; and 1, 2, 5, 10, 30, 60 s. */

@@ -163,6 +163,7 @@ CATALOGUE = [
     Row("late-alert-reset", "late-reset", "identity", "*", "", new="stranger", tls=("1.3",)),
     # -- the new identity's profile leads elsewhere
     Row("nobody-listens", "strict", "network", "tcp.refused", "address", profile="refused"),
+    Row("no-such-name", "strict", "network", "dns.failed", "name", profile="no-such-name"),
     Row("server-of-a-stranger", "strict", "trust", "trust.*", "", profile="stranger-server"),
     Row("server-expired", "strict", "trust", "trust.expired", "renewed", profile="expired-server"),
     Row("server-self-signed", "strict", "trust", "trust.self-signed", "fingerprint", profile="self-signed-server"),
@@ -367,6 +368,8 @@ class Catalogue:
         if profile in ("wrong-password", "unknown-user", "no-user"):
             login = {"wrong-password": ("sensor", "wrong"), "unknown-user": ("nobody", "right"), "no-user": ("", "")}
             return {"port": self.brokers["login"].tls_port, "username": login[profile][0], "password": login[profile][1]}
+        if profile == "no-such-name":
+            return {"address": "no-such-host.invalid", "port": 8883}
         if profile == "refused":
             return {"port": free_port()}
         if profile == "plain-mqtt":

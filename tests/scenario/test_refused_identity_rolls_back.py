@@ -8,6 +8,7 @@ import time
 import pytest
 
 from lib import packets as p
+from lib import rough
 from lib.gateway import Refused
 from lib.scripted import ScriptedBroker
 from lib.wait import until
@@ -196,6 +197,29 @@ def test_a_broker_that_closes_without_a_word(plant, pki):
         site.gateway.flip("mute", probation_s=1)
         site.gateway.wait_device("mute", phase="rolled-back", active="old", timeout=30)
         client.ping()
+        assert not client.ended
+
+
+@pytest.mark.parametrize("how", [rough.cut, rough.reset, rough.mute], ids=["closed", "reset", "silent"])
+@pytest.mark.parametrize("where", ["tls", p.CONNECT], ids=["certificate", "connect"])
+def test_a_network_that_loses_new_connections(plant, pki, where, how):
+    """A firewall that has had enough, or a broker that is full: what stands goes on, and nobody new gets through, with
+    whatever identity.  That rolls nothing back."""
+    with rough.RoughBroker(pki) as broker:
+        site = plant(["weather"], broker=broker, upstream={"connack_timeout_ms": 1000, "connect_timeout_ms": 2000},
+                     flip={"backoff_tls_s": [1], "backoff_network_s": [1]})
+        client = site.connect("weather", keepalive=0)
+        broker.everybody = {where: how}
+        site.gateway.flip("weather", probation_s=1)
+        until("several rounds", lambda: len(site.gateway.log.find(r"uplink-failed device=weather slot=old")) >= 4, 40)
+        state = site.gateway.device("weather")
+        assert (state["phase"], state["active"]) == ("trial", "new")
+        assert not site.gateway.log.find(r"uplink-failed device=weather .*class=identity")
+        client.publish("t", "x", 1)
+        assert not site.gateway.log.find(r"uplink-lost"), "the old connection stood all the time"
+        broker.everybody = None
+        site.gateway.wait_device("weather", phase="committed", active="new", timeout=20)
+        client.publish("t", "x", 1)
         assert not client.ended
 
 

@@ -101,6 +101,8 @@ class Peer:
     # -- what comes
 
     def feed(self, data):
+        if self.silent:
+            return
         if self.first:
             self.first = False
             hello = self.broker.at_hello
@@ -231,6 +233,7 @@ class RoughBroker:
         self.arrivals = []                  # when connections came
         self.live = {}                      # client id -> its accepted connection
         self.slow, self.unread = slow, unread
+        self.everybody = None               # the behaviour towards all, whoever it is
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server = server or pki.server()
         self.tls.load_cert_chain(server.chain, server.key)
@@ -244,6 +247,8 @@ class RoughBroker:
         self._thread = None
 
     def behaviour(self, name, slot):
+        if self.everybody is not None:
+            return self.everybody
         return self.rows.get(name, {}) if slot == "new" else {}
 
     def connected(self, peer):
