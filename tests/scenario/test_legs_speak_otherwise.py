@@ -85,6 +85,10 @@ class TwoPlatforms:
     def inflight(self):
         return max((client.inflight for client, _ in self.ends), key=len)
 
+    @property
+    def ended(self):
+        return next((client.ended for client, _ in self.ends if client.ended), None)
+
     def unsent(self):
         return max(client.unsent() for client, _ in self.ends)
 
