@@ -282,6 +282,13 @@ static void hold(struct session *s)
         return;
     s->holding = true;
     s->hold_since_us = (uint64_t)clock_mono_us();
+    s->drain_us = 0;
+}
+
+/* What is under way has been acknowledged, or was given time enough to be. */
+static void note_drained(struct session *s)
+{
+    s->drain_us = (uint32_t)((uint64_t)clock_mono_us() - s->hold_since_us);
 }
 
 /* Is the candidate's session another one than that of the leg in use?  Where the host is the same
@@ -487,10 +494,11 @@ static void adopt(struct session *s)
         s->env->stats.replayed += news.replayed;
         s->env->stats.restored_subscriptions += news.restored;
         s->env->stats.rehome_lost += news.lost;
-        log_event(LOG_SESSION, LOG_INFO_, "rehomed",
-                  "device=%s slot=%s session_present=%d replayed=%u restored=%u lost=%u hold_us=%u",
-                  s->dev->name, flip_slot_name(s->have), present, news.replayed, news.restored,
-                  news.lost, news.hold_us);
+        log_event(
+            LOG_SESSION, LOG_INFO_, "rehomed",
+            "device=%s slot=%s session_present=%d replayed=%u restored=%u lost=%u hold_us=%u drain_us=%u",
+            s->dev->name, flip_slot_name(s->have), present, news.replayed, news.restored, news.lost,
+            news.hold_us, s->drain_us);
         if (!present && !s->leg_lost && s->up->keep && !moved)
             log_event(LOG_SESSION, LOG_WARN_, "session-lost", "device=%s slot=%s msg=%s todo=%s",
                       s->dev->name, flip_slot_name(s->have),
@@ -722,6 +730,7 @@ static void do_ping(struct session *s, const struct occasion *o)
 {
     (void)o;
     crash_point("rehome.barrier");
+    note_drained(s);
     s->up->watch = true;
     due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
     relay_ping(s);
@@ -732,6 +741,7 @@ static void do_disconnect(struct session *s, const struct occasion *o)
     (void)o;
     due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
     crash_point("rehome.leave");
+    note_drained(s);
     s->up->watch = true;
     greet_disconnect(s->up, REASON_NORMAL, false, 0);
     s->will_quiet = s->has_will;

@@ -1,7 +1,8 @@
 # tests/bench/local.mk - what it costs, against HAProxy, nginx and stunnel: make bench.
 # bench.py and bench_flips.py compile load.c and fleet.c themselves: nothing else here needs OpenSSL.
 
-EXTRA_DIST += tests/bench/bench.py tests/bench/bench_flips.py tests/bench/certs.h tests/bench/fleet.c tests/bench/load.c
+EXTRA_DIST += tests/bench/bench.py tests/bench/bench_flips.py tests/bench/bench_hold.py \
+	tests/bench/certs.h tests/bench/fleet.c tests/bench/load.c
 
 # The codec alone: make tests/bench/bench_mqtt && tests/bench/bench_mqtt
 EXTRA_PROGRAMS += tests/bench/bench_mqtt
