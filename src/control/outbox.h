@@ -13,7 +13,7 @@
 
 #include "base/list.h"
 
-#define OUTBOX_MAX       10000
+#define OUTBOX_MAX       40000 /* transitions of 10,000 devices that are flipped at once */
 #define OUTBOX_BYTES_MAX ((size_t)16 * 1024 * 1024)
 
 /* A message that waits. */

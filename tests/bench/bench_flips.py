@@ -128,6 +128,11 @@ class Bench:
         for key in ("backoff_tls_s", "backoff_network_s"):
             del self.gateway.conf["flip"][key]
         self.gateway.listener("plain")["backlog"] = 4096
+        if args.central:
+            self.pki.prepare(["gw"], sensors=False)
+            self.gateway.install("gw", new=False)
+            self.gateway.conf["management"] = {"enabled": True, "device": "gw",
+                                               "socket": os.path.join(self.gateway.run, "management.sock")}
         start = time.monotonic()
         issue(program, self.pki, self.gateway.identities, self.count)
         print("%d identities in %.1f s" % (2 * self.count, time.monotonic() - start), file=sys.stderr, flush=True)
@@ -168,7 +173,8 @@ class Bench:
         moves = sum(len(p.holds) for p in phases)
         until("the workers have told how many moved",
               lambda: self.gateway.rpc("status")["counters"]["rehomes"] >= moves, 5)
-        counters = self.gateway.rpc("status")["counters"]
+        status = self.gateway.rpc("status")
+        counters = status["counters"]
         print("%s; %d devices, a message each way in %d s for each; round trip %s" % (
             machine(), self.count, self.args.interval, "%d ms" % self.args.rtt if self.args.rtt else "that of the loopback"))
         print()
@@ -186,6 +192,8 @@ class Bench:
               "connections of devices cut off: %(ended)d" % stat)
         print("- by the gateway's account: re-homes %(rehomes)d, failed %(rehomes_failed)d, replayed %(replayed)d, "
               "messages lost %(rehome_lost)d" % counters)
+        if self.args.central:
+            print("- events for the centre that were dropped: %d" % status["central"]["events_dropped"])
         bad = stat["missing"] + stat["skipped"] + stat["twice"] + stat["ended"]
         if self.args.json:
             with open(self.args.json, "w", encoding="utf-8") as f:
@@ -199,8 +207,8 @@ class Bench:
               lambda: self.gateway.rpc("status")["devices"][phase] == self.count, 120, 0.2)
 
     def stop(self):
+        self.gateway.stop()  # first: thousands of devices that break off would all be cleared up after
         self.fleet.stop()
-        self.gateway.stop()
         self.broker.stop()
 
 
@@ -217,6 +225,7 @@ def main():
     parser.add_argument("--interval", type=int, default=5, metavar="S", help="a message each way of each device (default 5 s)")
     parser.add_argument("--concurrent", type=int, default=500, help="flip.concurrent (default: as shipped)")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--central", action="store_true", help="with a management client that publishes each transition")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--rtt", type=int, default=0, metavar="MS", help="delay the loopback, in a network namespace")
     parser.add_argument("--json", metavar="FILE", help="write all figures there too")
