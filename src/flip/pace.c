@@ -1,6 +1,7 @@
 /* A window is judged by the rate of ends while it is in force.  Ends lag behind beginnings by the
- * time that a move takes, so counting starts with the first end of a move that began under this
- * window, and goes on until as many have ended as it admits at once, and for ROUND_MS.
+ * time that a move takes, and those that began together end together; so counting starts with the
+ * first end of a move that began under this window, and goes on to the first end of one that began
+ * after that, which is once round, and for ROUND_MS and ROUND_ENDS.
  *
  * It is the rate that is looked at, and not how long a move takes: devices differ (what is in
  * flight has to be acknowledged first), and so do the brokers that they are with, but more of them
@@ -11,10 +12,11 @@
 #include <assert.h>
 
 #define FIRST_WINDOW 4
-#define ROUND_MS                                                                     \
-    100 /* at least: so short that growing is quick, so long that a rate can be told \
-         */
-#define FORGET_MS 60000 /* with nobody moving: the broker may be another one by now */
+#define ROUND_MS                                                                                  \
+    100              /* at least: so short that growing is quick, so long that a rate can be told \
+                      */
+#define ROUND_ENDS 8 /* likewise */
+#define FORGET_MS  60000 /* with nobody moving: the broker may be another one by now */
 
 /* Per cent of the best rate so far.  What a larger window does not bring in rate it costs in holds:
  * the last steps of a move wait at the broker behind the handshakes of the others. */
@@ -61,6 +63,11 @@ void pace_init(struct pace *p)
                        .ceiling = UINT32_MAX};
 }
 
+static bool is_of_window(const struct pace *p, uint32_t round)
+{
+    return (int32_t)(round - p->since) >= 0;
+}
+
 static void count_anew(struct pace *p)
 {
     p->round_ms = 0;
@@ -70,7 +77,7 @@ static void count_anew(struct pace *p)
 static void set_window(struct pace *p, uint32_t window)
 {
     p->window = at_least(window, 1);
-    p->round++;
+    p->since = ++p->round;
     p->answers = p->strains = 0;
     count_anew(p);
 }
@@ -182,16 +189,22 @@ static void answered(struct pace *p, const struct pace_terms *t, uint32_t round,
         return;
     }
     ease_gap(p);
-    if (round == p->round)
+    if (is_of_window(p, round))
         count_share(p, false);
     if (p->round_ms == 0) {
-        if (round == p->round)
-            p->round_ms = now_ms;
+        if (!is_of_window(p, round))
+            return;
+        p->round_ms = now_ms;
+        p->round++;
         return;
     }
     p->ended++;
-    if (p->ended >= p->window && now_ms - p->round_ms >= ROUND_MS && p->gap_ms == 0)
+    if (round != p->round)
+        return;
+    if (now_ms - p->round_ms >= ROUND_MS && p->ended >= ROUND_ENDS && p->gap_ms == 0)
         judge(p, t, now_ms);
+    else
+        p->round++;
 }
 
 static void wait_out(struct pace *p, int64_t now_ms, uint32_t random)
@@ -227,12 +240,12 @@ static void strained(struct pace *p, const struct pace_terms *t, uint32_t round,
 {
     p->strained++;
     if (p->mood == PACE_PAUSED) {
-        if (round == p->round)
+        if (is_of_window(p, round))
             wait_out(p, now_ms, random);
     } else if (p->strained >= OUTAGE_STRAINS) {
         p->ceiling = at_least(pace_window(p, t) / 2, 1);
         wait_out(p, now_ms, random);
-    } else if (round == p->round) {
+    } else if (is_of_window(p, round)) {
         count_share(p, true);
         if (is_too_much(p))
             cut(p, t, now_ms, random);

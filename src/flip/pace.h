@@ -43,14 +43,15 @@ struct pace {
     uint32_t ceiling; /* beyond it the window grows slowly: it was too much once */
     uint32_t gap_ms;  /* between two beginnings, on the average; 0: none */
     uint32_t under_way;
-    uint32_t round;    /* counts the windows: a move belongs to the one that it began in */
-    uint32_t ended;    /* answered since round_ms */
-    int64_t round_ms;  /* a move of this round came to its end, and counting began; 0: not yet */
-    int64_t best;      /* ends in 1,000 s with the window `settled`; 0: not known */
-    int64_t next_ms;   /* nobody begins before */
-    int64_t busy_ms;   /* somebody moved, or waited, then */
-    uint32_t misses;   /* doublings in a row that did not help */
-    uint32_t strained; /* such ends in a row */
+    uint32_t round;   /* a move belongs to the one that it began in */
+    uint32_t since;   /* the first round under this window */
+    uint32_t ended;   /* answered since round_ms */
+    int64_t round_ms; /* a move under this window came to its end, and counting began; 0: not yet */
+    int64_t best;     /* ends in 1,000 s with the window `settled`; 0: not known */
+    int64_t next_ms;  /* nobody begins before */
+    int64_t busy_ms;  /* somebody moved, or waited, then */
+    uint32_t misses;  /* doublings in a row that did not help */
+    uint32_t strained;         /* such ends in a row */
     uint32_t answers, strains; /* of this round's moves, the latest SHARE_OF or so */
     uint32_t good;             /* answered since the gap was changed */
     uint32_t pauses;           /* attempts in a row that found the outage not over */
