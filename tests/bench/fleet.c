@@ -3,8 +3,9 @@
  *
  *   fleet issue CA.pem CA.key FOLDER SLOT COUNT
  *       identities dev-00000 ... in FOLDER; one key for all, as only the certificates are to differ
- *   fleet run COUNT GATEWAY BROKER [PREFIX]
- *       ports on the loopback: of a plaintext listener of the gateway, and of one of the broker
+ *   fleet run COUNT GATEWAY BROKER [ADDRESS]
+ *       ports: of a plaintext listener of the gateway on the loopback, and of one of the broker, at
+ * ADDRESS or there, too
  *
  * `run` obeys one command a line and answers each with one line of JSON:
  *
@@ -66,7 +67,7 @@ struct office_message {
 static struct {
     unsigned count, ready, subscribed;
     int gateway, broker, epoll;
-    const char *prefix;
+    in_addr_t broker_address;
     struct device *device;
     struct conn office;
     struct office_message *way; /* by identifier */
@@ -98,7 +99,7 @@ static void watch(struct conn *c, int op, uint32_t events)
     c->wants_out = (events & EPOLLOUT) != 0;
 }
 
-static void dial(struct conn *c, int port)
+static void dial(struct conn *c, in_addr_t address, int port)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     int one = 1;
@@ -106,7 +107,7 @@ static void dial(struct conn *c, int port)
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         die("socket: %s", strerror(errno));
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_addr.s_addr = address;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (connect(c->fd, (struct sockaddr *)&to, sizeof(to)) != 0 && errno != EINPROGRESS)
         die("connect: %s", strerror(errno));
@@ -222,7 +223,7 @@ static void put_publish(struct conn *c, const char *way, uint32_t device, uint32
 {
     uint8_t p[160];
     char text[PAYLOAD + 1];
-    size_t n = str(p + 2, path("%s%s/dev-%05u", w.prefix, way, device));
+    size_t n = str(p + 2, path("%s/dev-%05u", way, device));
 
     p[2 + n++] = (uint8_t)(id >> 8);
     p[2 + n++] = (uint8_t)id;
@@ -280,7 +281,7 @@ static void device_acked(struct device *d)
 
 static void office_ready(struct conn *c)
 {
-    put_subscribe(c, path("%sup/#", w.prefix));
+    put_subscribe(c, "up/#");
     for (uint32_t id = 1; id < 65536; id++)
         if (w.way[id].number != 0)
             put_publish(c, "down", w.way[id].device, w.way[id].number, (uint16_t)id, true);
@@ -313,7 +314,7 @@ static void take(struct conn *c, uint8_t head, const uint8_t *p, size_t n)
             office_ready(c);
         } else {
             w.ready++;
-            put_subscribe(c, path("%sdown/dev-%05u", w.prefix, (unsigned)(d - w.device)));
+            put_subscribe(c, path("down/dev-%05u", (unsigned)(d - w.device)));
         }
         break;
     case 3:
@@ -377,7 +378,7 @@ static void opened(struct conn *c)
     }
     c->state = OPEN;
     if (c == &w.office)
-        put_connect(c, path("%soffice", w.prefix), false);
+        put_connect(c, "office", false);
     else
         put_connect(c, path("dev-%05u", (unsigned)((struct device *)c - w.device)), true);
     flush(c);
@@ -450,7 +451,7 @@ static bool serve(int timeout_ms)
             receive(c);
     }
     if (w.office.state == AWAY && w.office_been && now_ns() >= w.office_next_ns)
-        dial(&w.office, w.broker);
+        dial(&w.office, w.broker_address, w.broker);
     traffic();
     return command;
 }
@@ -514,10 +515,10 @@ static void connect_all(unsigned abreast)
     unsigned next = 0;
     int64_t end = now_ns() + 300LL * 1000000000;
 
-    dial(&w.office, w.broker);
+    dial(&w.office, w.broker_address, w.broker);
     while (w.subscribed < w.count) {
         while (next < w.count && next < w.subscribed + w.ended + abreast)
-            dial(&w.device[next++].c, w.gateway);
+            dial(&w.device[next++].c, htonl(INADDR_LOOPBACK), w.gateway);
         serve(10);
         if (w.ended > 0 || now_ns() > end)
             die("not all are connected: %u of %u, %u ended, %u refused", w.subscribed, w.count,
@@ -553,7 +554,7 @@ static void shaker_dial(struct shaker *s, SSL_CTX *ctx, int port, int epoll, uns
     int one = 1;
 
     s->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_addr.s_addr = w.broker_address;
     setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (connect(s->fd, (struct sockaddr *)&to, sizeof(to)) != 0 && errno != EINPROGRESS)
         die("connect: %s", strerror(errno));
@@ -738,12 +739,12 @@ int main(int argc, char **argv)
         return issue(argv[2], argv[3], argv[4], argv[5], atoi(argv[6]));
     if ((argc != 5 && argc != 6) || strcmp(argv[1], "run") != 0) {
         fprintf(stderr, "usage: fleet issue CA.pem CA.key FOLDER SLOT COUNT\n"
-                        "       fleet run COUNT GATEWAY BROKER [PREFIX]\n");
+                        "       fleet run COUNT GATEWAY BROKER [ADDRESS]\n");
         return 2;
     }
     w.count = (unsigned)atoi(argv[2]);
     w.gateway = atoi(argv[3]);
     w.broker = atoi(argv[4]);
-    w.prefix = argc == 6 ? argv[5] : "";
+    w.broker_address = inet_addr(argc == 6 ? argv[5] : "127.0.0.1");
     return run();
 }

@@ -42,7 +42,7 @@ class Site:
                                  flip={"backoff_network_s": [1, 2], "jitter_ms": 0})
         self.gateway.listener("plain")["backlog"] = 1024
         fleet.issue(program, pki, self.gateway.identities, COUNT)
-        self.fleet = fleet.Fleet(program, COUNT, self.gateway.plain_port, self.broker.port)
+        self.fleet = fleet.Fleet(program, COUNT, self.gateway, self.broker)
         self.fleet_up = True
 
     def __enter__(self):

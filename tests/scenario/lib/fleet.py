@@ -37,8 +37,9 @@ def names(count):
 class Fleet:
     """`fleet run`: each call is a command, and returns what it answers."""
 
-    def __init__(self, program, count, gateway_port, broker_port, prefix=""):
-        self.process = subprocess.Popen([program, "run", str(count), str(gateway_port), str(broker_port)] + ([prefix] if prefix else []),
+    def __init__(self, program, count, gateway, broker):
+        self.process = subprocess.Popen([*(gateway.host.enter if gateway.host else ()), program, "run", str(count),
+                                         str(gateway.plain_port), str(broker.port), broker.address],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def __call__(self, *words):
