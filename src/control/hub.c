@@ -238,11 +238,14 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
      * not be saved before still waits. */
     enum flip_event retry = d->retry;
     char *retry_cause = d->retry_cause;
+    bool fell = d->fell;
     d->retry_cause = NULL;
+    d->tried_old = d->trying_old;
     rc = hub_apply(h, d, ev, &(struct hub_why){.msg = text, .who = who});
     free(d->retry_cause);
     d->retry = retry;
     d->retry_cause = retry_cause;
+    d->fell = fell;
     if (rc == 0) {
         *changed = d->commanded = true;
         if (ev == EV_FLIP && d->session_count == 0) {

@@ -147,6 +147,8 @@ struct hub_device {
     bool trial_over;                 /* the workers are to be told so, with it */
     bool unsaved;                    /* the store has no row of it yet */
     bool commanded;                  /* what is collected for hub_flush comes of a command */
+    bool tried_old;                  /* trying_old, before that command */
+    bool fell; /* the connection on trial has ended, and the row does not say so yet */
     enum flip_event retry;           /* news that could not be made durable */
     char *retry_cause;               /* owned */
     struct heap_item due;            /* in trial: when somebody has to look at its deadlines */

@@ -352,11 +352,13 @@ static bool is_news(const struct hub_device *d)
     return d->retry != EV_NONE && !d->commanded;
 }
 
-/* News has put an end to the connection of the new identity, and that could not be saved. */
-static bool has_fallen(const struct hub_device *d)
+/* Does the old identity serve the sensor, or has it to, as far as news goes?  A command that could
+ * not be saved leaves that as it was. */
+static bool old_serves(const struct hub_device *d)
 {
-    return is_news(d) && (d->flip.phase == FLIP_ROLLED_BACK ||
-                          (d->flip.phase == FLIP_TRIAL && !d->flip.accepted));
+    if (d->commanded)
+        return d->tried_old;
+    return is_news(d) && (d->trying_old || d->flip.phase == FLIP_ROLLED_BACK);
 }
 
 /* The device is as it was saved.  What was journalled cannot be changed, but a sensor must not be
@@ -365,15 +367,13 @@ static bool has_fallen(const struct hub_device *d)
  * whatever was saved: probation must not end well because the disk was full. */
 static void undo(struct hub *h, struct hub_device *d)
 {
-    bool fallen = has_fallen(d);
     bool resumed = d->retry == EV_RESTARTED && d->flip.phase == FLIP_TRIAL;
     bool uncounted = d->uncounted || d->saved.attempts == 0 || d->flip.attempts > d->saved.attempts;
-    bool old_serves = is_news(d) && d->cred[FLIP_OLD] != NULL &&
-                      (d->trying_old || d->flip.phase == FLIP_ROLLED_BACK);
+    bool old = d->cred[FLIP_OLD] != NULL && old_serves(d);
     int64_t later = hub_now(h) + HUB_RETRY_MS;
 
     d->flip = d->saved;
-    if (fallen)
+    if (d->fell)
         (void)flip_step(&d->flip, EV_LOST, hub_now(h));
     hub_phase_entered(h, d);
     hub_recount(h, d, false);
@@ -382,13 +382,14 @@ static void undo(struct hub *h, struct hub_device *d)
     hub_replace(&d->reason, d->saved_reason);
     hub_proof_copy(&d->proof, d->saved_proof);
     d->trial_over = d->commanded = false;
-    d->dirty = d->tell = d->going_back = false;
-    d->trying_old = old_serves && flip_active_slot(&d->flip) == FLIP_NEW;
+    d->dirty = d->tell = false;
+    d->going_back = d->going_back && d->flip.phase == FLIP_ROLLED_BACK;
+    d->trying_old = old && flip_active_slot(&d->flip) == FLIP_NEW;
     d->touched = false;
     d->uncounted = uncounted && d->flip.phase == FLIP_TRIAL;
     if (resumed) /* which need not be saved before it is tried */
         d->retry = EV_NONE;
-    if (d->retry != EV_NONE || d->unsaved)
+    if (d->retry != EV_NONE || d->unsaved || d->fell)
         h->retrying = true;
     if (!d->queued && (d->told_seq == 0 || d->told_slot != wanted_slot(d))) {
         d->seq++; /* the workers do not know the device yet, or another slot of it */
@@ -470,7 +471,7 @@ static void list_take(struct list *to, struct list *from)
 static void do_device(struct hub *h, struct hub_device *d)
 {
     if (d->dirty) {
-        d->dirty = d->unsaved = false;
+        d->dirty = d->unsaved = d->fell = false;
         d->saved = d->flip;
         hub_replace(&d->saved_reason, d->reason);
         hub_proof_copy(&d->saved_proof, d->proof);

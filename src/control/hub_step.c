@@ -199,6 +199,8 @@ int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const str
     if (from == FLIP_TRIAL || d->flip.phase == FLIP_TRIAL)
         proof_step(h, d, ev, stood, why->who);
     d->trial_over |= from == FLIP_TRIAL && d->flip.phase == FLIP_COMMITTED;
+    d->fell |= from == FLIP_TRIAL && !d->flip.accepted && d->flip.phase != FLIP_COMMITTED &&
+               (stood || d->flip.phase == FLIP_ROLLED_BACK);
     hub_note(h, d);
     hub_set_due(h, d);
     d->touched = true;
@@ -309,9 +311,24 @@ static const char *due_text(enum flip_event ev)
     }
 }
 
+/* Has what could not be saved been overtaken by what came after it, which needed no saving? */
+static bool is_past(const struct hub_device *d, enum flip_event ev)
+{
+    switch ((int)ev) {
+    case EV_ACCEPTED: /* an acceptance proves nothing when its connection is gone */
+        return !hub_stands_on(d, FLIP_NEW);
+    case EV_INSTALLED:
+        return d->cred[FLIP_NEW] == NULL;
+    case EV_DISCARDED:
+        return d->present[FLIP_NEW];
+    default:
+        return false;
+    }
+}
+
 static void retry(struct hub *h, struct hub_device *d)
 {
-    if (d->unsaved) {
+    if (d->unsaved || d->fell) {
         d->dirty = true;
         hub_note(h, d);
     }
@@ -331,7 +348,8 @@ static void retry(struct hub *h, struct hub_device *d)
         why.msg = d->error->diag.sentence;
         why.todo = d->error->diag.remedy;
     }
-    hub_apply(h, d, ev, &why);
+    if (!is_past(d, ev))
+        hub_apply(h, d, ev, &why);
     free(cause);
 }
 

@@ -730,8 +730,109 @@ static void an_acceptance_that_is_saved_late_is_an_attempt(void **state)
     assert_int_equal(hub_find(w->hub, "press")->flip.attempts, 1);
 }
 
-/* A committed identity is refused, the old one is accepted, and the disk is full: the old one goes
- * on serving. */
+/* Whatever waits to be saved, an acceptance is no proof when its connection is gone. */
+static void an_acceptance_is_not_saved_late_when_its_connection_is_gone(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    w->fail_saves = 1;
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_lost(w, "press", s, FLIP_NEW, DIAG_NETWORK);
+    world_pass(w, 3600 * 1000);
+    world_phase(w, "press", FLIP_TRIAL);
+    assert_false(hub_find(w->hub, "press")->flip.accepted);
+    w->fail_saves = 1;
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_down(w, "press", s);
+    world_pass(w, 3600 * 1000);
+    world_phase(w, "press", FLIP_TRIAL);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
+/* The loss itself is saved later, and no command in vain brings the connection back. */
+static void a_connection_that_is_lost_stays_so_whatever_cannot_be_saved(void **state)
+{
+    struct world *w = *state;
+    struct store_device row;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    w->fail_saves = 2;
+    world_lost(w, "press", s, FLIP_NEW, DIAG_NETWORK);
+    assert_string_equal(world_command(w, "press", EV_ROLLBACK), "store");
+    assert_false(hub_find(w->hub, "press")->flip.accepted);
+    world_pass(w, 10000);
+    assert_int_equal(store_device_get(w->store, "press", &row, NULL), 0);
+    assert_false(row.flip.accepted);
+    w->fail_saves = 1;
+    assert_string_equal(world_command(w, "press", EV_ROLLBACK), "store");
+    world_pass(w, 3600 * 1000);
+    world_phase(w, "press", FLIP_TRIAL);
+}
+
+/* It went and came back between two saves, the first of which failed: probation begins anew. */
+static void a_connection_that_came_back_is_another_one(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 50000);
+    w->fail_saves = 2;
+    world_lost(w, "press", s, FLIP_NEW, DIAG_NETWORK);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 20000);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
+/* What was refused is not tried again because somebody commands while nothing can be saved. */
+static void a_command_in_vain_takes_no_service_away(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_forget(w);
+    w->fail_saves = 3;
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    hub_flush(w->hub, NULL);
+    world_expect(w, "press: use old, stored trial\n");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_NETWORK); /* not yet */
+    world_forget(w);
+    w->fail_saves = 2;
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    hub_flush(w->hub, NULL);
+    world_forget(w);
+    assert_string_equal(world_command(w, "press", EV_ROLLBACK), "store");
+    hub_flush(w->hub, NULL);
+    world_expect(w, "");
+    assert_int_equal(hub_find(w->hub, "press")->told_slot, FLIP_OLD);
+    world_pass(w, 15000);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
 /* A committed identity is refused, the old one is accepted, and the disk is full: the old one goes
  * on serving. */
 static void the_old_identity_serves_while_its_rollback_cannot_be_saved(void **state)
@@ -1598,6 +1699,10 @@ int main(void)
         TEST(a_command_in_vain_does_not_forget_that_nothing_was_tried_yet),
         TEST(a_command_in_vain_costs_no_probation_that_waits_to_be_saved),
         TEST(an_acceptance_that_is_saved_late_is_an_attempt),
+        TEST(an_acceptance_is_not_saved_late_when_its_connection_is_gone),
+        TEST(a_connection_that_is_lost_stays_so_whatever_cannot_be_saved),
+        TEST(a_connection_that_came_back_is_another_one),
+        TEST(a_command_in_vain_takes_no_service_away),
         TEST(the_old_identity_serves_while_its_rollback_cannot_be_saved),
         TEST(a_trial_whose_rollback_cannot_be_saved_is_served_by_the_old_identity),
         TEST(a_loss_that_cannot_be_saved_stops_probation_all_the_same),
