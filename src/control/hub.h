@@ -120,6 +120,7 @@ struct hub_device {
     struct store_proof *saved_proof; /* owned: as it is in the store */
     struct hub_refusals *refusals;   /* owned; NULL: none known */
     int64_t changed_s;               /* wall clock; 0: never */
+    int64_t saved_changed_s;         /* as it is in the store */
     struct list sessions;            /* struct hub_session, the newest last */
     unsigned session_count;
     struct hub_share share;    /* as it is in the hub's counts */

@@ -379,6 +379,7 @@ static void undo(struct hub *h, struct hub_device *d)
     hub_recount(h, d, false);
     if (flip_due(&d->flip) != 0 && flip_due(&d->flip) < later) /* not over and over */
         heap_put(&h->due, &d->due, later);
+    d->changed_s = d->saved_changed_s;
     hub_replace(&d->reason, d->saved_reason);
     hub_proof_copy(&d->proof, d->saved_proof);
     d->trial_over = d->commanded = false;
@@ -398,11 +399,26 @@ static void undo(struct hub *h, struct hub_device *d)
     }
 }
 
+/* That the sessions are back changes no row; whoever follows is told when it can be written down. */
+static void keep_rolled(struct hub *h)
+{
+    list_for_each (it, &h->notices) {
+        const struct notice *n = list_entry(it, struct notice, link);
+
+        if (n->kind != NOTICE_EVENT || n->device->dirty || n->from != n->to)
+            continue;
+        n->device->retry = EV_ROLLED;
+        hub_replace(&n->device->retry_cause, n->a);
+        h->retrying = true;
+    }
+}
+
 /* The store failed: news from the workers is tried again later. */
 static void undo_all(struct hub *h, const struct err *err)
 {
     log_event(LOG_STORE, LOG_ERROR_, "save-failed", "msg=%s todo=%s", LOG_Q(err->msg),
               LOG_Q("nothing was changed; mend the state directory"));
+    keep_rolled(h);
     hub_notices_drop(h);
     list_for_each_safe (it, &h->dirty) {
         struct hub_device *d = list_entry(it, struct hub_device, dirty_link);
@@ -473,6 +489,7 @@ static void do_device(struct hub *h, struct hub_device *d)
     if (d->dirty) {
         d->dirty = d->unsaved = d->fell = false;
         d->saved = d->flip;
+        d->saved_changed_s = d->changed_s;
         hub_replace(&d->saved_reason, d->reason);
         hub_proof_copy(&d->saved_proof, d->proof);
         d->retry = EV_NONE;
@@ -527,20 +544,26 @@ static void do_all(struct hub *h)
 
 int hub_flush(struct hub *h, struct err *err)
 {
+    bool done = false;
+
     /* What is done may bring about one more decision, which is flushed in turn; it ends as no
-     * device decides twice without news. */
+     * device decides twice without news.  When that one cannot be saved, what was asked for has
+     * been done all the same. */
     do {
         struct err why = {0};
         int rc = save_all(h, &why);
 
         if (rc != 0) {
             undo_all(h, &why);
+            if (done)
+                return 0;
             if (err != NULL)
                 *err = why;
             return rc;
         }
         do_all(h);
         queue_work(h);
+        done = true;
     } while (!list_empty(&h->dirty) || !list_empty(&h->notices));
     if (!list_empty(&h->moving))
         hub_wake_at(h, list_entry(h->moving.next, struct hub_device, queue_link)->moving_until_ms);

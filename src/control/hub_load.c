@@ -217,7 +217,7 @@ static void take_row(struct hub *h, struct hub_device *d, const struct store_dev
                   LOG_Q(broken), LOG_Q("it starts with its old identity"));
         flip_init(&d->flip);
     }
-    d->changed_s = row->changed_s;
+    d->changed_s = d->saved_changed_s = row->changed_s;
     d->saved = d->flip;
     if (d->flip.phase != FLIP_STEADY && d->flip.phase != FLIP_STAGED) {
         hub_proof_copy(&d->proof, &row->proof);

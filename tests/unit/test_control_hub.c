@@ -833,6 +833,39 @@ static void a_command_in_vain_takes_no_service_away(void **state)
     world_phase(w, "press", FLIP_ROLLED_BACK);
 }
 
+/* The rollback is durable and done; what follows from it is not, yet. */
+static void what_was_done_is_not_called_undone_for_what_follows(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command(w, "press", EV_FLIP); /* nobody is there */
+    world_forget(w);
+    w->good_saves = 1;
+    w->fail_saves = 1;
+    assert_string_equal(world_command(w, "press", EV_ROLLBACK), "ok");
+    world_expect(w, "press: use old, stored rolled-back\n"
+                    "3 press: trial -> rolled-back, rollback by tester\n");
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    world_pass(w, 10000);
+    world_expect(w, "4 press: rolled-back -> rolled-back, rolled by certflipd\n");
+    world_pass(w, 60000);
+    world_expect(w, "");
+}
+
+static void a_command_in_vain_leaves_the_time_of_the_latest_change(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    hub_find(w->hub, "press")->changed_s = hub_find(w->hub, "press")->saved_changed_s = 1234;
+    w->fail_saves = 1;
+    assert_string_equal(world_command(w, "press", EV_FLIP), "store");
+    assert_int_equal(hub_find(w->hub, "press")->changed_s, 1234);
+}
+
 /* A committed identity is refused, the old one is accepted, and the disk is full: the old one goes
  * on serving. */
 static void the_old_identity_serves_while_its_rollback_cannot_be_saved(void **state)
@@ -1703,6 +1736,8 @@ int main(void)
         TEST(a_connection_that_is_lost_stays_so_whatever_cannot_be_saved),
         TEST(a_connection_that_came_back_is_another_one),
         TEST(a_command_in_vain_takes_no_service_away),
+        TEST(what_was_done_is_not_called_undone_for_what_follows),
+        TEST(a_command_in_vain_leaves_the_time_of_the_latest_change),
         TEST(the_old_identity_serves_while_its_rollback_cannot_be_saved),
         TEST(a_trial_whose_rollback_cannot_be_saved_is_served_by_the_old_identity),
         TEST(a_loss_that_cannot_be_saved_stops_probation_all_the_same),

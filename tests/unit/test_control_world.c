@@ -125,7 +125,7 @@ int __wrap_store_commit(struct store *s, struct err *err);
 
 int __wrap_store_commit(struct store *s, struct err *err)
 {
-    if (here->fail_saves == 0)
+    if (here->fail_saves == 0 || (here->good_saves != 0 && here->good_saves-- != 0))
         return __real_store_commit(s, err);
     here->fail_saves--;
     store_rollback(s);

@@ -52,6 +52,7 @@ struct world {
     struct buf trace;
     bool trace_wakes;
     uint64_t next_session;
+    int good_saves; /* so many transactions succeed first, when some are to fail */
     int fail_saves; /* so many transactions fail */
     int fail_gets;  /* so many looks at the commands that were carried out */
     bool no_folder; /* the folder of identities is not there */
