@@ -146,15 +146,16 @@ struct hub_device {
     uint32_t echo_us;                /* how long the latest echo took */
     bool dirty, tell, gone, touched; /* collected for hub_flush */
     bool trial_over;                 /* the workers are to be told so, with it */
-    bool unsaved;                    /* the store has no row of it yet */
+    bool unsaved;                    /* its row has to be written, whatever was undone */
+    bool another;                    /* the identity on trial is, and the row does not say so yet */
     bool commanded;                  /* what is collected for hub_flush comes of a command */
     bool tried_old;                  /* trying_old, before that command */
-    bool fell; /* the connection on trial has ended, and the row does not say so yet */
-    enum flip_event retry;           /* news that could not be made durable */
-    char *retry_cause;               /* owned */
-    struct heap_item due;            /* in trial: when somebody has to look at its deadlines */
-    struct list queue_link;          /* queued or moving */
-    struct list dirty_link;          /* something is collected for hub_flush */
+    bool fell;              /* the connection on trial has ended, and the row does not say so yet */
+    enum flip_event retry;  /* news that could not be made durable */
+    char *retry_cause;      /* owned */
+    struct heap_item due;   /* in trial: when somebody has to look at its deadlines */
+    struct list queue_link; /* queued or moving */
+    struct list dirty_link; /* something is collected for hub_flush */
 };
 
 /* The members of struct worker_stats that add up. */

@@ -375,13 +375,15 @@ static void undo(struct hub *h, struct hub_device *d)
     d->flip = d->saved;
     if (d->fell)
         (void)flip_step(&d->flip, EV_LOST, hub_now(h));
+    if (d->another)
+        flip_forget(&d->flip);
     hub_phase_entered(h, d);
     hub_recount(h, d, false);
     if (flip_due(&d->flip) != 0 && flip_due(&d->flip) < later) /* not over and over */
         heap_put(&h->due, &d->due, later);
     d->changed_s = d->saved_changed_s;
     hub_replace(&d->reason, d->saved_reason);
-    hub_proof_copy(&d->proof, d->saved_proof);
+    hub_proof_copy(&d->proof, d->another ? NULL : d->saved_proof);
     d->trial_over = d->commanded = false;
     d->dirty = d->tell = false;
     d->going_back = d->going_back && d->flip.phase == FLIP_ROLLED_BACK;
@@ -392,14 +394,15 @@ static void undo(struct hub *h, struct hub_device *d)
         d->retry = EV_NONE;
     if (d->retry != EV_NONE || d->unsaved || d->fell)
         h->retrying = true;
-    if (!d->queued && (d->told_seq == 0 || d->told_slot != wanted_slot(d))) {
-        d->seq++; /* the workers do not know the device yet, or another slot of it */
+    if (!d->queued && (d->told_seq == 0 || d->another || d->told_slot != wanted_slot(d))) {
+        d->seq++; /* the workers do not know the device yet, or another slot or identity of it */
         d->tell = true;
         hub_note(h, d);
     }
 }
 
-/* That the sessions are back changes no row; whoever follows is told when it can be written down. */
+/* That the sessions are back changes no row; whoever follows is told when it can be written down.
+ */
 static void keep_rolled(struct hub *h)
 {
     list_for_each (it, &h->notices) {
@@ -487,7 +490,7 @@ static void list_take(struct list *to, struct list *from)
 static void do_device(struct hub *h, struct hub_device *d)
 {
     if (d->dirty) {
-        d->dirty = d->unsaved = d->fell = false;
+        d->dirty = d->unsaved = d->fell = d->another = false;
         d->saved = d->flip;
         d->saved_changed_s = d->changed_s;
         hub_replace(&d->saved_reason, d->reason);

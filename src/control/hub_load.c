@@ -246,12 +246,25 @@ static void back_without_new(struct hub *h, struct hub_device *d)
                           .todo = "install the new identity again, then: certflipctl reload"});
 }
 
+/* Another identity than the one that has begun to prove itself: it has all of that before it.  Who
+ * confirmed that one named its fingerprint. */
+static void forget_proof(struct hub *h, struct hub_device *d)
+{
+    flip_forget(&d->flip);
+    hub_proof_copy(&d->proof, NULL);
+    hub_set_due(h, d);
+    d->another = d->unsaved = d->dirty = true; /* its fingerprint is part of the row */
+    hub_note(h, d);
+}
+
 /* Go on with a trial after a restart.  What uses up its attempts is that it was tried and did not
  * come to an end, not that the gateway was started while the sensor was away. */
-static void resume(struct hub *h, struct hub_device *d)
+static void resume(struct hub *h, struct hub_device *d, bool new_changed)
 {
     bool used_up = d->flip.attempts >= d->flip.max_attempts;
 
+    if (new_changed)
+        forget_proof(h, d);
     hub_apply(
         h, d, EV_RESTARTED,
         &(struct hub_why){
@@ -264,18 +277,14 @@ static void resume(struct hub *h, struct hub_device *d)
     d->uncounted = true;
 }
 
-/* Another identity than the one that has begun to prove itself: it has all of that before it. */
 static void begin_anew(struct hub *h, struct hub_device *d)
 {
     hub_apply(h, d, EV_LOST,
               &(struct hub_why){.cause = "identity-changed",
                                 .msg = "the new identity was replaced during its trial"});
-    d->flip.dead_ms = 0; /* the time to confirm begins with the connection, too */
-    hub_set_due(h, d);
-    d->dirty = true; /* its fingerprint is part of the row */
-    d->seq++;        /* news of the other one decides nothing any more */
+    forget_proof(h, d);
+    d->seq++; /* news of the other one decides nothing any more */
     d->tell = true;
-    hub_note(h, d);
 }
 
 /* `new_changed`: since the phase was decided. */
@@ -299,7 +308,7 @@ static void settle(struct hub *h, struct hub_device *d, bool starting, bool new_
         if (d->cred[FLIP_NEW] == NULL)
             back_without_new(h, d);
         else if (starting)
-            resume(h, d);
+            resume(h, d, new_changed);
         else if (new_changed)
             begin_anew(h, d);
         break;

@@ -321,6 +321,16 @@ int flip_step(struct flip *f, enum flip_event ev, int64_t now_ms)
     return r->actions;
 }
 
+void flip_forget(struct flip *f)
+{
+    if (f->phase != FLIP_TRIAL)
+        return;
+    f->accepted = false;
+    f->proven = 0;
+    f->due_ms = 0;
+    f->dead_ms = 0;
+}
+
 static int64_t earlier(int64_t a, int64_t b)
 {
     return a == 0 || (b != 0 && b < a) ? b : a;

@@ -125,6 +125,11 @@ void flip_init(struct flip *f);
  * passed. On error `f` is as it was. */
 int flip_step(struct flip *f, enum flip_event ev, int64_t now_ms);
 
+/* The identity on trial was replaced by another one, of which nothing is known: neither a
+ * connection nor a word of the centre counts any more, and the time to confirm begins with the
+ * acceptance. */
+void flip_forget(struct flip *f);
+
 /* When to call flip_tick next (CLOCK_BOOTTIME, milliseconds); 0: never. */
 int64_t flip_due(const struct flip *f);
 

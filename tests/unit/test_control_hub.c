@@ -1176,6 +1176,52 @@ static void what_was_proven_is_kept_through_the_commit_and_a_restart(void **stat
     assert_string_equal(stored_proof(w, text), proven);
 }
 
+/* A word for a fingerprint is none for another one, whenever it came to be there. */
+static void a_confirmation_does_not_pass_on_to_another_identity(void **state)
+{
+    static const struct hub_terms both = {.evidence = FLIP_PROOF_ECHO,
+                                          .confirm = FLIP_CONFIRM_CENTRAL};
+    struct world *w = *state;
+    struct hub_reload out = {0};
+    struct err err = {0};
+    char text[400];
+    uint64_t s = echo_trial(w, &both);
+
+    for (int i = 0; i < 3; i++) { /* at a reload; while it cannot be saved; while it is off */
+        const struct hub_device *d = hub_find(w->hub, "press");
+
+        assert_string_equal(
+            world_command_with(w, "press", EV_CONFIRMED, NULL, w->device[0].fp[FLIP_NEW]), "ok");
+        w->device[0].fp[FLIP_NEW]++;
+        if (i < 2) {
+            w->fail_saves = i;
+            assert_int_equal(hub_reload(w->hub, &w->snapshot, &out, &err) != 0, i);
+            assert_int_equal(w->fail_saves, 0);
+            world_pass(w, 10000);
+        } else {
+            world_stop(w);
+            world_start(w);
+            d = hub_find(w->hub, "press");
+            s = world_up(w, 0, "press");
+        }
+        assert_int_equal(flip_missing(&d->flip),
+                         FLIP_PROOF_CONNACK | FLIP_PROOF_ECHO | FLIP_PROOF_CENTRAL);
+        assert_string_equal(stored_proof(w, text), "");
+        world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+        world_echoed(w, "press", s);
+        world_phase(w, "press", FLIP_TRIAL);
+        assert_int_equal(d->flip.dead_ms, w->now_ms + FLIP_DEFAULT_CONFIRM_MS);
+        world_down(w, "press", s);
+        s = world_up(w, 0, "press");
+        world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    }
+    world_echoed(w, "press", s);
+    assert_string_equal(world_command_with(w, "press", EV_CONFIRMED, NULL, 2), "fingerprint");
+    assert_string_equal(
+        world_command_with(w, "press", EV_CONFIRMED, NULL, w->device[0].fp[FLIP_NEW]), "ok");
+    world_phase(w, "press", FLIP_COMMITTED);
+}
+
 static void a_lost_leg_takes_its_proof_with_it(void **state)
 {
     struct world *w = *state;
@@ -1750,6 +1796,7 @@ int main(void)
         TEST(a_restart_while_the_sensor_is_away_is_no_attempt),
         TEST(without_the_echo_that_was_demanded_it_goes_back),
         TEST(what_was_proven_is_kept_through_the_commit_and_a_restart),
+        TEST(a_confirmation_does_not_pass_on_to_another_identity),
         TEST(a_lost_leg_takes_its_proof_with_it),
         TEST(proof_that_could_not_be_saved_is_no_proof),
         TEST(proof_of_an_acceptance_that_could_not_be_saved_is_kept),
