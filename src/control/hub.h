@@ -91,12 +91,12 @@ struct hub_error {
     struct diag diag;
 };
 
-#define HUB_REFUSALS 16
-
-/* What the broker refuses a device on its old identity, too: not unexpected in a trial. */
+/* What the broker refuses a device on its old identity, too: not unexpected in a trial.  Written
+ * with the row, at the latest when a flip begins; what is heard in a trial is written at once. */
 struct hub_refusals {
+    char fp[65]; /* of that identity */
     unsigned n;
-    uint64_t key[HUB_REFUSALS]; /* msg's `refusal` */
+    uint64_t key[STORE_REFUSALS]; /* msg's `refusal`, the rest 0 */
 };
 
 /* What a device adds to struct hub_counts. */

@@ -242,6 +242,8 @@ static void fill_row(const struct hub *h, const struct hub_device *d, struct sto
         row->dead_left_ms = d->flip.dead_ms - hub_now(h);
     if (d->proof != NULL)
         row->proof = *d->proof;
+    if (d->refusals != NULL)
+        memcpy(row->refused, d->refusals->key, sizeof(row->refused));
     for (int slot = 0; slot < FLIP_SLOTS; slot++)
         if (d->cred[slot] != NULL)
             str_hex(row->fp[slot], cred_leaf(d->cred[slot])->fp, CERT_FP_BYTES);

@@ -112,6 +112,13 @@ static void take_fault(struct hub_device *d, enum flip_slot slot, const struct e
     d->fault[slot] = text == NULL ? NULL : strdup(text);
 }
 
+/* What the former old identity was refused says nothing of this one. */
+static void forget_refusals(struct hub_device *d)
+{
+    free(d->refusals);
+    d->refusals = NULL;
+}
+
 /* Returns a bit for each slot whose identity changed, or a negative code.  *is_another: the new
  * identity is not the one that was last usable: files that cannot be read for a while change
  * nothing. */
@@ -134,12 +141,13 @@ static int load(struct hub *h, struct hub_device *d, bool *is_another, struct er
         changed |= 1 << slot;
         cred_unref(d->cred[slot]);
         d->cred[slot] = cred == NULL ? NULL : cred_ref(cred);
-        if (slot == FLIP_OLD) { /* what the former one was refused says nothing of this one */
-            free(d->refusals);
-            d->refusals = NULL;
-        }
     }
     slots_fini(&on_disk);
+    if (d->refusals != NULL && d->cred[FLIP_OLD] != NULL) {
+        str_hex(fp, cred_leaf(d->cred[FLIP_OLD])->fp, CERT_FP_BYTES);
+        if (strcmp(fp, d->refusals->fp) != 0)
+            forget_refusals(d);
+    }
     if (!d->present[FLIP_NEW]) {
         d->new_fp[0] = '\0';
     } else if (d->cred[FLIP_NEW] != NULL) {
@@ -204,6 +212,24 @@ static void take_deadline(struct hub *h, struct hub_device *d, const struct stor
                   LOG_Q("set the clock of this gateway: see timedatectl"));
 }
 
+/* What the old identity was refused, if it is that one still. */
+static void take_refusals(struct hub_device *d, const struct store_device *row)
+{
+    char fp[CERT_FP_TEXT];
+
+    if (row->refused[0] == 0 || d->cred[FLIP_OLD] == NULL)
+        return;
+    str_hex(fp, cred_leaf(d->cred[FLIP_OLD])->fp, CERT_FP_BYTES);
+    if (strcmp(fp, row->fp[FLIP_OLD]) != 0 ||
+        (d->refusals = calloc(1, sizeof(*d->refusals))) == NULL)
+        return;
+    memcpy(d->refusals->fp, fp, sizeof(fp));
+    while (d->refusals->n < STORE_REFUSALS && row->refused[d->refusals->n] != 0) {
+        d->refusals->key[d->refusals->n] = row->refused[d->refusals->n];
+        d->refusals->n++;
+    }
+}
+
 static void take_row(struct hub *h, struct hub_device *d, const struct store_device *row)
 {
     const char *broken;
@@ -218,6 +244,7 @@ static void take_row(struct hub *h, struct hub_device *d, const struct store_dev
         flip_init(&d->flip);
     }
     d->changed_s = d->saved_changed_s = row->changed_s;
+    take_refusals(d, row);
     d->saved = d->flip;
     if (d->flip.phase != FLIP_STEADY && d->flip.phase != FLIP_STAGED) {
         hub_proof_copy(&d->proof, &row->proof);

@@ -222,14 +222,22 @@ static bool was_refused_before(const struct hub_device *d, uint64_t key)
 }
 
 /* The old identity is refused this as well: not a thing of the new one. */
-static void remember_refusal(struct hub_device *d, uint64_t key)
+static void remember_refusal(struct hub *h, struct hub_device *d, uint64_t key)
 {
-    if (key == 0 || was_refused_before(d, key))
+    if (key == 0 || d->cred[FLIP_OLD] == NULL || was_refused_before(d, key))
         return;
-    if (d->refusals == NULL && (d->refusals = calloc(1, sizeof(*d->refusals))) == NULL)
+    if (d->refusals == NULL) {
+        if ((d->refusals = calloc(1, sizeof(*d->refusals))) == NULL)
+            return;
+        str_hex(d->refusals->fp, cred_leaf(d->cred[FLIP_OLD])->fp, CERT_FP_BYTES);
+    }
+    if (d->refusals->n == STORE_REFUSALS)
         return;
-    if (d->refusals->n < HUB_REFUSALS)
-        d->refusals->key[d->refusals->n++] = key;
+    d->refusals->key[d->refusals->n++] = key;
+    if (d->flip.phase != FLIP_TRIAL)
+        return;
+    d->dirty = d->unsaved = true; /* it may be the new identity's turn next, after a restart */
+    hub_note(h, d);
 }
 
 /* An unexpected answer on the leg of an identity on trial: whatever its class, it rolls back. */
@@ -238,7 +246,7 @@ static void on_refusal(struct hub *h, struct hub_device *d, const struct msg *m)
     struct hub_why why = why_of(m);
 
     if (m->u.leg.slot == FLIP_OLD) {
-        remember_refusal(d, m->u.leg.refusal);
+        remember_refusal(h, d, m->u.leg.refusal);
         return;
     }
     if (m->u.leg.flip_seq != d->told_seq || d->queued || d->flip.phase != FLIP_TRIAL ||

@@ -18,7 +18,8 @@
     "name, phase, confirm, max_attempts, probation_ms, confirm_ms, begin_by_ms, attempts,"         \
     " accepted, due_ms, dead_ms, begin_by_s, old_fp, new_fp, reason, changed_s,"                   \
     " evidence, proven, boot, saved_s, dead_left_ms, proof_what, proof_connack_s, proof_echo_s,"   \
-    " proof_central_s, proof_echo_us, proof_session_present, proof_tls, proof_fp, proof_by"
+    " proof_central_s, proof_echo_us, proof_session_present, proof_tls, proof_fp, proof_by,"  \
+    " refused"
 
 /* Each statement that is kept prepared: when it does not fit the schema, opening fails. */
 #define DB_STATEMENTS(X)                                                                           \
@@ -30,7 +31,7 @@
     X(DB_ROLLBACK_TO,    "ROLLBACK TO part")                                                       \
     X(DB_DEVICE_GET,     "SELECT " DB_DEVICE_COLUMNS " FROM devices WHERE name = ?1")              \
     X(DB_DEVICE_PUT,     "REPLACE INTO devices (" DB_DEVICE_COLUMNS ")"                            \
-                         " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")  \
+                         " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)") \
     X(DB_DEVICE_DEL,     "DELETE FROM devices WHERE name = ?1")                                    \
     X(DB_COMMAND_GET,    "SELECT reply FROM commands WHERE id = ?1 AND time_s >= ?2")              \
     X(DB_COMMAND_PUT,    "INSERT INTO commands (id, time_s, reply) VALUES (?1, ?2, ?3)"            \

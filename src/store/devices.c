@@ -1,4 +1,7 @@
 /* store/devices.c - a device's row: each field of struct flip is a column of its own name. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/crash.h"
@@ -30,6 +33,32 @@ static void read_proof(sqlite3_stmt *st, int *at, struct store_proof *p)
     db_column_text(st, (*at)++, p->by, sizeof(p->by));
 }
 
+/* As hexadecimal numbers, with spaces between. */
+static void write_refused(sqlite3_stmt *st, int *at, const uint64_t refused[STORE_REFUSALS])
+{
+    char text[17 * STORE_REFUSALS + 1] = "";
+    size_t n = 0;
+
+    for (unsigned i = 0; i < STORE_REFUSALS && refused[i] != 0; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%" PRIx64, n == 0 ? "" : " ",
+                              refused[i]);
+    sqlite3_bind_text(st, (*at)++, text, -1, SQLITE_TRANSIENT);
+}
+
+/* What cannot be read is not known: a trial then has less to excuse a refusal with. */
+static void read_refused(sqlite3_stmt *st, int *at, uint64_t refused[STORE_REFUSALS])
+{
+    char text[17 * STORE_REFUSALS + 1];
+    char *p = text, *end;
+
+    db_column_text(st, (*at)++, text, sizeof(text));
+    for (unsigned i = 0; i < STORE_REFUSALS && *p != '\0'; i++, p = end) {
+        refused[i] = strtoull(p, &end, 16);
+        if (refused[i] == 0)
+            return;
+    }
+}
+
 static int write_row(struct store *s, const struct store_device *d, struct err *err)
 {
     sqlite3_stmt *st = db_statement(s, DB_DEVICE_PUT);
@@ -58,6 +87,7 @@ static int write_row(struct store *s, const struct store_device *d, struct err *
     db_bind_int(st, &at, d->saved_s);
     db_bind_int(st, &at, d->dead_left_ms);
     write_proof(st, &at, &d->proof);
+    write_refused(st, &at, d->refused);
     crash_point("store.row");
     rc = db_write(s, st, err);
     return rc == 0 ? 0 : err_wrap(err, rc, "device %s", d->name);
@@ -94,6 +124,7 @@ static int read_row(const struct store *s, sqlite3_stmt *st, struct store_device
     d.saved_s = sqlite3_column_int64(st, at++);
     d.dead_left_ms = sqlite3_column_int64(st, at++);
     read_proof(st, &at, &d.proof);
+    read_refused(st, &at, d.refused);
     if (*evidence != '\0' && flip_proof_parse(evidence, &wanted) != 0)
         return err_set(err, ERR_STORE,
                        "%s: device %s: unknown evidence \"%s\": somebody else wrote to the "

@@ -65,9 +65,13 @@ static const char evidence[] =
     /* Of a trial that waits for a confirmation, the wall clock tells nothing yet: all is left. */
     "UPDATE devices SET dead_left_ms = confirm_ms, saved_s = unixepoch() WHERE dead_ms <> 0;";
 
+/* What the broker refuses a device on its old identity as well. */
+static const char refusals[] = "ALTER TABLE devices ADD COLUMN refused TEXT NOT NULL DEFAULT '';";
+
 const struct schema_step schema_steps[] = {
     {first_tables},
     {evidence},
+    {refusals},
 };
 const int schema_version = (int)(sizeof(schema_steps) / sizeof(schema_steps[0]));
 

@@ -30,6 +30,8 @@ struct store_proof {
     char by[129];         /* who confirmed */
 };
 
+#define STORE_REFUSALS 16
+
 /* A device's row. */
 struct store_device {
     char name[129];
@@ -39,9 +41,11 @@ struct store_device {
     int64_t saved_s;      /* wall clock when it was saved */
     int64_t dead_left_ms; /* what was left of flip.dead_ms then */
     struct store_proof proof;
-    char fp[2][65];    /* fingerprints of old and new when it was saved; "" none */
-    char reason[400];  /* why it was rolled back / quarantined; "" */
-    int64_t changed_s; /* wall clock */
+    uint64_t
+        refused[STORE_REFUSALS]; /* what fp[FLIP_OLD] is refused, too; the first 0 is the end */
+    char fp[2][65];              /* fingerprints of old and new when it was saved; "" none */
+    char reason[400];            /* why it was rolled back / quarantined; "" */
+    int64_t changed_s;           /* wall clock */
 };
 
 /* Durable when it returns (fsync). */

@@ -1333,18 +1333,75 @@ static void what_was_refused_before_is_not_unexpected(void **state)
     world_start(w);
     s = world_up(w, 0, "press");
     world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
-    for (uint64_t key = 1; key <= HUB_REFUSALS + 4; key++)
+    for (uint64_t key = 1; key <= STORE_REFUSALS + 4; key++)
         world_refused(w, "press", s, FLIP_OLD, key);
     world_command(w, "press", EV_FLIP);
     world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
-    for (uint64_t key = 1; key <= HUB_REFUSALS; key++)
+    for (uint64_t key = 1; key <= STORE_REFUSALS; key++)
         world_refused(w, "press", s, FLIP_NEW, key);
     world_phase(w, "press", FLIP_TRIAL);
-    world_refused(w, "press", s, FLIP_NEW, HUB_REFUSALS + 1); /* so many are remembered */
+    world_refused(w, "press", s, FLIP_NEW, STORE_REFUSALS + 1); /* so many are remembered */
     world_phase(w, "press", FLIP_ROLLED_BACK);
 }
 
 /* Our own requests have no counterpart on the old leg. */
+/* The habits of a device are known after a restart in the middle of its trial, as long as the old
+ * identity is the one that they were seen with. */
+static void what_was_refused_before_is_known_after_a_restart(void **state)
+{
+    struct world *w = *state;
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    for (uint64_t key = 1; key < STORE_REFUSALS; key++)
+        world_refused(w, "press", s, FLIP_OLD, UINT64_MAX - key);
+    world_command(w, "press", EV_FLIP);
+    w->fail_saves = 1;
+    world_refused(w, "press", s, FLIP_OLD, 0x1234); /* heard while the new one is dialled */
+    world_pass(w, 10000);
+    world_stop(w);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    for (uint64_t key = 1; key < STORE_REFUSALS; key++)
+        world_refused(w, "press", s, FLIP_NEW, UINT64_MAX - key);
+    world_refused(w, "press", s, FLIP_NEW, 0x1234);
+    world_phase(w, "press", FLIP_TRIAL);
+    world_stop(w);
+    w->device[0].fp[FLIP_OLD] = 7;
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_refused(w, "press", s, FLIP_NEW, 0x1234);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+}
+
+/* Files that cannot be read for a while change nothing, another identity does. */
+static void what_was_refused_belongs_to_an_identity(void **state)
+{
+    struct world *w = *state;
+    struct hub_reload out = {0};
+    struct err err = {0};
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_refused(w, "press", s, FLIP_OLD, 0x1234);
+    w->device[0].fault[FLIP_OLD] = "chain.pem: permission denied";
+    assert_int_equal(hub_reload(w->hub, &w->snapshot, &out, &err), 0);
+    w->device[0].fault[FLIP_OLD] = NULL;
+    assert_int_equal(hub_reload(w->hub, &w->snapshot, &out, &err), 0);
+    assert_non_null(hub_find(w->hub, "press")->refusals);
+    w->device[0].fp[FLIP_OLD] = 7;
+    assert_int_equal(hub_reload(w->hub, &w->snapshot, &out, &err), 0);
+    assert_null(hub_find(w->hub, "press")->refusals);
+}
+
 static void a_refusal_of_ours_is_always_unexpected(void **state)
 {
     struct world *w = *state;
@@ -1803,6 +1860,8 @@ int main(void)
         TEST(late_or_foreign_echoes_prove_nothing),
         TEST(an_unexpected_answer_rolls_back),
         TEST(what_was_refused_before_is_not_unexpected),
+        TEST(what_was_refused_before_is_known_after_a_restart),
+        TEST(what_was_refused_belongs_to_an_identity),
         TEST(a_refusal_of_ours_is_always_unexpected),
         TEST(a_restart_of_the_daemon_keeps_the_deadline),
         TEST(a_reboot_counts_the_time_of_being_off),

@@ -120,6 +120,8 @@ static inline struct store_device device_make(unsigned n)
                   .tls = "TLSv1.3"},
     };
 
+    for (unsigned i = 0; i < n % (STORE_REFUSALS + 1); i++)
+        d.refused[i] = UINT64_MAX - n - i;
     snprintf(d.name, sizeof(d.name), "press-%u", n);
     memset(d.fp[FLIP_OLD], 'a' + (int)(n % 6), 64);
     memset(d.fp[FLIP_NEW], '0' + (int)(n % 10), 64);
@@ -164,6 +166,7 @@ static inline void device_is(const struct store_device *got, const struct store_
     assert_string_equal(got->fp[FLIP_NEW], want->fp[FLIP_NEW]);
     assert_string_equal(got->reason, want->reason);
     assert_int_equal(got->changed_s, want->changed_s);
+    assert_memory_equal(got->refused, want->refused, sizeof(want->refused));
 }
 
 static inline int count_device(void *arg, const struct store_device *d)

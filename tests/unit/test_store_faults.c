@@ -294,10 +294,11 @@ static void commands_are_kept_through_jumps_of_the_wall_clock(void **state)
 /* -- versions -----------------------------------------------------------------------------------
  */
 
-/* The first two stand for the tables as they are; the third is a later version's. */
+/* The first three stand for the tables as they are; the fourth is a later version's. */
 static const struct schema_step next_steps[] = {
     {"must not be run again;"},
     {"nor this;"},
+    {"nor that;"},
     {"ALTER TABLE devices ADD COLUMN site TEXT NOT NULL DEFAULT 'here';"
      "UPDATE devices SET attempts = attempts + 1;"},
 };
@@ -309,11 +310,11 @@ static void earlier_schema_is_brought_up(void **state)
 
     folder_fill(f, 3);
     s = folder_open(f);
-    assert_int_equal(schema_migrate(s, next_steps, 3, NULL), 0);
-    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 3);
+    assert_int_equal(schema_migrate(s, next_steps, 4, NULL), 0);
+    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 4);
     assert_int_equal(ask_sql(s, "SELECT count(*) FROM devices WHERE site = 'here'"), 3);
     assert_int_equal(ask_sql(s, "SELECT attempts FROM devices WHERE name = 'press-2'"), 4);
-    assert_int_equal(schema_migrate(s, next_steps, 3, NULL), 0); /* once is enough */
+    assert_int_equal(schema_migrate(s, next_steps, 4, NULL), 0); /* once is enough */
     assert_int_equal(ask_sql(s, "SELECT attempts FROM devices WHERE name = 'press-2'"), 4);
 }
 
@@ -322,6 +323,7 @@ static void failing_step_changes_nothing(void **state)
     const struct schema_step steps[] = {
         next_steps[0],
         next_steps[1],
+        next_steps[2],
         {"ALTER TABLE devices ADD COLUMN site TEXT; DROP TABLE no_such_table;"},
     };
     struct folder *f = *state;
@@ -330,10 +332,10 @@ static void failing_step_changes_nothing(void **state)
 
     folder_fill(f, 3);
     s = folder_open(f);
-    assert_int_equal(schema_migrate(s, steps, 3, &err), -ERR_STORE);
-    assert_non_null(strstr(err.msg, "bringing the database to schema 3"));
+    assert_int_equal(schema_migrate(s, steps, 4, &err), -ERR_STORE);
+    assert_non_null(strstr(err.msg, "bringing the database to schema 4"));
     assert_non_null(strstr(err.msg, "no_such_table"));
-    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 2);
+    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 3);
     assert_int_equal(
         ask_sql(s, "SELECT count(*) FROM pragma_table_info('devices') WHERE name = 'site'"), 0);
     folder_open(f);
@@ -375,6 +377,7 @@ static void database_of_version_1_opens(void **state)
     assert_int_equal(got.changed_s, 1234);
     assert_int_equal(got.flip.evidence, 0);
     assert_int_equal(got.proof.what, 0);
+    assert_int_equal(got.refused[0], 0);
     assert_int_equal(store_device_put(f->store, &got, NULL), 0);
     assert_int_equal(store_device_get(f->store, "press-8", &got, NULL), 0);
     assert_int_equal(got.dead_left_ms, 600000); /* nobody knows which boot it was written in */
@@ -392,10 +395,10 @@ static void later_version_is_refused(void **state)
     folder_fill(f, 3);
     run_sql(f, "PRAGMA user_version = 99");
     assert_int_equal(stat(folder_path(f, "certflip.db"), &before), 0);
-    folder_refuses(f, "later certflip (schema 99, this one knows 2)");
+    folder_refuses(f, "later certflip (schema 99, this one knows 3)");
     assert_int_equal(stat(folder_path(f, "certflip.db"), &after), 0);
     assert_int_equal(after.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
-    run_sql(f, "PRAGMA user_version = 2");
+    run_sql(f, "PRAGMA user_version = 3");
     folder_open(f);
     assert_int_equal(device_count(f->store), 3);
 }

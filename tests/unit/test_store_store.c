@@ -25,7 +25,7 @@ static void device_comes_back_whole(void **state)
 static void longest_texts_fit(void **state)
 {
     struct store *s = folder_open(*state);
-    struct store_device got, want = device_make(1);
+    struct store_device got, want = device_make(STORE_REFUSALS);
 
     memset(want.name, 'n', sizeof(want.name) - 1);
     memset(want.reason, 'r', sizeof(want.reason) - 1);
