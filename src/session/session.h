@@ -138,6 +138,7 @@ struct session {
     bool shedding; /* for so long that its PINGREQ has to be found behind them: QoS 0 beyond the
                       bound is dropped */
     bool probing;
+    bool fallback;    /* the old identity serves while the one on trial fails for another reason */
     bool handshaking; /* counted in env->handshakes */
     bool gone;        /* the device ended its connection while its last packets were held */
     bool died;        /* the same, and it did not say DISCONNECT */

@@ -39,6 +39,7 @@
 static const struct leg_ops up_ops;
 
 static void step(struct session *s, enum rehome_event ev, const struct diag *why);
+static void retry_later(struct session *s, enum diag_class class);
 
 const struct conf_upstream *upstream_profile(const struct session *s, enum flip_slot slot,
                                              struct tls_ctx **ctx)
@@ -57,6 +58,8 @@ const struct conf_upstream *upstream_profile(const struct session *s, enum flip_
 
 static enum flip_slot wanted(const struct session *s)
 {
+    if (s->fallback)
+        return FLIP_OLD;
     return s->probing ? s->probe : s->dev->active;
 }
 
@@ -507,6 +510,12 @@ static void adopt(struct session *s)
                       LOG_Q("see whether the broker ties sessions to the certificate or user"));
     }
     s->leg_lost = false;
+    if (s->fallback) {
+        s->fallback = false;
+        log_event(LOG_SESSION, LOG_NOTICE_, "fallback", "device=%s msg=%s", s->dev->name,
+                  LOG_Q("the old identity serves until the one on trial is tried again"));
+        retry_later(s, DIAG_NETWORK);
+    }
     pace_tell(s);
     leg_read(s->up, true);
     crash_point("rehome.adopted");
@@ -560,6 +569,34 @@ static void end_of_the_dead(struct session *s)
 static bool other_usable(const struct session *s)
 {
     return s->dev->cred[flip_other_slot(s->dev->active)] != NULL;
+}
+
+/* The identity on trial has failed for a reason that says nothing of it, and there is no leg: may
+ * the old one serve the device until it is tried again?  Not where that cannot do better. */
+static bool may_fall_back(const struct session *s, enum diag_class class)
+{
+    const struct conf_upstream *a = upstream_profile(s, FLIP_OLD, NULL),
+                               *b = upstream_profile(s, FLIP_NEW, NULL);
+    bool same = a->port == b->port && strcmp(a->address, b->address) == 0;
+
+    if (s->dev->evidence == 0 || s->dev->active != FLIP_NEW || !other_usable(s) || s->fallback ||
+        s->probing || s->died)
+        return false;
+    switch (class) {
+    case DIAG_TRUST:
+    case DIAG_PROTOCOL:
+    case DIAG_POLICY:
+        return true;
+    case DIAG_NETWORK:
+    case DIAG_BROKER:
+        return !same;
+    case DIAG_OK:
+    case DIAG_IDENTITY: /* main decides */
+    case DIAG_SUSPECT:  /* is settled */
+    case DIAG_CLASSES:
+    default:
+        return false;
+    }
 }
 
 /* There is no leg.  Who was told yes is held (or dropped, where its profile says so); who still
@@ -773,7 +810,10 @@ static void do_release(struct session *s, const struct occasion *o)
 
 static void do_wait(struct session *s, const struct occasion *o)
 {
-    if (s->probing)
+    bool falls = o->ev == RH_EV_CAND_FAILED && may_fall_back(s, o->why->class);
+
+    s->fallback = falls;
+    if (s->probing || falls)
         step(s, RH_EV_RETRY, NULL); /* the other identity, at once */
     else
         no_leg(s, o->why);
@@ -948,8 +988,9 @@ static void refused(struct session *s, const struct mqtt_packet *pkt,
     lower_will(s, ack);
     if (s->state == SESSION_OPENING) {
         s->refusal = s->cand->version == MQTT_V5 ? refusal_for_device(s, ack) : 0;
-        bool trial = s->dev->active == FLIP_NEW && other_usable(s) &&
-                     (d.class == DIAG_IDENTITY || d.class == DIAG_SUSPECT);
+        bool trial =
+            s->dev->active == FLIP_NEW && other_usable(s) && !s->fallback &&
+            (d.class == DIAG_IDENTITY || d.class == DIAG_SUSPECT || may_fall_back(s, d.class));
         if (!trial && s->down != NULL) {
             /* The broker's own answer; then the table's end of it says nothing more. */
             tell_refusal(s, pkt, ack);
@@ -1384,6 +1425,7 @@ void session_device_changed(struct session *s)
     if (s->state == SESSION_OVER)
         return;
     suspect_drop(s);
+    s->fallback = false;
     s->dev->differ = (struct differ){0};
     s->refused_seq = 0;
     if (s->phase == RH_IDLE && s->up != NULL) {

@@ -437,9 +437,65 @@ static void the_device_leaves_in_the_middle(void **unused)
     tells(w, "down d1: the device closed its connection without DISCONNECT");
 }
 
+/* ---- what says nothing of the identity ---- */
+
+/* A sensor that comes while the trial's profile is at fault is not turned away: the old identity
+ * serves it, and the new one is tried again. */
+static void first_connection_falls_back_to_the_old_identity(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = {.dev = NULL};
+
+    (void)unused;
+    world_try(w, "d1", FLIP_PROOF_CONNACK);
+    p.dev = device_new(w, MQTT_V311);
+    say_connect(p.dev, &world_lasting);
+    struct end *refuses = broker_next(w);
+    assert_string_equal(refuses->cn, "new");
+    refuses->version = MQTT_V311;
+    sees(refuses, "CONNECT 3.1.1 d1 ka=60");
+    say_connack(refuses, false, 1, NULL); /* unacceptable protocol version */
+    tells(w, "up d1");
+    tells(w, "failed new: protocol");
+    p.brk = world_broker_accepts(w, MQTT_V311, false);
+    assert_string_equal(p.brk->cn, "old");
+    sees(p.dev, "CONNACK");
+    tells(w, "accepted old");
+    quiet(&p);
+    assert_true(the_session(w)->retry_ms != 0 && !the_session(w)->fallback);
+    /* And when that time is over, the new one again. */
+    world_due(the_session(w));
+    sees(p.brk, "PINGREQ");
+    say_ping(p.brk, MQTT_PINGRESP);
+    struct end *next = broker_next(w);
+    assert_string_equal(next->cn, "new");
+}
+
+/* Where the old one does not get in either, the sensor is told, once. */
+static void first_connection_that_no_identity_gets_in_is_refused(void **unused)
+{
+    struct world *w = world_new(NULL);
+
+    (void)unused;
+    world_try(w, "d1", FLIP_PROOF_CONNACK);
+    struct end *dev = device_new(w, MQTT_V311);
+    say_connect(dev, &world_lasting);
+    for (int i = 0; i < 2; i++) {
+        struct end *brk = broker_next(w);
+        brk->version = MQTT_V311;
+        sees(brk, "CONNECT 3.1.1 d1 ka=60");
+        say_connack(brk, false, 1, NULL);
+    }
+    sees(dev, "CONNACK 0x01");
+    sees_end(dev);
+    assert_false(broker_has_next(w));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        play(first_connection_falls_back_to_the_old_identity),
+        play(first_connection_that_no_identity_gets_in_is_refused),
         play(closed_before_connect_is_settled_without_connect),
         play(where_both_are_closed_it_is_not_the_identity),
         play(one_that_is_accepted_at_last_is_forgiven),
