@@ -436,7 +436,7 @@ void evidence_late(struct session *s)
         return;
     uint16_t before = s->pings;
     if (!s->holding)
-        relay_ping(s);
+        (void)relay_ping(s);
     if (s->pings == before) { /* no ping can be sent now */
         e->due_ms = now + 1000;
         return;

@@ -449,6 +449,7 @@ static enum verdict broker_pong(struct session *s, bool *barrier)
         s->ping_since_ms = 0;
     if (!ours)
         return PASS;
+    s->barrier_met = s->barrier_asked && s->phase == RH_DRAINING && s->pings_ours == 0;
     if (s->limited && s->pings_ours == 0)
         pace_ponged(s);
     upstream_answers(s);

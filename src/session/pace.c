@@ -81,7 +81,7 @@ static void ask_behind(struct session *s)
     list_for_each (it, &s->to_broker.items)
         if (item_at(it)->pinged)
             return; /* when that one is answered, there is another */
-    relay_ping(s);
+    (void)relay_ping(s);
     if (s->pings == before)
         return; /* too many are under way: when one is answered */
     list_for_each (it, &s->to_broker.items)
@@ -182,12 +182,13 @@ void pace_received(struct session *s, struct inflight_item *item)
 
 void pace_ponged(struct session *s)
 {
+    bool behind_barrier = s->phase == RH_BARRIER || s->barrier_met;
     bool more = false;
 
     list_for_each_safe (it, &s->to_broker.items) {
         struct inflight_item *item = item_at(it);
         /* Nothing was sent behind the barrier's PINGREQ. */
-        if (item->pinged || (s->phase == RH_BARRIER && went_unanswerable(item)))
+        if (item->pinged || (behind_barrier && went_unanswerable(item)))
             pace_received(s, item);
         else
             more |= went_unanswerable(item);

@@ -85,20 +85,21 @@ void relay_ping_asked(struct session *s, bool ours)
     s->pings++;
 }
 
-void relay_ping(struct session *s)
+bool relay_ping(struct session *s)
 {
     struct buf out = {0};
 
     if (s->up == NULL)
-        return;
+        return false;
     s->last_tx_up_ms = env_now_ms(s->env); /* tried: the next one is due later, in any case */
     if (s->pings >= 16)
-        return;
+        return false;
     relay_ping_asked(s, true);
     if (mqtt_ping_write(&out, MQTT_PINGREQ) == 0)
         leg_write(s->up, out.p, out.len);
     buf_fini(&out);
     leg_flush(s->up);
+    return true;
 }
 
 void relay_answer_pings(struct session *s)

@@ -248,7 +248,7 @@ static void on_timer(uv_timer_t *timer)
     if ((due = shedding_begins(s)) != 0 && now >= due)
         s->shedding = true; /* session_flush reads on */
     if ((due = ping_due(s)) != 0 && now >= due)
-        relay_ping(s);
+        (void)relay_ping(s);
     if ((due = upstream_silent_due(s)) != 0 && now >= due)
         upstream_silent(s);
     if ((due = evidence_due(s)) != 0 && now >= due)

@@ -132,9 +132,11 @@ struct session {
     uint8_t will_qos_off[2]; /* by slot: how far its broker's Maximum QoS is below 2, for a Will */
     bool will_unretained[2]; /* and it has refused a Will with RETAIN */
     bool clean, has_will, will_stays;
-    bool accepted; /* the upstream leg in use is accepted */
-    bool heard;    /* by this step the broker has answered, yes or no */
-    bool holding;  /* the device's packets wait */
+    bool accepted;      /* the upstream leg in use is accepted */
+    bool heard;         /* by this step the broker has answered, yes or no */
+    bool holding;       /* the device's packets wait */
+    bool barrier_asked; /* with the hold: its PINGREQ is behind all that the broker has to see */
+    bool barrier_met;   /* its PINGRESP came while exchanges were still under way */
     bool shedding; /* for so long that its PINGREQ has to be found behind them: QoS 0 beyond the
                       bound is dropped */
     bool probing;
@@ -217,7 +219,8 @@ void relay_release(struct session *s); /* pass on what was held */
 void relay_restore(struct session *s, bool session_present, uint32_t *replayed, uint32_t *restored,
                    uint32_t *lost);
 bool relay_drained(const struct session *s);
-void relay_ping(struct session *s); /* our own PINGREQ */
+bool relay_ping(
+    struct session *s); /* our own PINGREQ; false: too many are out, or there is no leg */
 /* The leg that was asked is gone: what the device still waits for is answered here. */
 void relay_answer_pings(struct session *s);
 

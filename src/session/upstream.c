@@ -413,7 +413,7 @@ static void tell_when_it_answers(struct session *s, struct session_leg_news *new
         return;
     }
     *s->accepted_news = *news;
-    relay_ping(s);
+    (void)relay_ping(s);
 }
 
 void upstream_answers(struct session *s)
@@ -758,11 +758,17 @@ static void do_drain(struct session *s, const struct occasion *o)
     (void)o;
     crash_point("rehome.drain");
     due_in(s, upstream_profile(s, s->have, NULL)->drain_timeout_ms);
+    /* Nothing new of the device goes out from here on, so that the barrier can be asked for at
+     * once: the answers to what is under way come before PINGRESP.  At the end of the drain it
+     * would cost a round trip more, and another one where the broker keeps small packets back until
+     * earlier ones are acknowledged (Nagle's algorithm), as it does under load. */
+    s->barrier_asked = !must_leave(s) && relay_ping(s);
+    s->barrier_met = false;
     upstream_drained(s);
 }
 
-/* An answer that is waited for must not wait for our delayed acknowledgement of what came before it
- * (Nagle's algorithm at the broker). */
+/* An answer that is waited for must not wait for our delayed acknowledgement of what came before
+ * it. */
 static void do_ping(struct session *s, const struct occasion *o)
 {
     (void)o;
@@ -770,7 +776,10 @@ static void do_ping(struct session *s, const struct occasion *o)
     note_drained(s);
     s->up->watch = true;
     due_in(s, upstream_profile(s, s->have, NULL)->barrier_timeout_ms);
-    relay_ping(s);
+    if (!s->barrier_asked)
+        (void)relay_ping(s);
+    if (s->barrier_met)
+        upstream_barrier_passed(s);
 }
 
 static void do_disconnect(struct session *s, const struct occasion *o)

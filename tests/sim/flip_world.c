@@ -603,10 +603,11 @@ bool relay_drained(const struct session *s)
     return here.s->inflight == 0;
 }
 
-void relay_ping(struct session *s)
+bool relay_ping(struct session *s)
 {
     small_of(s->up)->ping = 1;
     s->ping_since_ms = (uint64_t)NOW_MS;
+    return true;
 }
 
 void relay_answer_pings(struct session *s)
@@ -1393,6 +1394,7 @@ static bool move_leg(struct state *s, unsigned kind, unsigned i)
             return false;
         l->ping = 0;
         here.session.ping_since_ms = 0;
+        here.session.barrier_met = here.session.barrier_asked && here.session.phase == RH_DRAINING;
         upstream_answers(&here.session);
         if (here.session.phase == RH_BARRIER)
             upstream_barrier_passed(&here.session);

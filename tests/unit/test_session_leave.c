@@ -521,6 +521,8 @@ static void candidate_closed_while_it_waited_is_nobodys_fault(void **unused)
     assert_int_equal(world_device(w, "d1")->differ.rounds, 0);
     say_ack(p.brk, MQTT_PUBACK, 3, 0);
     sees(p.dev, "PUBACK #3");
+    sees(p.brk, "PINGREQ");
+    say_ping(p.brk, MQTT_PINGRESP);
     quiet(&p);
     world_due(the_session(w)); /* and again, soon */
     (void)take_over_after_the_barrier(w, &p);

@@ -339,6 +339,21 @@ static unsigned bit_of(struct slice filter)
     return slice_is(filter, "c/#") ? 1 : 2;
 }
 
+static void broker_answers(struct storm *s, unsigned most)
+{
+    if (s->brk == NULL)
+        return;
+    for (; s->brk_answers.n > 0 && most > 0; most--) {
+        enum mqtt_type type = s->brk_answers.q[s->brk_answers.first].type;
+        uint16_t id = s->brk_answers.q[s->brk_answers.first].id;
+        if (type != MQTT_PUBREC) {
+            s->brk_open[id] = false;
+            s->unanswered -= s->unanswered > 0;
+        }
+        answer(&s->brk_answers, s->brk, 1);
+    }
+}
+
 static void broker_gets(struct storm *s, struct end *e, const struct mqtt_packet *pkt)
 {
     struct mqtt_publish p;
@@ -363,7 +378,7 @@ static void broker_gets(struct storm *s, struct end *e, const struct mqtt_packet
         return; /* taken over */
     switch ((int)pkt->type) {
     case MQTT_PINGREQ:
-        answer(&s->brk_answers, e, UINT_MAX); /* in its order */
+        broker_answers(s, UINT_MAX); /* in its order */
         say_ping(e, MQTT_PINGRESP);
         break;
     case MQTT_SUBSCRIBE:
@@ -399,21 +414,6 @@ static void broker_gets(struct storm *s, struct end *e, const struct mqtt_packet
         break;
     default:
         fail_msg("the broker got %s", describe(pkt, s->version));
-    }
-}
-
-static void broker_answers(struct storm *s, unsigned most)
-{
-    if (s->brk == NULL)
-        return;
-    for (; s->brk_answers.n > 0 && most > 0; most--) {
-        enum mqtt_type type = s->brk_answers.q[s->brk_answers.first].type;
-        uint16_t id = s->brk_answers.q[s->brk_answers.first].id;
-        if (type != MQTT_PUBREC) {
-            s->brk_open[id] = false;
-            s->unanswered -= s->unanswered > 0;
-        }
-        answer(&s->brk_answers, s->brk, 1);
     }
 }
 
