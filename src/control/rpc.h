@@ -12,29 +12,31 @@
  *
  *   { "device": "press-12",
  *     "phase": "steady" | "staged" | "trial" | "committed" | "rolled-back",
- *     "waiting": null | "queue"      the flip, or the way back, waits for its turn ("pace" of
- * status) | "device"     the device is offline; the trial goes on when it connects | "upstream" the
- * attempt with the new identity is under way | "probation"  accepted; must stay healthy until "due"
+ *     "waiting": null | "queue"      for its turn to move, or to move back ("pace" of status)
+ *                     | "device"     the device is offline; the trial goes on when it connects
+ *                     | "upstream"   the attempt with the new identity is under way
+ *                     | "probation"  accepted; must stay healthy until "due"
  *                     | "confirm",   accepted; waits for `confirm` until "due"
  *     "active": "old" | "new",
  *     "due": null | "2031-05-02T00:00:00Z",     end of probation, or of the time to confirm
  *     "deadline": null | ISO-TIME,              not confirmed by then, it is rolled back
- *     "begin_by": null | ISO-TIME,              a trial that is not accepted by then is staged
- * again "attempts": 1,                            of this trial, restarts included; 0: none was
- * made yet "evidence": null                          never flipped, or staged anew | { "wanted": [
- * "connack", "echo", "central" ],     what the flip demands "missing": [ "central" ], and what of
- * it is not proven "proven": [ PROOF, ... ],                       in this trial, or the latest one
- *                   "text": "connack over TLSv1.3 at ..., fingerprint ..., echo in 3.14 ms at ..."
- * }, "online": true,                           a sensor is connected "slots": { "old": SLOT | null,
- * "new": SLOT | null },      null: no files "upstream": null | { "slot": "new", "state": "accepted"
- * | "failed" | "lost", "since": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits },
+ *     "begin_by": null | ISO-TIME,              not accepted by then, it is staged again
+ *     "attempts": 1,                            of this trial, restarts included; 0: none yet
+ *     "evidence": null                          never flipped, or staged anew
+ *       | { "wanted": [ "connack", "echo", "central" ],     what the flip demands
+ *           "missing": [ "central" ],                       and what of it is not proven
+ *           "proven": [ PROOF, ... ],                       in this trial, or the latest one
+ *           "text": null | "connack over TLSv1.3 at ..., echo in 3.14 ms at ..." },
+ *     "online": true,                           a sensor is connected
+ *     "slots": { "old": SLOT | null, "new": SLOT | null },      null: no files
+ *     "upstream": null | { "slot": "new", "state": "accepted" | "failed" | "lost",
+ *                          "since": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits },
  *     "reason": null | "...",                   why it was rolled back
  *     "last_error": null | { "time": ISO-TIME, "slot": "new", "class": "identity", "name": "...",
  *                            "message": "...", "remedy": "...",
- *                            "alert": null | { "number": 48, "name": "unknown_ca" },   the broker's
- *                            "x509": null | "X509_V_ERR_..." },   how OpenSSL calls the cause:
- * ours, or what a broker means that sends this alert "changed": null | ISO-TIME }              when
- * the phase last changed
+ *                            "alert": null | { "number": 48, "name": "unknown_ca" }, the broker's
+ *                            "x509": null | "X509_V_ERR_..." },     how OpenSSL calls the cause
+ *     "changed": null | ISO-TIME }              when the phase last changed
  *
  * PROOF: { "what": "connack", "time": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits,
  * "session_present": true }, { "what": "echo", "time": ISO-TIME, "ms": 3.14 } or { "what":

@@ -48,6 +48,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_centre_commands.py \
 	tests/scenario/test_the_clock_is_wrong.py \
 	tests/scenario/test_the_control_socket.py \
+	tests/scenario/test_the_manual_is_complete.py \
 	tests/scenario/test_the_matrix_of_flips.py \
 	tests/scenario/test_the_uplink_is_lost.py \
 	tests/scenario/test_wills_in_the_middle_of_flips.py \

@@ -1,0 +1,50 @@
+"""What an operator meets in the log, in the counters and in the events is in certflipd(8)."""
+
+import pathlib
+import re
+
+import pytest
+
+SRC = pathlib.Path(__file__).resolve().parents[2] / "src"
+MANUAL = (SRC / "daemon/certflipd.8").read_text(encoding="utf-8")
+WORDS = set(re.findall(r"[a-z][a-z0-9._-]*[a-z0-9]", MANUAL))
+
+
+def code(path):
+    return (SRC / path).read_text(encoding="utf-8")
+
+
+def log_lines():
+    """The names in log_event(subsystem, level, name, ...), of both branches where there are two."""
+    for path in sorted(SRC.rglob("*.c")):
+        for call in re.findall(r"log_event\((?:[^\";]|\n)*((?:\"[a-z0-9-]+\"[\s:]*)+)", path.read_text(encoding="utf-8")):
+            yield from re.findall(r'"([a-z0-9-]+)"', call)
+
+
+def names(path, array):
+    body = re.search(re.escape(array) + r".*?\{(.*?)\};", code(path), re.DOTALL).group(1)
+    return re.findall(r'"([a-z-]+)"', body)
+
+
+def counters():
+    body = re.search(r"define HUB_STATS\(X\)(.*?)\n\n", code("control/hub.h"), re.DOTALL).group(1)
+    return re.findall(r"X\((\w+)\)", body) + ["hold_us_max", "age_ms"]
+
+
+KINDS = {
+    "log line": set(log_lines()),
+    "counter": set(counters()),
+    "phase": set(names("flip/engine.c", "phase_names[FLIP_PHASES]")),
+    "proof": set(names("flip/engine.c", "proof_names[FLIP_PROOFS]")),
+    # What is never a cause: nothing is told of it, or nobody can command it yet.
+    "cause": set(names("flip/engine.c", "event_names[FLIP_EVENTS]"))
+    - {"none", "lost", "suspect", "restarted", "retired"},
+    "class": set(names("flip/diagnose.c", "class_names[DIAG_CLASSES]")) - {"ok"},
+    "method": set(re.findall(r'X\(RPC_\w+,\s+"([a-z.]+)"', code("control/rpc.h"))),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_word_is_explained(kind):
+    assert len(KINDS[kind]) >= 3
+    assert sorted(KINDS[kind] - WORDS) == []
