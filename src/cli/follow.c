@@ -154,6 +154,7 @@ static void tell_waiting(const struct crowd *c)
     static const struct { const char *word, *text; } kinds[] = {
         { "queue", "in the queue" }, { "device", "offline" }, { "upstream", "connecting" },
         { "probation", "in probation" }, { "confirm", "to be confirmed" },
+        { "store", "that cannot be saved" },
     };
     /* clang-format on */
     const char *before = " (";

@@ -118,6 +118,7 @@ static const struct waiting {
     { "upstream",  "connects upstream",           false },
     { "probation", "in probation",                true },
     { "confirm",   "waits for confirmation",      true },
+    { "store",     "what came of it cannot be saved, see certflipctl status", false },
 };
 /* clang-format on */
 
@@ -303,8 +304,10 @@ static void status_central(struct table *t, const json_t *central)
         piece(&p, " ", "since %s", text(central, "since"));
     if (text(central, "device")[0] != '\0')
         piece(&p, ", ", "as device %s", text(central, "device"));
-    if (!connected && text(central, "last_error")[0] != '\0')
+    if (text(central, "last_error")[0] != '\0') {
         piece(&p, ": ", "%s", text(central, "last_error"));
+        connected = false;
+    }
     line(t, "central", connected ? TABLE_GOOD : TABLE_WARN, p.text);
 }
 

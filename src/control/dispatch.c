@@ -31,9 +31,10 @@ struct call {
     struct dispatch *d;
     const struct caller *caller;
     enum rpc_method method;
-    json_t *params;   /* borrowed; an object */
-    json_t *result;   /* owned; set on success */
-    char target[256]; /* for the audit log */
+    json_t *params;    /* borrowed; an object */
+    json_t *result;    /* owned; set on success */
+    char target[256];  /* for the audit log */
+    char outcome[900]; /* likewise; "": nothing to write down */
     struct rpc_fault fault;
 };
 
@@ -216,15 +217,25 @@ static json_t *messages(const struct call *c)
 {
     struct hub_device *const *all;
     struct hub_counts counts;
-    json_t *list = json_array();
+    int64_t when_s;
+    const char *fault = hub_save_fault(c->d->hub, &when_s);
+    json_t *list = json_array(), *when;
+    char text[900];
     size_t n;
 
+    if (fault != NULL) {
+        when = rpc_time(when_s);
+        snprintf(text, sizeof(text),
+                 "nothing changes its phase: the state could not be written at %s: %s",
+                 json_string_value(when), fault);
+        json_array_append_new(list, rpc_text(text));
+        json_decref(when);
+    }
     hub_count(c->d->hub, &counts);
     all = hub_devices(c->d->hub, &n);
     for (size_t i = 0; counts.stuck != 0 && i < n && json_array_size(list) < 20; i++) {
         const struct hub_device *d = all[i];
         enum flip_slot slot = flip_active_slot(&d->flip);
-        char text[900];
 
         if (d->cred[slot] != NULL)
             continue;
@@ -660,25 +671,37 @@ static int check_params(struct call *c)
 
 /* -- carrying out -- */
 
-/* Write down what was commanded and what came of it; in one transaction with what it changed. */
-static void audit(struct call *c)
+static void outcome_text(const struct call *c, char *outcome, size_t n)
 {
-    char outcome[900];
-
-    if (rpc_method_access(c->method) != RPC_OPERATE)
-        return;
     if (c->fault.code != RPC_OK)
-        snprintf(outcome, sizeof(outcome), "refused: %s: %s", rpc_error_name(c->fault.code),
-                 c->fault.message);
+        snprintf(outcome, n, "refused: %s: %s", rpc_error_name(c->fault.code), c->fault.message);
     else if (json_object_get(c->result, "done") != NULL)
-        snprintf(outcome, sizeof(outcome), "done %lld, refused %lld",
+        snprintf(outcome, n, "done %lld, refused %lld",
                  (long long)json_integer_value(json_object_get(c->result, "done")),
                  (long long)json_integer_value(json_object_get(c->result, "refused")));
     else
-        snprintf(outcome, sizeof(outcome), "done");
-    hub_audit(c->d->hub, c->caller->who, rpc_method_name(c->method), c->target, outcome);
+        snprintf(outcome, n, "done");
+}
+
+/* Write down what was commanded and what came of it; in one transaction with what it changed. */
+static void audit(struct call *c)
+{
+    if (rpc_method_access(c->method) != RPC_OPERATE)
+        return;
+    outcome_text(c, c->outcome, sizeof(c->outcome));
+    hub_audit(c->d->hub, c->caller->who, rpc_method_name(c->method), c->target, c->outcome);
+}
+
+/* What the log says came of it: once that is durable, or nothing was done after all. */
+static void log_command(struct call *c, bool stored)
+{
+    if (rpc_method_access(c->method) != RPC_OPERATE || c->outcome[0] == '\0')
+        return;
+    if (!stored)
+        outcome_text(c, c->outcome, sizeof(c->outcome));
     log_event(LOG_CONTROL, LOG_INFO_, "command", "by=%s method=%s target=%s outcome=%s",
-              LOG_Q(c->caller->who), rpc_method_name(c->method), LOG_Q(c->target), LOG_Q(outcome));
+              LOG_Q(c->caller->who), rpc_method_name(c->method), LOG_Q(c->target),
+              LOG_Q(c->outcome));
 }
 
 static void carry_out(struct call *c, const char *method)
@@ -844,6 +867,7 @@ static json_t *serve_request(struct dispatch *d, const struct caller *caller,
     char *key = kept_key(caller, r);
     struct err err = {0};
     json_t *reply = key == NULL ? NULL : kept_reply(d, key, r);
+    bool stored;
 
     if (reply != NULL) {
         free(key);
@@ -853,7 +877,8 @@ static json_t *serve_request(struct dispatch *d, const struct caller *caller,
     reply = reply_of(&c, r->id);
     if (key != NULL)
         keep(d, key, r, reply);
-    if (hub_flush(d->hub, &err) != 0 && rpc_method_access(c.method) == RPC_OPERATE) {
+    stored = hub_flush(d->hub, &err) == 0;
+    if (!stored && rpc_method_access(c.method) == RPC_OPERATE) {
         json_decref(reply);
         if (is_done_at_once(c.method) && c.fault.code == RPC_OK)
             rpc_refuse(&c.fault, RPC_STORE, "mend the state directory",
@@ -863,6 +888,7 @@ static json_t *serve_request(struct dispatch *d, const struct caller *caller,
                        "nothing was done: %s", err.msg);
         reply = rpc_reply_error(r->id, &c.fault);
     }
+    log_command(&c, stored);
     rpc_fault_fini(&c.fault);
     return reply;
 }

@@ -398,6 +398,7 @@ void hub_free(struct hub *h)
     free(h->sorted);
     map_free(h->by_name);
     snapshot_unref(h->snapshot);
+    free(h->save_fault);
     free(h->stats);
     free(h->stats_ms);
     free(h);

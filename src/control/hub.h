@@ -267,6 +267,9 @@ struct hub_device *const *hub_devices(const struct hub *h, size_t *count);
 /* As of the latest flush; constant time. */
 void hub_count(const struct hub *h, struct hub_counts *out);
 void hub_pace(const struct hub *h, struct hub_pace *out);
+/* Why the state could not be written at the latest attempt, and when that was; borrows, or NULL: it
+ * was written. */
+const char *hub_save_fault(const struct hub *h, int64_t *when_s);
 const struct hub_refused *hub_refused(const struct hub *h, size_t *count);
 /* Sum over the workers; *age_ms of the oldest part, -1: none yet. */
 void hub_stats(const struct hub *h, struct worker_stats *out, int64_t *age_ms);

@@ -328,6 +328,29 @@ static bool anything_to_save(const struct hub *h)
     return false;
 }
 
+const char *hub_save_fault(const struct hub *h, int64_t *when_s)
+{
+    *when_s = h->save_fault_s;
+    return h->save_fault;
+}
+
+/* It is tried every few seconds: a line when it begins, when the fault is another one, and when it
+ * is over. */
+static void note_save_fault(struct hub *h, const char *fault)
+{
+    h->save_fault_s = clock_wall_s();
+    if (fault == NULL ? h->save_fault == NULL
+                      : h->save_fault != NULL && strcmp(h->save_fault, fault) == 0)
+        return;
+    if (fault == NULL)
+        log_event(LOG_STORE, LOG_NOTICE_, "saves-again", "msg=%s",
+                  LOG_Q("the state can be written again"));
+    else
+        log_event(LOG_STORE, LOG_ERROR_, "save-failed", "msg=%s todo=%s", LOG_Q(fault),
+                  LOG_Q("nothing was changed; mend the state directory"));
+    hub_replace(&h->save_fault, fault);
+}
+
 static int save_all(struct hub *h, struct err *err)
 {
     int rc;
@@ -345,6 +368,8 @@ static int save_all(struct hub *h, struct err *err)
     crash_point("save.commit");
     rc = store_commit(h->store, err);
     crash_point("save.committed");
+    if (rc == 0)
+        note_save_fault(h, NULL);
     return rc;
 }
 
@@ -421,8 +446,7 @@ static void keep_rolled(struct hub *h)
 /* The store failed: news from the workers is tried again later. */
 static void undo_all(struct hub *h, const struct err *err)
 {
-    log_event(LOG_STORE, LOG_ERROR_, "save-failed", "msg=%s todo=%s", LOG_Q(err->msg),
-              LOG_Q("nothing was changed; mend the state directory"));
+    note_save_fault(h, err->msg);
     keep_rolled(h);
     hub_notices_drop(h);
     list_for_each_safe (it, &h->dirty) {

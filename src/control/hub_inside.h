@@ -56,7 +56,9 @@ struct hub {
     size_t queue_count, moving_count;
     int64_t wake_ms; /* what the sink was asked for; 0: nothing */
     int64_t ticked_ms;
-    bool retrying; /* some device has news that could not be made durable */
+    bool retrying;        /* some device has news that could not be made durable */
+    char *save_fault;     /* owned; why the latest flush failed, NULL: it did not */
+    int64_t save_fault_s; /* wall clock, of that flush */
 
     struct worker_stats *stats; /* by worker */
     int64_t *stats_ms;          /* when it came; 0: not yet */

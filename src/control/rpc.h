@@ -17,6 +17,7 @@
  *                     | "upstream"   the attempt with the new identity is under way
  *                     | "probation"  accepted; must stay healthy until "due"
  *                     | "confirm",   accepted; waits for `confirm` until "due"
+ *                     | "store",     what has come to pass could not be saved; tried again
  *     "active": "old" | "new",
  *     "due": null | "2031-05-02T00:00:00Z",     end of probation, or of the time to confirm
  *     "deadline": null | ISO-TIME,              not confirmed by then, it is rolled back

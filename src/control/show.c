@@ -8,6 +8,8 @@
 
 const char *show_waiting(const struct hub_device *d)
 {
+    if (d->retry != EV_NONE && !d->dirty)
+        return "store";
     if (d->queued)
         return "queue";
     if (d->flip.phase != FLIP_TRIAL)

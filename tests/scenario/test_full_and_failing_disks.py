@@ -53,6 +53,7 @@ def test_commands_are_refused_and_traffic_goes_on(plant, fault):
     site.gateway.flip("two", probation_s=3600)
     site.gateway.wait_device("two", waiting="probation")
     site.gateway.flip("three", probation_s=1)
+    armed = site.gateway.log.mark()
     power.arm(fault)
     streams.progress(5)
     before = {d: site.gateway.device(d) for d in ("one", "two")}
@@ -63,6 +64,9 @@ def test_commands_are_refused_and_traffic_goes_on(plant, fault):
         now = site.gateway.device(device)
         assert (now["phase"], now["active"], now["attempts"]) == (was["phase"], was["active"], was["attempts"])
     site.gateway.log.wait("save-failed")
+    assert not site.gateway.log.lines("method=(flip|rollback) target=\"(one|two)\".*done 1", armed)
+    assert "could not be written" in site.gateway.rpc("status")["messages"][0]
+    site.gateway.wait_device("three", waiting="store")
     streams.progress(5)
     power.disarm()
     # What has come due meanwhile is saved when it can be, and commands are taken again.

@@ -625,19 +625,32 @@ static void on_the_control_socket_ids_are_not_remembered(void **state)
 static void what_could_not_be_saved_is_not_remembered_as_done(void **state)
 {
     struct world *w = *state;
+    const char *message;
+    int64_t changed_s;
     json_t *r;
 
     world_device(w, "press", 1, 2);
     world_start(w);
+    changed_s = hub_find(w->hub, "press")->changed_s = hub_find(w->hub, "press")->saved_changed_s =
+        77;
     w->fail_saves = 1;
     r = ask(w, &central, "7", "flip", "\"target\":\"press\"");
     assert_string_equal(error_name(r), "store");
     json_decref(r);
     world_phase(w, "press", FLIP_STAGED);
+    assert_int_equal(hub_find(w->hub, "press")->changed_s, changed_s);
+    r = result(w, "status", "");
+    message = json_string_value(json_array_get(json_object_get(r, "messages"), 0));
+    assert_non_null(message);
+    assert_non_null(strstr(message, "the state could not be written at "));
+    json_decref(r);
     r = ask(w, &central, "7", "flip", "\"target\":\"press\"");
     assert_non_null(json_object_get(r, "result"));
     json_decref(r);
     world_phase(w, "press", FLIP_TRIAL);
+    r = result(w, "status", "");
+    assert_int_equal(json_array_size(json_object_get(r, "messages")), 0);
+    json_decref(r);
 }
 
 /* -- audit -- */
