@@ -76,6 +76,8 @@ struct central {
     int64_t since_s;  /* of the connection; 0: none */
     int64_t lost_s;   /* when the latest one was lost; 0: there was none */
     char last_error[256];
+    char refused[256]; /* what CONNACK said of the attempt that is about to end; "": nothing */
+    uint64_t denied;   /* publications that the broker refused on this connection */
     char *cmd, *reply, *state, *event, *device; /* topics, owned; `device` without the name */
     struct outbox outbox;
     bool state_stale, state_ready;
@@ -223,7 +225,8 @@ static void lost(struct central *c, const char *why)
     if (online)
         c->last_error[0] = '\0'; /* it is news */
     enter(c, CENTRAL_WAITING);
-    fail(c, why);
+    fail(c, c->refused[0] != '\0' ? c->refused : why);
+    c->refused[0] = '\0';
 }
 
 /* The unix listener that carries the management device; NULL: there is none. */
@@ -509,17 +512,16 @@ static void on_connect(struct mosquitto *mosq, void *arg, int rc, int flags,
                        const mosquitto_property *properties)
 {
     struct central *c = arg;
-    char why[128];
 
     (void)properties;
     if (c->phase != CENTRAL_CONNECTING)
         return;
     if (rc != 0) { /* the connection is closed next, and tried again */
-        snprintf(why, sizeof(why), "the broker refused the management client: %s",
+        snprintf(c->refused, sizeof(c->refused),
+                 "the management client was refused: %s: certflipctl device %s says why",
                  c->conf->management.version == 5 ? mosquitto_reason_string(rc)
-                                                  : mosquitto_connack_string(rc));
-        log_event(LOG_CENTRAL, LOG_WARN_, "central-refused", "rc=%d msg=%s", rc, LOG_Q(why));
-        snprintf(c->last_error, sizeof(c->last_error), "%s", why);
+                                                  : mosquitto_connack_string(rc),
+                 c->conf->management.device);
         return;
     }
     enter(c, CENTRAL_ONLINE);
@@ -529,9 +531,10 @@ static void on_connect(struct mosquitto *mosq, void *arg, int rc, int flags,
               c->conf->management.device, flags & 1);
     mosquitto_subscribe_v5(mosq, NULL, c->cmd, QOS, 0, NULL);
     c->state_ready = true;
-    if (!c->told_all || (flags & 1) == 0)
+    if (!c->told_all || (flags & 1) == 0 || c->denied > 0)
         tell_all(c);
     c->told_all = true;
+    c->denied = 0;
 }
 
 static void on_disconnect(struct mosquitto *mosq, void *arg, int rc,
@@ -553,10 +556,14 @@ static void on_publish(struct mosquitto *mosq, void *arg, int mid, int rc,
     (void)properties;
     if (c->unacked > 0)
         c->unacked--;
-    if (rc >= 0x80)
+    if (rc >= 0x80 && c->denied++ == 0) { /* there is one for each device */
+        snprintf(c->last_error, sizeof(c->last_error),
+                 "the broker refuses what is published to it: %s", mosquitto_reason_string(rc));
         log_event(LOG_CENTRAL, LOG_WARN_, "central-publish-refused", "msg=%s todo=%s",
                   LOG_Q(mosquitto_reason_string(rc)),
-                  LOG_Q("allow the gateway to publish below its root topic"));
+                  LOG_Q("allow the gateway to publish below its root topic; what was refused is "
+                        "told again after a reload, or on the next connection"));
+    }
     if (c->phase == CENTRAL_LEAVING && mid == c->goodbye)
         uv_timer_start(&c->retry, on_goodbye, 0, 0);
 }
@@ -795,6 +802,10 @@ void central_conf(struct central *c, struct conf *conf)
     if (another) { /* not here: the command may have come through the client that is to go */
         c->renew = true;
         uv_timer_start(&c->retry, on_retry, 0, 0);
+    } else if (c->denied > 0 && c->phase == CENTRAL_ONLINE) { /* it may be allowed by now */
+        c->denied = 0;
+        c->last_error[0] = '\0';
+        tell_all(c);
     }
 }
 

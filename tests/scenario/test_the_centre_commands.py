@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 
 import pytest
 
+from lib.broker import Mosquitto
 from lib.wait import until
 
 GATEWAY = "gw-test"
@@ -233,6 +235,51 @@ def test_status_says_since_when_the_broker_is_away(site):
     assert central()["since"] > since
     site.broker.start()
     until("it is connected again", lambda: central()["connected"], 40)
+
+
+def test_what_the_broker_did_not_allow_is_told_after_a_reload(plant, pki, tmp_path):
+    """One line and a word in the status say so, however many devices there are; once it is allowed, and the
+    configuration was read again, the centre knows all of them."""
+    everybody = "topic readwrite #\npattern %s #\n"  # those without a name, and those with one
+    devices = ["p-%d" % i for i in range(1, 6)]
+    broker = Mosquitto(tmp_path / "acl-broker", pki, acl=everybody % "read")
+    with broker:
+        site = plant([*devices, GATEWAY], start=False, broker=broker)
+        site.gateway.conf["management"] = {"enabled": True, "device": GATEWAY, "version": 5,
+                                           "socket": os.path.join(site.gateway.run, "mqtt.sock")}
+        site.__enter__()
+        centre = Centre(site)
+
+        def central():
+            return site.gateway.rpc("status")["central"]
+        until("it is refused", lambda: "refuses what is published" in (central()["last_error"] or ""))
+        assert central()["connected"]
+        until("all were refused", lambda: broker.log.text().count("Denied PUBLISH") > len(devices))
+        with open(broker.acl, "w", encoding="utf-8") as f:
+            f.write(everybody % "readwrite")
+        mark = broker.log.mark()
+        broker.process.send_signal(signal.SIGHUP)
+        broker.log.wait("Reloading config", mark)
+        site.gateway.rpc("config.reload")
+        for device in devices:
+            centre.wait(device, phase="staged")
+        assert central()["last_error"] is None
+        assert len(site.gateway.log.lines("central-publish-refused")) == 1
+
+
+def test_a_broker_that_is_away_is_said_once(plant):
+    """What libmosquitto makes of our own refusal, a fault in the protocol, misleads; and each attempt fails alike."""
+    site = plant([GATEWAY], start=False)
+    site.gateway.conf["management"] = {"enabled": True, "device": GATEWAY, "version": 5,
+                                       "socket": os.path.join(site.gateway.run, "mqtt.sock")}
+    site.broker.start()
+    site.broker.stop()
+    site.own_broker = False
+    site.__enter__()
+    until("it was tried thrice", lambda: len(site.gateway.log.lines("uplink-failed device=" + GATEWAY)) >= 3)
+    said = site.gateway.rpc("status")["central"]["last_error"]
+    assert said.endswith("certflipctl device %s says why" % GATEWAY), said
+    assert len(site.gateway.log.lines("central-offline")) == 1
 
 
 def test_what_a_start_decides_is_told(site):
