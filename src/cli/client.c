@@ -11,13 +11,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/rand.h"
 #include "control/rpc.h"
 
-#define ANSWER_MAX ((size_t)256 << 20) /* bytes; beyond any answer that is meant */
+#define AGAIN_STEP_MS 100
+#define ANSWER_MAX    ((size_t)256 << 20) /* bytes; beyond any answer that is meant */
 
 struct client {
     int fd;
@@ -127,6 +130,23 @@ void client_close(struct client *c)
     buf_fini(&c->in);
     free(c->path);
     free(c);
+}
+
+int client_again(struct client *c, int64_t end_us, struct err *err)
+{
+    const struct timespec step = {.tv_nsec = AGAIN_STEP_MS * 1000000L};
+
+    if (c->fd >= 0)
+        close(c->fd);
+    buf_fini(&c->in);
+    c->scanned = 0;
+    while ((c->fd = connect_to(c->path, err)) < 0) {
+        if (clock_mono_us() >= end_us)
+            return -(int)err->code;
+        (void)nanosleep(&step, NULL);
+    }
+    *err = (struct err){0};
+    return 0;
 }
 
 void client_set_patience(struct client *c, int ms)

@@ -2,6 +2,8 @@
 #ifndef CLI_CLIENT_H
 #define CLI_CLIENT_H
 
+#include <stdint.h>
+
 #include "base/err.h"
 
 struct json_t; /* jansson's */
@@ -15,6 +17,10 @@ void client_close(struct client *c); /* NULL is fine */
 
 /* Give up when the daemon is silent for so long; < 0: never. */
 void client_set_patience(struct client *c, int ms);
+
+/* The daemon has gone (-ERR_CLOSED): wait until it can be reached again, until `end_us`
+ * (CLOCK_MONOTONIC).  Returns 0, or a negative code with err: it did not come back. */
+int client_again(struct client *c, int64_t end_us, struct err *err);
 
 /* Ask and wait for the answer.  Takes `params`, which may be NULL.
  * Returns 0 with *answer the result, 1 with *answer the error object that the daemon replied

@@ -13,6 +13,7 @@
 #include "cli/table.h"
 
 #define LOOK_EVERY_MS 300
+#define GONE_MS       (INT64_C(60) * 1000) /* so long is waited for a daemon that has gone */
 #define BREATHER      4 /* and at most every so many times as long as a look takes the daemon */
 
 struct member {
@@ -32,7 +33,8 @@ struct crowd {
     struct member **member; /* owned, in the order of the first look */
     size_t count;
     unsigned look;
-    size_t drawn; /* lines on the terminal that will be rewritten */
+    int64_t gone_us; /* the daemon is, since then; 0: it is not */
+    size_t drawn;    /* lines on the terminal that will be rewritten */
 };
 
 /* -- judging ---------------------------------------------------------------------------------- */
@@ -328,6 +330,29 @@ static void pause_ms(int64_t ms)
     (void)nanosleep(&t, NULL);
 }
 
+/* The daemon has gone, perhaps to be started anew: the trials go on then, and so do we.  One that
+ * answers nothing in between is waited for once. */
+static int come_back(struct client *client, struct crowd *c, int64_t end_us, struct err *err)
+{
+    int64_t now_us = clock_mono_us();
+
+    if (err->code != ERR_CLOSED || (c->gone_us != 0 && now_us >= end_us))
+        return -1;
+    if (c->gone_us == 0) {
+        c->gone_us = now_us;
+        if (!c->f->quiet) {
+            fputs("certflipd has stopped; waiting for it to come back\n", c->f->show->to);
+            fflush(c->f->show->to);
+            c->drawn = 0; /* that line stays */
+        }
+    } else {
+        pause_ms(LOOK_EVERY_MS);
+    }
+    if (end_us - c->gone_us > GONE_MS * 1000)
+        end_us = c->gone_us + GONE_MS * 1000;
+    return now_us > end_us ? -1 : client_again(client, end_us, err);
+}
+
 /* Look until nothing goes on any more, or the time is over. */
 static int look_on(struct client *client, struct crowd *c, json_t *target,
                    const struct map *refused, json_t **devices, struct err *err)
@@ -343,8 +368,11 @@ static int look_on(struct client *client, struct crowd *c, json_t *target,
             rc = look(c, NULL, refused);
         else if (rc == 0)
             rc = look(c, json_object_get(answer, "devices"), refused);
+        else if (come_back(client, c, end_us, err) == 0)
+            continue;
         else
             return rc;
+        c->gone_us = 0;
         json_decref(*devices);
         *devices = answer;
         if (rc != 0)

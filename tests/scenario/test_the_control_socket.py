@@ -56,6 +56,20 @@ def test_flip_and_wait_tells_of_a_rollback(plant, pki):
     assert code not in (0, None) and "rolled" in out + err
 
 
+def test_who_waits_does_so_over_a_restart(site):
+    device = "press-4"
+    with subprocess.Popen([binary("certflipctl"), "-s", site.gateway.control, "flip", device, "--probation", "1",
+                           "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as ctl:
+        assert device in ctl.stdout.readline()
+        assert "waits for the sensor" in ctl.stdout.readline()
+        site.gateway.kill()
+        assert "has stopped" in ctl.stdout.readline()
+        site.gateway.start()
+        site.connect(device)
+        out, err = ctl.communicate(timeout=seconds(20))
+    assert ctl.returncode == 0 and err == "" and "committed" in out
+
+
 def test_wrong_words(site):
     for args in (["flipp", "press-1"], ["flip"], ["device"], ["flip", "press-1", "--colour"], ["status", "x"]):
         code, out, err = site.gateway.ctl(*args, check=False)

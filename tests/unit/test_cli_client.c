@@ -32,6 +32,7 @@ enum how {
     RAW,      /* not wrapped into a reply */
     HALF,     /* half of it, then the end */
     CLOSE,    /* nothing, the end */
+    GONE,     /* the same, and nobody listens any more */
     SILENT,   /* nothing, until the other side ends */
     CROWD,    /* a page of a crowd of devices */
 };
@@ -128,7 +129,9 @@ static bool answer_one(struct fake *f, int fd, const json_t *request)
 
     if (f->answers[f->count + 1].text != NULL)
         f->count++; /* the last answer is for all that follow */
-    if (a->how == CLOSE)
+    if (a->how == GONE)
+        (void)shutdown(f->fd, SHUT_RDWR); /* nobody listens any more */
+    if (a->how == CLOSE || a->how == GONE)
         return false;
     if (a->how == SILENT) {
         char c;
@@ -486,6 +489,34 @@ static void wait_follows_to_the_commit(void **state)
             "");
 }
 
+/* A daemon that is started anew goes on with its trials. */
+static void wait_goes_on_after_a_restart(void **state)
+{
+    fake_answers(*state, ANSWERS({WHOLE, OUTCOME(ROW_OK("a"))},
+                                 {WHOLE, LIST(DEVICE("a", "trial", "\"upstream\""))}, {CLOSE, ""},
+                                 {HALF, LIST(DEVICE("a", "trial", "\"upstream\""))},
+                                 {WHOLE, LIST(DEVICE("a", "committed", "null"))}));
+    ran_was(run(*state, WORDS("flip", "a", "--wait")), CLI_DONE,
+            "a  trial\n"
+            "a: trial, connects upstream\n"
+            "certflipd has stopped; waiting for it to come back\n"
+            "a: committed\n",
+            "");
+}
+
+static void wait_ends_when_the_daemon_does_not_come_back(void **state)
+{
+    struct fake *f = *state;
+    struct ran r;
+
+    fake_answers(f, ANSWERS({WHOLE, OUTCOME(ROW_OK("a"))}, {GONE, ""}));
+    r = run(f, WORDS("flip", "a", "--wait", "--timeout", "1"));
+    assert_int_equal(r.status, CLI_UNREACHABLE);
+    assert_non_null(strstr(r.err, f->path));
+    free(r.out);
+    free(r.err);
+}
+
 #define TO_PROVE(waiting, missing)                                 \
     "{\"device\":\"a\",\"phase\":\"trial\",\"waiting\":\"" waiting \
     "\",\"due\":\"2031-05-02T12:05:00Z\",\"evidence\":{\"missing\":[" missing "]}}"
@@ -652,9 +683,9 @@ static void daemon_that_ends_meanwhile_is_told(void **state)
     struct ran r;
 
     fake_answers(*state, ANSWERS({WHOLE, OUTCOME(ROW_OK("a"))}, {CLOSE, ""}));
-    r = run(*state, WORDS("flip", "a", "--wait"));
+    r = run(*state, WORDS("flip", "a", "--wait", "--timeout", "1"));
     assert_int_equal(r.status, CLI_UNREACHABLE);
-    assert_string_equal(r.out, "a  trial\n");
+    assert_string_equal(r.out, "a  trial\ncertflipd has stopped; waiting for it to come back\n");
     assert_non_null(strstr(r.err, "closed the connection before it answered"));
     free(r.out);
     free(r.err);
@@ -863,6 +894,8 @@ int main(void)
         ROW(partly_refused_is_a_failure),
         ROW(all_refused_lists_each),
         ROW(wait_follows_to_the_commit),
+        ROW(wait_goes_on_after_a_restart),
+        ROW(wait_ends_when_the_daemon_does_not_come_back),
         ROW(wait_tells_what_is_missing),
         ROW(terminal_is_drawn_anew_at_each_look),
         ROW(wait_tells_remedies_and_what_was_given_up),
