@@ -267,6 +267,8 @@ struct hub_device *const *hub_devices(const struct hub *h, size_t *count);
 /* As of the latest flush; constant time. */
 void hub_count(const struct hub *h, struct hub_counts *out);
 void hub_pace(const struct hub *h, struct hub_pace *out);
+/* What to do about a rollback that no failure of a connection explains; NULL: nothing is known. */
+const char *hub_reason_todo(const struct hub_device *d);
 /* Why the state could not be written at the latest attempt, and when that was; borrows, or NULL: it
  * was written. */
 const char *hub_save_fault(const struct hub *h, int64_t *when_s);

@@ -326,6 +326,16 @@ static bool is_past(const struct hub_device *d, enum flip_event ev)
     }
 }
 
+const char *hub_reason_todo(const struct hub_device *d)
+{
+    static const enum flip_event ends[] = {EV_UNPROVEN, EV_DEADLINE};
+
+    for (size_t i = 0; d->reason != NULL && i < sizeof(ends) / sizeof(ends[0]); i++)
+        if (strcmp(d->reason, due_text(ends[i])) == 0)
+            return due_todo(ends[i]);
+    return NULL;
+}
+
 static void retry(struct hub *h, struct hub_device *d)
 {
     if (d->unsaved || d->fell) {

@@ -93,6 +93,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
                struct central *central, struct json_t **result, struct json_t **faults,
                struct err *err)
 {
+    struct hub_counts counts;
     struct buf text = {0};
     struct hub_reload what = {0};
     struct wk_snapshot *snapshot;
@@ -133,9 +134,11 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
         return incomplete(&text, faults, err);
     log_event(LOG_CONFIG, LOG_NOTICE_, "reloaded", "changed=%zu added=%zu gone=%zu", what.changed,
               what.added, what.gone);
-    *result = json_pack("{s:I, s:I, s:I, s:o}", "changed_devices", (json_int_t)what.changed,
-                        "new_devices", (json_int_t)what.added, "gone_devices",
-                        (json_int_t)what.gone, "restart_needed", lines_json(&text));
+    hub_count(hub, &counts);
+    *result =
+        json_pack("{s:I, s:I, s:I, s:I, s:o}", "changed_devices", (json_int_t)what.changed,
+                  "new_devices", (json_int_t)what.added, "gone_devices", (json_int_t)what.gone,
+                  "faulty_devices", (json_int_t)counts.faulty, "restart_needed", lines_json(&text));
     buf_fini(&text);
     return 0;
 }

@@ -33,6 +33,7 @@
  *     "upstream": null | { "slot": "new", "state": "accepted" | "failed" | "lost",
  *                          "since": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits },
  *     "reason": null | "...",                   why it was rolled back
+ *     "reason_remedy": null | "...",            where that was no failure: what to do about it
  *     "last_error": null | { "time": ISO-TIME, "slot": "new", "class": "identity", "name": "...",
  *                            "message": "...", "remedy": "...",
  *                            "alert": null | { "number": 48, "name": "unknown_ca" }, the broker's
@@ -117,7 +118,8 @@ enum rpc_access {
     /* {target} -> OUTCOME */                                                                                          \
     X(RPC_QUARANTINE_CLEAR, "quarantine.clear", RPC_OPERATE, "target",                                                 \
                                                    "the cause of a rollback is mended: the new identity may be tried") \
-    /* {} -> { "changed_devices": 3, "new_devices": 1, "gone_devices": 0, "restart_needed": [ "workers: 2 -> 4" ] };   \
+    /* {} -> { "changed_devices": 3, "new_devices": 1, "gone_devices": 0,                                                \
+     *   "faulty_devices": so many have an identity that cannot be used, "restart_needed": [ "workers: 2 -> 4" ] };   \
      *   a bad file changes nothing: error "config" with data.faults: [ "file:line: key: ...", ... ] */                \
     X(RPC_CONFIG_RELOAD,    "config.reload",    RPC_OPERATE, "",                      "read configuration and identities again") \
     /* {} -> { "levels": { "daemon": "info", ... } }; {subsystem: name or "*", level} sets and answers the same */     \

@@ -142,14 +142,15 @@ static json_t *show_error(const struct hub_device *d)
 struct json_t *show_device(const struct hub *h, const struct hub_device *d)
 {
     return json_pack(
-        "{s:s, s:s, s:s?, s:s, s:o, s:o, s:o, s:i, s:o, s:b, s:{s:o, s:o}, s:o, s:o, s:o, s:o}",
+        "{s:s, s:s, s:s?, s:s, s:o, s:o, s:o, s:i, s:o, s:b, s:{s:o, s:o}, s:o, s:o, s:s?, s:o, "
+        "s:o}",
         "device", d->name, "phase", flip_phase_name(d->flip.phase), "waiting", show_waiting(d),
         "active", flip_slot_name(flip_active_slot(&d->flip)), "due", show_due(h, d), "deadline",
         show_deadline(h, d), "begin_by", show_begin_by(h, d), "attempts", (int)d->flip.attempts,
         "evidence", show_evidence(d), "online", d->session_count != 0, "slots", "old",
         show_slot(d, FLIP_OLD), "new", show_slot(d, FLIP_NEW), "upstream", show_leg(d), "reason",
-        rpc_text_or_null(d->reason), "last_error", show_error(d), "changed",
-        rpc_time(d->changed_s));
+        rpc_text_or_null(d->reason), "reason_remedy", hub_reason_todo(d), "last_error",
+        show_error(d), "changed", rpc_time(d->changed_s));
 }
 
 struct json_t *show_session(const struct hub_device *d, const struct hub_session *s)

@@ -445,10 +445,10 @@ static void a_long_list_comes_in_pages(void **state)
 
 static void a_device_is_shown_as_documented(void **state)
 {
-    static const char *const keys[] = {"device",   "phase",      "waiting",  "active",
-                                       "due",      "deadline",   "begin_by", "evidence",
-                                       "attempts", "online",     "slots",    "upstream",
-                                       "reason",   "last_error", "changed",  "sessions"};
+    static const char *const keys[] = {
+        "device",   "phase",         "waiting",    "active",  "due",     "deadline",
+        "begin_by", "evidence",      "attempts",   "online",  "slots",   "upstream",
+        "reason",   "reason_remedy", "last_error", "changed", "sessions"};
     struct world *w = *state;
     json_t *r, *session;
     uint64_t s;

@@ -322,6 +322,7 @@ static void without_confirmation_in_time_it_goes_back(void **state)
     world_pass(w, 1);
     world_phase(w, "press", FLIP_ROLLED_BACK);
     assert_string_equal(hub_find(w->hub, "press")->reason, "nobody confirmed in time");
+    assert_non_null(strstr(hub_reason_todo(hub_find(w->hub, "press")), "why nobody confirmed"));
 }
 
 /* -- many at once -- */
@@ -1144,6 +1145,7 @@ static void without_the_echo_that_was_demanded_it_goes_back(void **state)
                     "4 press: trial -> rolled-back, unproven by certflipd\n");
     assert_string_equal(hub_find(w->hub, "press")->reason,
                         "probation is over, and the echo that was demanded did not come");
+    assert_non_null(strstr(hub_reason_todo(hub_find(w->hub, "press")), "its echo topic"));
 }
 
 static void what_was_proven_is_kept_through_the_commit_and_a_restart(void **state)
