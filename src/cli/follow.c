@@ -136,6 +136,7 @@ static void take_remedy(struct member *m, const json_t *device)
     const json_t *error = json_object_get(device, "last_error");
     const char *reason = text(device, "reason");
 
+    snprintf(m->remedy, sizeof(m->remedy), "%s", text(device, "reason_remedy"));
     if (reason[0] != '\0' && strcmp(reason, text(error, "message")) == 0)
         snprintf(m->remedy, sizeof(m->remedy), "%s", text(error, "remedy"));
 }

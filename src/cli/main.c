@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -33,6 +34,14 @@ static bool wants_colour(int fd)
            (term == NULL || strcmp(term, "dumb") != 0);
 }
 
+/* Of the terminal; 0: it is none, or does not know. */
+static size_t columns(int fd)
+{
+    struct winsize size;
+
+    return isatty(fd) == 1 && ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 static enum cli_status fail(const struct err *err, enum cli_status status)
 {
     fputs("certflipctl: ", stderr);
@@ -46,8 +55,8 @@ static enum cli_status run(const struct words_line *line)
     struct err err = {0};
     struct cli cli = {
         .line = line,
-        .out = {stdout, wants_colour(STDOUT_FILENO), clock_wall_s()},
-        .err = {stderr, wants_colour(STDERR_FILENO), clock_wall_s()},
+        .out = {stdout, wants_colour(STDOUT_FILENO), clock_wall_s(), columns(STDOUT_FILENO)},
+        .err = {stderr, wants_colour(STDERR_FILENO), clock_wall_s(), columns(STDERR_FILENO)},
         .live = isatty(STDOUT_FILENO) == 1,
     };
     enum cli_status status;

@@ -215,7 +215,7 @@ static void line(struct table *t, const char *title, enum table_style style, con
 
 static void print_and_free(struct table *t, const struct show *s)
 {
-    table_print(t, s->to, s->colour);
+    table_print(t, s->to, s->colour, s->width);
     table_fini(t);
 }
 
@@ -352,9 +352,10 @@ static void status_counters(struct table *t, const json_t *c)
     if (number(c, "restored_subscriptions") == 0)
         return;
     snprintf(out, sizeof(out),
-             "%" PRId64 " subscriptions restored where the broker had lost the session, %" PRId64
+             "%" PRId64 " subscription%s restored where the broker had lost the session, %" PRId64
              " refused; %" PRId64 " retained messages not repeated",
-             number(c, "restored_subscriptions"), number(c, "restore_refused"),
+             number(c, "restored_subscriptions"),
+             number(c, "restored_subscriptions") == 1 ? "" : "s", number(c, "restore_refused"),
              number(c, "retained_suppressed"));
     line(t, "", number(c, "restore_refused") > 0 ? TABLE_BAD : TABLE_PLAIN, out);
 }
@@ -418,10 +419,21 @@ static const char *fault_of(const json_t *device, const char *slot_name)
     return strncmp(fault, known, n) == 0 ? fault + n : fault;
 }
 
+/* "expired", "not valid yet"; "" for a certificate that is good now. */
+static const char *validity(const struct show *s, const json_t *slot)
+{
+    int64_t from = show_parse_time(text(slot, "not_before"));
+    int64_t to = show_parse_time(text(slot, "not_after"));
+
+    if (to >= 0 && to <= s->now_s)
+        return "expired";
+    return from > s->now_s ? "not valid yet" : "";
+}
+
 /* -- devices ---------------------------------------------------------------------------------- */
 
 /* What is worth knowing of a device beyond the columns: the most urgent thing only. */
-static enum table_style note(const json_t *device, char *out, size_t n)
+static enum table_style note(const struct show *s, const json_t *device, char *out, size_t n)
 {
     const char *phase = text(device, "phase");
     const json_t *active = slot_of(device, text(device, "active"));
@@ -446,12 +458,16 @@ static enum table_style note(const json_t *device, char *out, size_t n)
         snprintf(out, n, "%s", text(device, "reason"));
         return TABLE_BAD;
     }
-    if (is_true(device, "online") && upstream[0] != '\0' && strcmp(upstream, "accepted") != 0) {
+    /* A sensor whose CONNECT is refused, as there is no uplink, is not online. */
+    if (strcmp(upstream, "failed") == 0 ||
+        (is_true(device, "online") && upstream[0] != '\0' && strcmp(upstream, "accepted") != 0)) {
         snprintf(out, n, "upstream %s: %s", upstream, text(error, "message"));
         return TABLE_BAD;
     }
     if (fresh != NULL && !is_true(fresh, "usable"))
         snprintf(out, n, "new: %s", fault_of(device, "new"));
+    else if (fresh != NULL && validity(s, fresh)[0] != '\0')
+        snprintf(out, n, "new: %s", validity(s, fresh));
     return TABLE_WARN;
 }
 
@@ -460,7 +476,7 @@ static void device_row(const struct show *s, struct table *t, const json_t *devi
     const char *phase = text(device, "phase");
     const char *expires = text(slot_of(device, text(device, "active")), "not_after");
     char why[512];
-    enum table_style style = note(device, why, sizeof(why));
+    enum table_style style = note(s, device, why, sizeof(why));
 
     table_add(t, TABLE_PLAIN, "%s", text(device, "device"));
     table_add(t, phase_style(phase), "%s", phase);
@@ -508,6 +524,7 @@ static void device_slot(const struct show *s, struct table *t, const json_t *dev
     snprintf(out, sizeof(out), "valid %s to %s (%s)", text(slot, "not_before"),
              text(slot, "not_after"), from_now(s, text(slot, "not_after"), span, sizeof(span)));
     line(t, "", expiry_style(s, text(slot, "not_after")), out);
+    line(t, "", TABLE_BAD, validity(s, slot));
     snprintf(out, sizeof(out), "sha256 %s", text(slot, "fingerprint"));
     line(t, "", TABLE_PLAIN, out);
 }
@@ -528,23 +545,43 @@ static void device_upstream(struct table *t, const json_t *upstream)
     line(t, "upstream", good ? TABLE_GOOD : TABLE_BAD, p.text);
 }
 
-static void device_error(struct table *t, const json_t *error)
+/* Was the same slot accepted after its error?  Then there is nothing to mend any more. */
+static bool error_is_over(const json_t *device, const json_t *error)
 {
+    const json_t *upstream = json_object_get(device, "upstream");
+    const json_t *proven = json_object_get(json_object_get(device, "evidence"), "proven");
+    const char *slot = text(error, "slot"), *time = text(error, "time");
+
+    if (strcmp(text(upstream, "state"), "accepted") == 0 &&
+        strcmp(text(upstream, "slot"), slot) == 0 && strcmp(text(upstream, "since"), time) >= 0)
+        return true;
+    for (size_t i = 0; strcmp(slot, "new") == 0 && i < json_array_size(proven); i++)
+        if (strcmp(text(json_array_get(proven, i), "what"), "connack") == 0 &&
+            strcmp(text(json_array_get(proven, i), "time"), time) > 0)
+            return true;
+    return false;
+}
+
+static void device_error(struct table *t, const json_t *device)
+{
+    const json_t *error = json_object_get(device, "last_error");
     const json_t *alert = json_object_get(error, "alert");
     struct pieces p = {.n = 0}, names = {.n = 0};
+    bool over = error_is_over(device, error);
 
     if (!json_is_object(error))
         return;
-    piece(&p, "", "%s, on %s: %s (%s)", text(error, "time"), text(error, "slot"),
-          text(error, "name"), text(error, "class"));
-    line(t, "last error", TABLE_BAD, p.text);
+    piece(&p, "", "%s, on %s: %s (%s)%s", text(error, "time"), text(error, "slot"),
+          text(error, "name"), text(error, "class"), over ? ", accepted since" : "");
+    line(t, "last error", over ? TABLE_PLAIN : TABLE_BAD, p.text);
     if (json_is_object(alert))
         piece(&names, "", "TLS alert %" PRId64 " %s", number(alert, "number"), text(alert, "name"));
     if (text(error, "x509")[0] != '\0')
         piece(&names, ", ", "%s", text(error, "x509"));
     line(t, "", TABLE_PLAIN, names.text);
     line(t, "", TABLE_PLAIN, text(error, "message"));
-    line(t, "remedy", TABLE_PLAIN, text(error, "remedy"));
+    if (!over)
+        line(t, "remedy", TABLE_PLAIN, text(error, "remedy"));
 }
 
 /* What it waits for, and when that ends. */
@@ -614,6 +651,22 @@ static void device_session(struct table *t, const json_t *session)
     }
 }
 
+/* What leads on from here, where one has to know it. */
+static void device_next(const struct show *s, struct table *t, const json_t *device)
+{
+    const json_t *fresh = slot_of(device, "new");
+    struct pieces p = {.n = 0};
+
+    if (strcmp(text(device, "phase"), "rolled-back") != 0)
+        return;
+    if (fresh != NULL && is_true(fresh, "usable") && validity(s, fresh)[0] == '\0')
+        piece(&p, "", "when the cause is mended: certflipctl quarantine clear %s",
+              text(device, "device"));
+    else
+        piece(&p, "", "put a good identity into the new slot, then: certflipctl reload");
+    line(t, "next", TABLE_PLAIN, p.text);
+}
+
 void show_device(const struct show *s, const json_t *device)
 {
     const json_t *sessions = json_object_get(device, "sessions");
@@ -633,12 +686,14 @@ void show_device(const struct show *s, const json_t *device)
     line(&t, "phase", phase_style(phase), p.text);
     device_waits(s, &t, device);
     line(&t, "reason", TABLE_BAD, text(device, "reason"));
+    line(&t, "remedy", TABLE_PLAIN, text(device, "reason_remedy"));
     device_evidence(&t, json_object_get(device, "evidence"));
     line(&t, "active", TABLE_PLAIN, text(device, "active"));
     device_slot(s, &t, device, "old");
     device_slot(s, &t, device, "new");
     device_upstream(&t, json_object_get(device, "upstream"));
-    device_error(&t, json_object_get(device, "last_error"));
+    device_error(&t, device);
+    device_next(s, &t, device);
     for (size_t i = 0; i < json_array_size(sessions); i++)
         device_session(&t, json_array_get(sessions, i));
     if (json_array_size(sessions) == 0)
@@ -718,9 +773,14 @@ void show_reload(const struct show *s, const json_t *result)
 {
     const json_t *restart = json_object_get(result, "restart_needed");
 
-    fprintf(s->to, "read again: %" PRId64 " devices changed, %" PRId64 " new, %" PRId64 " gone\n",
-            number(result, "changed_devices"), number(result, "new_devices"),
-            number(result, "gone_devices"));
+    fprintf(s->to, "read again: %" PRId64 " device%s changed, %" PRId64 " new, %" PRId64 " gone\n",
+            number(result, "changed_devices"), number(result, "changed_devices") == 1 ? "" : "s",
+            number(result, "new_devices"), number(result, "gone_devices"));
+    if (number(result, "faulty_devices") > 0)
+        fprintf(s->to,
+                "%" PRId64 " device%s an identity that cannot be used: certflipctl devices\n",
+                number(result, "faulty_devices"),
+                number(result, "faulty_devices") == 1 ? " has" : "s have");
     for (size_t i = 0; i < json_array_size(restart); i++) {
         fputs("takes effect after a restart: ", s->to);
         table_text(s->to, s->colour, TABLE_WARN, item(restart, i));

@@ -17,6 +17,7 @@ struct show {
     FILE *to;
     bool colour;
     int64_t now_s; /* wall clock: what has expired, and how long things are */
+    size_t width;  /* of the terminal; 0: it is none, and lines are as long as they are */
 };
 
 void show_status(const struct show *s, const struct json_t *status);

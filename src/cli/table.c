@@ -189,24 +189,74 @@ static size_t column_width(const struct table *t, size_t column)
     return widest;
 }
 
-static void print_row(const struct table *t, const struct table_cell *row, const size_t *widths,
-                      FILE *to, bool colour)
+#define WRAP_LEAST  24 /* columns that a text needs in order to be readable below its first line */
+#define WRAP_INDENT 8  /* where it goes on when the column has not got them */
+
+/* How many bytes of the text go on a line of `room` columns: up to a blank, but at least a word. */
+static size_t fitting(const char *text, size_t room)
 {
-    size_t last = t->columns;
+    size_t fits = 0, at = 0, n = strlen(text), width = 0;
+
+    while (at < n) {
+        size_t word = strcspn(text + at, " ");
+        char *copy = strndup(text + at, word);
+
+        width += copy == NULL ? word : table_width(copy);
+        free(copy);
+        if (width > room && fits > 0)
+            return fits;
+        fits = at + word;
+        at = fits + strspn(text + fits, " ");
+        width += at - fits;
+    }
+    return n;
+}
+
+/* The last cell, which begins at column `at`. */
+static void print_wrapped(const struct table_cell *cell, size_t at, FILE *to, bool colour,
+                          size_t width)
+{
+    size_t indent = width < at + WRAP_LEAST ? WRAP_INDENT : at;
+    const char *text = cell->text;
+
+    for (;;) {
+        size_t n = width <= at ? strlen(text) : fitting(text, width - at);
+        char *piece = strndup(text, n);
+
+        table_text(to, colour, cell->style, piece == NULL ? text : piece);
+        text += piece == NULL ? strlen(text) : n;
+        free(piece);
+        text += strspn(text, " ");
+        if (*text == '\0')
+            return;
+        at = indent;
+        fprintf(to, "\n%*s", (int)at, "");
+    }
+}
+
+static void print_row(const struct table *t, const struct table_cell *row, const size_t *widths,
+                      FILE *to, bool colour, size_t bound)
+{
+    size_t last = t->columns, at = 0;
 
     while (last > 0 && row[last - 1].text[0] == '\0')
         last--;
     for (size_t i = 0; i < last; i++) {
         size_t width = table_width(row[i].text);
 
+        if (i + 1 == last && bound > 0 && at + width > bound) {
+            print_wrapped(&row[i], at, to, colour, bound);
+            break;
+        }
         table_text(to, colour, row[i].style, row[i].text);
         if (i + 1 < last)
             fprintf(to, "%*s", (int)(widths[i] - width + 2), "");
+        at += widths[i] + 2;
     }
     fputc('\n', to);
 }
 
-void table_print(const struct table *t, FILE *to, bool colour)
+void table_print(const struct table *t, FILE *to, bool colour, size_t width)
 {
     size_t *widths = calloc(t->columns, sizeof(widths[0]));
 
@@ -218,6 +268,6 @@ void table_print(const struct table *t, FILE *to, bool colour)
     for (size_t i = 0; i < t->columns; i++)
         widths[i] = column_width(t, i);
     for (size_t i = 0; i + t->columns <= t->count; i += t->columns)
-        print_row(t, &t->cells[i], widths, to, colour);
+        print_row(t, &t->cells[i], widths, to, colour, width);
     free(widths);
 }

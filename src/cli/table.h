@@ -35,8 +35,9 @@ void table_add(struct table *t, enum table_style style, const char *fmt, ...)
 void table_head(struct table *t, const char *const *titles);
 
 /* Write all rows; two blanks between columns, none at the end of a line.  Colours only when asked.
- */
-void table_print(const struct table *t, FILE *to, bool colour);
+ * `width`: columns of the terminal, within which the last cell of a row is broken between words; 0:
+ * a row is a line, however long. */
+void table_print(const struct table *t, FILE *to, bool colour, size_t width);
 
 /* Write text in a style, made safe in the same way. */
 void table_text(FILE *to, bool colour, enum table_style style, const char *text);

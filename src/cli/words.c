@@ -192,8 +192,8 @@ static int fail_word(const struct nearest *near, const char *what, struct err *e
     if (near->word[0] != '\0')
         return err_set(err, ERR_INVALID, "unknown %s \"%s\": did you mean \"%s\"?", what,
                        near->typed, near->word);
-    return err_set(err, ERR_INVALID, "unknown %s \"%s\": certflipctl help lists them all", what,
-                   near->typed);
+    return err_set(err, ERR_INVALID, "unknown %s \"%s\": certflipctl %s lists them all", what,
+                   near->typed, strcmp(what, "subsystem") == 0 ? "log" : "help");
 }
 
 static int fail_command(const char *const *args, size_t n, struct err *err)

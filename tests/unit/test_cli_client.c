@@ -248,8 +248,8 @@ static struct ran run_on(struct fake *f, const char *const *words, bool live)
         n++;
     if (words_parse(words, n, &line, &err) != 0)
         fail_msg("%s", err.msg);
-    cli.out = (struct show){open_memstream(&r.out, &out_n), false, 0};
-    cli.err = (struct show){open_memstream(&r.err, &err_n), false, 0};
+    cli.out = (struct show){.to = open_memstream(&r.out, &out_n)};
+    cli.err = (struct show){.to = open_memstream(&r.err, &err_n)};
     cli.client = client_open(f->path, &err);
     if (cli.client == NULL)
         fail_msg("%s", err.msg);

@@ -249,6 +249,7 @@ static void failed_device_says_why_and_what_to_do(void **unused)
             "active      old\n"
             "old         CN=7, issued by CN=Plant\n"
             "            valid 2021-05-01T00:00:00Z to 2031-05-01T00:00:00Z (36 h 0 min ago)\n"
+            "            expired\n"
             "            sha256 " FP "\n"
             "new         unusable: /etc/certflip/x/new/key.pem: does not match: put the right key "
             "there\n"
@@ -257,7 +258,123 @@ static void failed_device_says_why_and_what_to_do(void **unused)
             "            TLS alert 48 unknown_ca, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY\n"
             "            the broker does not trust the issuer\n"
             "remedy      add CA 'Plant 2031' at the broker\n"
+            "next        put a good identity into the new slot, then: certflipctl reload\n"
             "sensor      offline\n");
+    json_decref(device);
+}
+
+/* An error with a remedy beside a connection that stands sends people looking for what is mended
+ * already; and a rollback needs a command before it can be tried again. */
+static void an_error_that_is_over_asks_for_nothing(void **unused)
+{
+    static const char base[] =
+        "{\"device\": \"x\", \"phase\": \"rolled-back\", \"active\": \"old\","
+        " \"slots\": {\"old\": null, \"new\": {\"usable\": true, \"subject\": \"CN=x\","
+        "  \"issuer\": \"CN=P\", \"not_before\": \"2031-05-01T00:00:00Z\","
+        "  \"not_after\": \"2041-05-01T00:00:00Z\", \"fingerprint\": \"ab\"}},"
+        " \"last_error\": {\"time\": \"2031-05-02T11:00:00Z\", \"slot\": \"%s\","
+        "  \"class\": \"network\", \"name\": \"tcp.refused\", \"message\": \"nobody listens\","
+        "  \"remedy\": \"start it\"},"
+        " \"reason\": \"no echo\", \"reason_remedy\": \"allow it\","
+        " \"evidence\": {\"proven\": [{\"what\": \"connack\", \"time\": \"%s\"}]},"
+        " \"upstream\": {\"slot\": \"old\", \"state\": \"accepted\", \"since\": \"%s\"}}";
+    static const struct {
+        const char *slot, *proven, *since;
+        bool over;
+    } rows[] = {
+        {"old", "2031-05-02T10:00:00Z", "2031-05-02T11:00:01Z", true},
+        {"old", "2031-05-02T12:00:00Z", "2031-05-02T10:00:00Z", false},
+        {"new", "2031-05-02T10:00:00Z", "2031-05-02T11:30:00Z", false},
+        {"new", "2031-05-02T11:10:00Z", "2031-05-02T11:30:00Z", true},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[1200];
+        struct screen s;
+        json_t *device;
+
+        snprintf(text, sizeof(text), base, rows[i].slot, rows[i].proven, rows[i].since);
+        device = json(text);
+        screen_init(&s, false);
+        show_device(&s.show, device);
+        fclose(s.show.to);
+        assert_non_null(strstr(s.text, "reason      no echo\nremedy      allow it\n"));
+        assert_int_equal(strstr(s.text, "tcp.refused (network), accepted since\n") != NULL,
+                         rows[i].over);
+        assert_int_equal(strstr(s.text, "remedy      start it\n") == NULL, rows[i].over);
+        assert_non_null(strstr(
+            s.text, "next        when the cause is mended: certflipctl quarantine clear x\n"));
+        free(s.text);
+        json_decref(device);
+    }
+}
+
+/* Before a flip is refused for it, and before a sensor that has no uplink gives up. */
+static void notes_tell_what_stands_in_the_way(void **unused)
+{
+    static const struct {
+        const char *device, *note;
+    } rows[] = {
+        {"{\"device\": \"x\", \"phase\": \"staged\", \"active\": \"old\", \"slots\": {"
+         "\"old\": {\"usable\": true}, \"new\": {\"usable\": true,"
+         " \"not_after\": \"2031-05-02T11:59:59Z\"}}}",
+         "  new: expired\n"},
+        {"{\"device\": \"x\", \"phase\": \"staged\", \"active\": \"old\", \"slots\": {"
+         "\"old\": {\"usable\": true}, \"new\": {\"usable\": true,"
+         " \"not_before\": \"2031-05-02T12:00:01Z\"}}}",
+         "  new: not valid yet\n"},
+        {"{\"device\": \"x\", \"phase\": \"steady\", \"active\": \"old\", \"online\": false,"
+         " \"slots\": {\"old\": {\"usable\": true}}, \"upstream\": {\"state\": \"failed\"},"
+         " \"last_error\": {\"message\": \"nobody listens there\"}}",
+         "  upstream failed: nobody listens there\n"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        json_t *all = json_array();
+        struct screen s;
+
+        json_array_append_new(all, json(rows[i].device));
+        screen_init(&s, false);
+        show_devices(&s.show, all);
+        fclose(s.show.to);
+        assert_non_null(strstr(s.text, rows[i].note));
+        free(s.text);
+        json_decref(all);
+    }
+}
+
+/* On a terminal long texts go on below themselves; elsewhere a row stays a line, for grep. */
+static void a_terminal_is_not_wider_than_it_is(void **unused)
+{
+    json_t *audit = json("[{\"seq\": 7, \"time\": \"2031-05-02T11:00:00Z\", \"who\": \"certflipd\","
+                         " \"what\": \"phase committed\", \"target\": \"p\","
+                         " \"outcome\": \"from trial: healthy: healthy through probation\"}]");
+    json_t *device = json(
+        "{\"device\": \"x\", \"phase\": \"steady\", \"active\": \"old\", \"slots\": {"
+        "\"new\": {\"usable\": false, \"fault\": \"id/x/new/key.pem: kl\u00fcge and key do not "
+        "match\"}}}");
+    struct screen s;
+
+    (void)unused;
+    screen_init(&s, false);
+    s.show.width = 40;
+    show_device(&s.show, device);
+    s.show.width = 80;
+    show_audit(&s.show, audit);
+    screen_is(&s, "device    x\n"
+                  "phase     steady\n"
+                  "active    old\n"
+                  "old       empty\n"
+                  "new       unusable: id/x/new/key.pem:\n"
+                  "          klüge and key do not match\n"
+                  "upstream  not connected\n"
+                  "sensor    offline\n"
+                  "NUMBER  TIME                  WHO        WHAT             TARGET  OUTCOME\n"
+                  "7       2031-05-02T11:00:00Z  certflipd  phase committed  p       from trial:\n"
+                  "        healthy: healthy through probation\n");
+    json_decref(audit);
     json_decref(device);
 }
 
@@ -407,7 +524,7 @@ static void rest_line_up(void **unused)
              " {\"seq\": 8, \"time\": \"2031-05-02T11:00:01Z\", \"who\": \"central\","
              " \"what\": \"config.reload\", \"target\": \"\", \"outcome\": \"done\"}]");
     json_t *reload = json("{\"changed_devices\": 3, \"new_devices\": 1, \"gone_devices\": 0,"
-                          " \"restart_needed\": [\"workers: 2 -> 4\"]}");
+                          " \"faulty_devices\": 2, \"restart_needed\": [\"workers: 2 -> 4\"]}");
     struct screen s;
 
     (void)unused;
@@ -421,6 +538,7 @@ static void rest_line_up(void **unused)
                   "7       2031-05-02T11:00:00Z  local:root  flip           press-*  3 done\n"
                   "8       2031-05-02T11:00:01Z  central     config.reload  -        done\n"
                   "read again: 3 devices changed, 1 new, 0 gone\n"
+                  "2 devices have an identity that cannot be used: certflipctl devices\n"
                   "takes effect after a restart: workers: 2 -> 4\n");
     json_decref(levels);
     json_decref(audit);
@@ -538,6 +656,9 @@ int main(void)
         cmocka_unit_test(progress_is_told_in_a_line),
         cmocka_unit_test(pending_device_says_by_when_it_has_to_begin),
         cmocka_unit_test(failed_device_says_why_and_what_to_do),
+        cmocka_unit_test(an_error_that_is_over_asks_for_nothing),
+        cmocka_unit_test(notes_tell_what_stands_in_the_way),
+        cmocka_unit_test(a_terminal_is_not_wider_than_it_is),
         cmocka_unit_test(status_fits_a_screen),
         cmocka_unit_test(odd_answers_are_survived),
         cmocka_unit_test(sessions_line_up),
