@@ -3,7 +3,7 @@
  *
  * Commands, time and the workers' news become events of the engine; its actions are collected and
  * carried out by hub_flush: first everything is made durable in one transaction, then the workers
- * are told.  When the store fails, the devices are as before and nobody was told anything.
+ * are told.  When the store fails, the phases are as before, and nobody is told of anything else.
  *
  * How many live sessions move at once is for flip/pace.h to say; the others wait in a queue, in
  * trial already (or rolled back already), as their intent is durable.  A device without a sensor

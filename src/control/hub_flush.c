@@ -584,6 +584,8 @@ int hub_flush(struct hub *h, struct err *err)
 
         if (rc != 0) {
             undo_all(h, &why);
+            do_all(h); /* what needs no saving, such as who serves the sensors meanwhile */
+            queue_work(h);
             if (done)
                 return 0;
             if (err != NULL)

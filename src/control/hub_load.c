@@ -306,11 +306,13 @@ static void resume(struct hub *h, struct hub_device *d, bool new_changed)
 
 static void begin_anew(struct hub *h, struct hub_device *d)
 {
+    d->retry = EV_NONE; /* news of the other one decides nothing any more */
+    d->rejected = d->trying_old = false;
     hub_apply(h, d, EV_LOST,
               &(struct hub_why){.cause = "identity-changed",
                                 .msg = "the new identity was replaced during its trial"});
     forget_proof(h, d);
-    d->seq++; /* news of the other one decides nothing any more */
+    d->seq++;
     d->tell = true;
 }
 

@@ -654,7 +654,7 @@ static void news_that_cannot_be_saved_is_taken_again(void **state)
     w->fail_saves = 2;
     world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
     world_phase(w, "press", FLIP_TRIAL);
-    world_expect(w, "");
+    world_expect(w, "press: use old, stored trial\n"); /* until it is durable */
     world_pass(w, 15000);
     world_phase(w, "press", FLIP_ROLLED_BACK);
 }
@@ -1176,6 +1176,30 @@ static void what_was_proven_is_kept_through_the_commit_and_a_restart(void **stat
                         proven);
     assert_string_equal(world_command(w, "press", EV_ROLLBACK), "ok");
     assert_string_equal(stored_proof(w, text), proven);
+}
+
+/* The old identity serves while the rollback of the one that was refused cannot be saved; that says
+ * nothing of the one that comes after it. */
+static void an_identity_that_replaces_a_refused_one_is_tried(void **state)
+{
+    struct world *w = *state;
+    struct hub_reload out = {0};
+    struct err err = {0};
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_command(w, "press", EV_FLIP);
+    w->fail_saves = 1;
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY);
+    assert_int_equal(hub_find(w->hub, "press")->told_slot, FLIP_OLD);
+    w->device[0].fp[FLIP_NEW] = 3;
+    assert_int_equal(hub_reload(w->hub, &w->snapshot, &out, &err), 0);
+    assert_int_equal(hub_find(w->hub, "press")->told_slot, FLIP_NEW);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
 }
 
 /* A word for a fingerprint is none for another one, whenever it came to be there. */
@@ -1855,6 +1879,7 @@ int main(void)
         TEST(a_restart_while_the_sensor_is_away_is_no_attempt),
         TEST(without_the_echo_that_was_demanded_it_goes_back),
         TEST(what_was_proven_is_kept_through_the_commit_and_a_restart),
+        TEST(an_identity_that_replaces_a_refused_one_is_tried),
         TEST(a_confirmation_does_not_pass_on_to_another_identity),
         TEST(a_lost_leg_takes_its_proof_with_it),
         TEST(proof_that_could_not_be_saved_is_no_proof),
