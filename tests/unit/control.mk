@@ -5,7 +5,8 @@ check_PROGRAMS += \
 	tests/unit/test_control_dispatch \
 	tests/unit/test_control_hub \
 	tests/unit/test_control_local \
-	tests/unit/test_control_outbox
+	tests/unit/test_control_outbox \
+	tests/unit/test_control_storm
 
 control_world = tests/unit/test_control_world.c tests/unit/test_control_world.h
 control_world_libs = libcontrol.a libworker.a libstore.a libsession.a libflip.a libmqtt.a libbase.a $(SQLITE_LIBS) \
@@ -26,3 +27,7 @@ tests_unit_test_control_local_LDFLAGS = $(control_world_ldflags)
 
 tests_unit_test_control_outbox_SOURCES = tests/unit/test_control_outbox.c
 tests_unit_test_control_outbox_LDADD = libcontrol.a libbase.a $(CMOCKA_LIBS)
+
+tests_unit_test_control_storm_SOURCES = tests/unit/test_control_storm.c $(control_world)
+tests_unit_test_control_storm_LDADD = $(control_world_libs)
+tests_unit_test_control_storm_LDFLAGS = $(control_world_ldflags)
