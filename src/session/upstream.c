@@ -1224,7 +1224,6 @@ static void on_up_end(struct leg *leg, const struct leg_end *end)
     if (s->state == SESSION_OVER)
         return;
     struct diag d = blame_leg(s, leg, end);
-    bool waited = leg == s->up && waits_for_old_end(s);
     if (leg == s->up && s->phase != RH_LEAVING && s->phase != RH_SWITCHING)
         d = blame_habit(s, &d, env_now_ms(s->env) - s->up_since_ms);
     if (leg == s->up)
@@ -1233,8 +1232,6 @@ static void on_up_end(struct leg *leg, const struct leg_end *end)
         cannot_spare(s, &d);
     else
         cand_failed(s, &d);
-    if (waited && s->state != SESSION_OVER)
-        old_has_ended(s);
     if (s->state == SESSION_OVER)
         return;
     session_flush(s);
@@ -1271,6 +1268,7 @@ void upstream_begin(struct session *s)
 void upstream_lost(struct session *s, const struct diag *why)
 {
     uint64_t silent_ms = env_now_ms(s->env) - s->last_rx_ms;
+    bool waited = waits_for_old_end(s);
 
     /* The broker ended it because the device is silent: its Will is due, and a new leg would revive
      * a dead device. */
@@ -1281,6 +1279,8 @@ void upstream_lost(struct session *s, const struct diag *why)
         return;
     }
     step(s, RH_EV_OLD_LOST, why);
+    if (waited && s->state != SESSION_OVER) /* however it ended: that was waited for */
+        old_has_ended(s);
 }
 
 uint64_t upstream_silent_due(const struct session *s)

@@ -176,6 +176,38 @@ static void the_old_leg_is_read_to_its_end_after_connack(void **unused)
     quiet(&p);
 }
 
+/* Nor is one that does not end, and is given up for something else: what the broker has accepted is
+ * not thrown away with it. */
+static void the_old_leg_is_given_up_after_connack(void **unused, bool silent)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+    struct end *next = accepted_with_the_old_leg_behind(w, &p);
+
+    (void)unused;
+    if (silent) {
+        the_session(w)->ping_since_ms = 1; /* the barrier's PINGREQ was not answered in time */
+        session_arm(the_session(w));
+    } else {
+        say_bytes(p.brk, "\xff\xff", 2);
+    }
+    sees(p.dev, "PUBLISH q0 c 2");
+    tells(w, "accepted new present rehomed");
+    sees(next, "PUBLISH q0 a held");
+    p.brk = next;
+    quiet(&p);
+}
+
+static void an_old_leg_that_talks_nonsense_after_connack(void **unused)
+{
+    the_old_leg_is_given_up_after_connack(unused, false);
+}
+
+static void an_old_leg_that_is_silent_after_connack(void **unused)
+{
+    the_old_leg_is_given_up_after_connack(unused, true);
+}
+
 static void an_old_leg_that_never_ends_is_not_waited_for_for_ever(void **unused)
 {
     struct world *w = world_new(NULL);
@@ -1018,6 +1050,8 @@ int main(void)
         play(packets_between_the_barriers_answer_and_connack_reach_the_device),
         play(much_behind_connack_survives_the_reading_of_the_old_leg),
         play(the_old_leg_is_read_to_its_end_after_connack),
+        play(an_old_leg_that_talks_nonsense_after_connack),
+        play(an_old_leg_that_is_silent_after_connack),
         play(an_old_leg_that_never_ends_is_not_waited_for_for_ever),
         play(an_accepted_leg_that_is_lost_soon),
         play(an_accepted_leg_that_is_lost_at_once),
