@@ -249,7 +249,7 @@ int greet_device(struct session *s, const struct mqtt_connack *ack)
     return rc;
 }
 
-void greet_heard(struct session *s, const struct leg *leg, const struct mqtt_connack *ack)
+void greet_heard(struct session *s, struct leg *leg, const struct mqtt_connack *ack)
 {
     struct mqtt_prop_value v;
 
@@ -264,7 +264,7 @@ void greet_heard(struct session *s, const struct leg *leg, const struct mqtt_con
     if (s->state == SESSION_OPENING)
         s->alias_told = s->alias_most;
     if (mqtt_props_find(ack->props, MQTT_PROP_SERVER_KEEP_ALIVE, &v)) {
-        s->up_keepalive_s = (uint16_t)v.num;
+        leg->keepalive_s = (uint16_t)v.num;
         if (s->state == SESSION_OPENING && s->version == MQTT_V5)
             s->keepalive_s = (uint16_t)v.num; /* the device is told so [MQTT-3.1.2-21] */
     }

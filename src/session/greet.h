@@ -40,6 +40,6 @@ void greet_disconnect(struct leg *leg, uint8_t reason, bool set_expiry, uint32_t
 int greet_device(struct session *s, const struct mqtt_connack *ack);
 
 /* Remember what the CONNACK of an upstream leg has promised. */
-void greet_heard(struct session *s, const struct leg *leg, const struct mqtt_connack *ack);
+void greet_heard(struct session *s, struct leg *leg, const struct mqtt_connack *ack);
 
 #endif

@@ -59,6 +59,7 @@ struct leg {
     enum leg_state state;
     enum flip_slot slot; /* upstream: whose identity */
     uint8_t version;     /* upstream: of MQTT, as it is spoken there */
+    uint16_t keepalive_s; /* upstream: what it has agreed to */
     bool downstream;
     bool ended;           /* the end was told */
     bool watch;           /* upstream, until CONNACK: tell `progress`, acknowledge quickly */

@@ -205,10 +205,10 @@ static uint64_t shedding_begins(const struct session *s)
  * we give them. */
 static uint64_t ping_due(const struct session *s)
 {
-    if (s->up == NULL || !s->accepted || s->up_keepalive_s == 0 ||
-        (s->keepalive_s != 0 && s->keepalive_s <= s->up_keepalive_s && session_hears(s)))
+    if (s->up == NULL || !s->accepted || s->up->keepalive_s == 0 ||
+        (s->keepalive_s != 0 && s->keepalive_s <= s->up->keepalive_s && session_hears(s)))
         return 0;
-    return s->last_tx_up_ms + s->up_keepalive_s * UINT64_C(750);
+    return s->last_tx_up_ms + s->up->keepalive_s * UINT64_C(750);
 }
 
 static void on_timer(uv_timer_t *timer)

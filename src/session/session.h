@@ -93,7 +93,6 @@ struct session {
     uint32_t device_expiry_s; /* Session Expiry Interval that the device asked for; in 3.x: 0 for a
                                  clean session, else for ever (MQTT 5.0, 3.1.2.11.2) */
     uint16_t keepalive_s;     /* the device's: its own, or the server's as it was told */
-    uint16_t up_keepalive_s;  /* what the upstream leg has agreed to */
     uint16_t alias_told;      /* 5.0: Topic Alias Maximum that the device was told */
     uint16_t alias_most;      /* and that of the present upstream leg */
     struct leg_limits told;   /* 5.0: what the device was told that the broker allows */

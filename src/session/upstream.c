@@ -88,7 +88,7 @@ static void send_connect(struct session *s)
     buf_fini_wipe(&out);
     s->cand->keep = wish.keep;
     s->cand->will_delayed = wish.will_delayed;
-    s->up_keepalive_s = wish.keepalive_s;
+    s->cand->keepalive_s = wish.keepalive_s;
     leg_flush(s->cand);
     crash_point("rehome.connect-sent");
     s->due_ms = env_now_ms(s->env) + upstream_profile(s, s->cand->slot, NULL)->connack_timeout_ms;
@@ -1289,8 +1289,8 @@ uint64_t upstream_silent_due(const struct session *s)
         !s->up->st.reading || leg_queued(s->up) > 0)
         return 0;
     uint64_t patience_ms = upstream_profile(s, s->have, NULL)->barrier_timeout_ms;
-    if (s->accepted_news == NULL && patience_ms < s->up_keepalive_s * UINT64_C(500))
-        patience_ms = s->up_keepalive_s * UINT64_C(500);
+    if (s->accepted_news == NULL && patience_ms < s->up->keepalive_s * UINT64_C(500))
+        patience_ms = s->up->keepalive_s * UINT64_C(500);
     return s->ping_since_ms + patience_ms;
 }
 

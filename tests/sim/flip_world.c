@@ -574,7 +574,7 @@ int greet_device(struct session *s, const struct mqtt_connack *ack)
     return 0;
 }
 
-void greet_heard(struct session *s, const struct leg *leg, const struct mqtt_connack *ack)
+void greet_heard(struct session *s, struct leg *leg, const struct mqtt_connack *ack)
 {
     (void)s;
     (void)leg;

@@ -111,7 +111,7 @@ static void an_assigned_name_is_kept(void **unused)
     buf_fini(&props);
     sees(dev, "CONNACK");
     assert_int_equal(world_session(w, "d9")->keepalive_s, 60); /* it cannot be told another */
-    assert_int_equal(world_session(w, "d9")->up_keepalive_s, 30);
+    assert_int_equal(world_session(w, "d9")->up->keepalive_s, 30);
     world_use(w, "d9", FLIP_NEW);
     sees(brk, "PINGREQ");
     say_ping(brk, MQTT_PINGRESP);

@@ -518,6 +518,36 @@ static void pings_of_ours_stay_ours(void **unused)
     assert_false(end_has_packet(dev)); /* one for one */
 }
 
+/* A candidate that is refused does not leave its own keepalive to the leg that stays. */
+static void the_leg_that_stays_keeps_its_keepalive(void **unused)
+{
+    struct world *w = world_new(
+        &(struct world_args){.upstream = "keepalive_as_device = false; keepalive_s = 20;",
+                             .other = "keepalive_as_device = false; keepalive_s = 600;"});
+    struct end *dev = device_new(w, MQTT_V311);
+
+    (void)unused;
+    say_connect(dev, &world_lasting);
+    struct end *brk = broker_next(w);
+    sees(brk, "CONNECT 3.1.1 d1 ka=20");
+    say_connack(brk, false, 0, NULL);
+    sees(dev, "CONNACK");
+    world_use(w, "d1", FLIP_NEW);
+    sees(brk, "PINGREQ");
+    say_ping(brk, MQTT_PINGRESP);
+    struct end *next = broker_next(w);
+    next->version = MQTT_V311;
+    sees(next, "CONNECT 3.1.1 d1 ka=600");
+    say_connack(next, false, 5, NULL);
+    sees_end(next);
+    struct session *s = world_session(w, "d1");
+    world_until(w, s->phase == RH_IDLE);
+    s->last_tx_up_ms -= 15001;
+    s->due_ms = env_now_ms(s->env); /* so that it looks */
+    session_arm(s);
+    sees(brk, "PINGREQ");
+}
+
 /* ---- faults ---- */
 
 static void malformed_packet_of_5_0_is_told_why(void **unused)
@@ -872,6 +902,7 @@ int main(void)
         play(pings_are_the_brokers_to_answer),
         play(more_pings_than_the_broker_answers_are_answered_here),
         play(pings_of_ours_stay_ours),
+        play(the_leg_that_stays_keeps_its_keepalive),
         play(malformed_packet_of_5_0_is_told_why),
         play(malformed_packet_of_3_1_1_ends_the_connection_without_a_word),
         play(packets_before_a_malformed_one_arrive),
