@@ -1165,21 +1165,28 @@ static void on_up_progress(struct leg *leg)
     session_arm(s);
 }
 
+/* Enhanced authentication is between the device and the broker (MQTT 5.0, 4.12). */
+static bool is_for_the_device(const struct session *s, const struct leg *leg,
+                              const struct mqtt_packet *pkt)
+{
+    return leg == s->cand && upstream_connect_sent(s) && pkt->type == MQTT_AUTH &&
+           s->state == SESSION_OPENING && s->version == MQTT_V5;
+}
+
 static void candidate_data(struct session *s, struct leg *leg, const uint8_t **p, size_t *n)
 {
     struct mqtt_packet pkt;
     struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.malformed"};
-    int rc = mqtt_in_next(&leg->in, p, n, MQTT_LARGEST_PACKET, &pkt);
+    int rc;
 
+    while ((rc = mqtt_in_next(&leg->in, p, n, MQTT_LARGEST_PACKET, &pkt)) == 1 &&
+           is_for_the_device(s, leg, &pkt)) {
+        if (s->down != NULL) /* it may have left */
+            leg_write(s->down, pkt.raw, pkt.raw_bytes);
+        s->due_ms = env_now_ms(s->env) + upstream_profile(s, leg->slot, NULL)->connack_timeout_ms;
+    }
     if (rc == 0)
         return;
-    if (rc == 1 && leg == s->cand && upstream_connect_sent(s) && pkt.type == MQTT_AUTH &&
-        s->state == SESSION_OPENING && s->version == MQTT_V5) {
-        /* Enhanced authentication is between the device and the broker (MQTT 5.0, 4.12). */
-        leg_write(s->down, pkt.raw, pkt.raw_bytes);
-        s->due_ms = env_now_ms(s->env) + upstream_profile(s, leg->slot, NULL)->connack_timeout_ms;
-        return;
-    }
     if (rc == 1 && leg == s->cand && upstream_connect_sent(s)) {
         take_connack(s, &pkt);
         return;

@@ -548,6 +548,32 @@ static void the_leg_that_stays_keeps_its_keepalive(void **unused)
     sees(brk, "PINGREQ");
 }
 
+/* A device may leave before it is asked: CONNECT, DISCONNECT and close_notify in one segment. */
+static void auth_for_a_device_that_has_left(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct buf props = {0};
+    struct mqtt_connect c = world_lasting;
+    struct end *dev = device_new(w, MQTT_V5);
+
+    (void)unused;
+    mqtt_props_put_str(&props, MQTT_PROP_AUTH_METHOD, slice_of("m"));
+    c.props = (struct mqtt_props){props.p, (uint32_t)props.len};
+    say_connect(dev, &c);
+    buf_fini(&props);
+    say_disconnect(dev, 0, NULL);
+    struct end *brk = broker_next(w);
+    brk->version = MQTT_V5;
+    sees(brk, "CONNECT 5.0 d1 ka=60 authentication-method=m session-expiry-interval=600");
+    struct session *s = world_session(w, "d1");
+    world_until(w, s->leave_ms != 0);
+    s->down->ops->end(s->down, &(struct leg_end){.at = LEG_OPEN}); /* as TLS tells it */
+    assert_null(s->down);
+    say_bytes(brk, "\xf0\x06\x18\x04\x15\x00\x01m", 8);
+    say_connack(brk, false, 0, NULL);
+    sees(brk, "DISCONNECT session-expiry-interval=0");
+}
+
 /* ---- faults ---- */
 
 static void malformed_packet_of_5_0_is_told_why(void **unused)
@@ -902,6 +928,7 @@ int main(void)
         play(pings_are_the_brokers_to_answer),
         play(more_pings_than_the_broker_answers_are_answered_here),
         play(pings_of_ours_stay_ours),
+        play(auth_for_a_device_that_has_left),
         play(the_leg_that_stays_keeps_its_keepalive),
         play(malformed_packet_of_5_0_is_told_why),
         play(malformed_packet_of_3_1_1_ends_the_connection_without_a_word),
