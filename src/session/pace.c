@@ -111,8 +111,10 @@ static bool awaits_verdict(struct session *s, const struct mqtt_publish *p,
 
     if (item == NULL)
         return false;
-    if (s->verdict_ms == 0 && evidence_unsendable(s, p->topic, QUOTA_EXCEEDED))
+    if (s->verdict_ms == 0 && evidence_unsendable(s, p->topic, QUOTA_EXCEEDED)) {
         s->verdict_ms = now + VERDICT_MS;
+        session_arm(s);
+    }
     item->unsent = now < s->verdict_ms;
     return item->unsent;
 }
@@ -163,6 +165,17 @@ void pace_more(struct session *s)
 {
     if (s->limited && !s->holding && s->up != NULL && s->state == SESSION_RELAYING)
         relay_release(s);
+}
+
+uint64_t pace_due(const struct session *s)
+{
+    return s->verdict_over ? 0 : s->verdict_ms;
+}
+
+void pace_late(struct session *s)
+{
+    s->verdict_over = true;
+    pace_more(s);
 }
 
 void pace_received(struct session *s, struct inflight_item *item)

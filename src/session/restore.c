@@ -230,6 +230,7 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
     aliases_fini(&s->down_aliases); /* each connection begins without [MQTT-3.3.2-7] */
     s->kept_back = false;
     s->verdict_ms = 0;
+    s->verdict_over = false;
     /* The subscriptions first: they were there before all that is sent again, and what the device
      * has begun to do to them comes after them. */
     if (subscribe) {

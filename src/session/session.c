@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "session/evidence.h"
+#include "session/relay.h"
 #include "session/sources.h"
 #include "session/suspect.h"
 
@@ -251,8 +252,14 @@ static void on_timer(uv_timer_t *timer)
         (void)relay_ping(s);
     if ((due = upstream_silent_due(s)) != 0 && now >= due)
         upstream_silent(s);
+    if (s->state == SESSION_OVER)
+        return;
     if ((due = evidence_due(s)) != 0 && now >= due)
         evidence_late(s);
+    if ((due = pace_due(s)) != 0 && now >= due)
+        pace_late(s);
+    if (s->state == SESSION_OVER)
+        return;
     upstream_due(s, now);
     if (s->state == SESSION_OVER)
         return;
@@ -267,6 +274,7 @@ void session_arm(struct session *s)
     uint64_t due = sooner(sooner(s->due_ms, s->retry_ms), sooner(silence_ends(s), ping_due(s)));
     due = sooner(due, sooner(s->leave_ms, upstream_silent_due(s)));
     due = sooner(due, sooner(evidence_due(s), shedding_begins(s)));
+    due = sooner(due, pace_due(s));
     if (due == 0 || (s->timer_ms != 0 && s->timer_ms <= due))
         return; /* it rings early enough, and looks again then */
     uint64_t now = env_now_ms(s->env);
@@ -605,8 +613,11 @@ static void on_down_data(struct leg *leg, const uint8_t *p, size_t n)
     if (s->state == SESSION_OVER || s->state == SESSION_CONNECTING)
         return;
     relay_from_device(s, p, n);
-    if (s->state != SESSION_OVER)
-        session_flush(s);
+    if (s->state == SESSION_OVER)
+        return;
+    session_flush(s);
+    if (s->ping_since_ms != 0 || s->leave_ms != 0) /* since now, perhaps */
+        session_arm(s);
 }
 
 static void on_down_end(struct leg *leg, const struct leg_end *end)

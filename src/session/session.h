@@ -155,6 +155,7 @@ struct session {
     bool taken_over;  /* ended for another one: what is left at the broker is its affair */
     bool said_goodbye; /* DISCONNECT was passed on */
     bool limited;      /* `limits` are stricter than `told` */
+    bool verdict_over; /* verdict_ms has passed */
     bool restoring;    /* subscriptions were restored: what is retained comes because of us */
     bool kept_back;    /* the first such message on the present leg was logged */
     bool inherited;    /* the device took up a session of its own: it may have exchanges from an

@@ -518,6 +518,23 @@ static void pings_of_ours_stay_ours(void **unused)
     assert_false(end_has_packet(dev)); /* one for one */
 }
 
+/* Without a keepalive nothing else makes the session look at the time. */
+static void ping_without_keepalive_has_its_deadline(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct mqtt_connect c = world_lasting;
+
+    (void)unused;
+    c.keepalive_s = 0;
+    struct pair p = world_open(w, MQTT_V311, &c);
+    struct session *s = world_session(w, "d1");
+    s->timer_ms = 0;
+    say_ping(p.dev, MQTT_PINGREQ);
+    sees(p.brk, "PINGREQ");
+    assert_true(s->timer_ms != 0);
+    assert_int_equal(s->timer_ms, upstream_silent_due(s));
+}
+
 /* A candidate that is refused does not leave its own keepalive to the leg that stays. */
 static void the_leg_that_stays_keeps_its_keepalive(void **unused)
 {
@@ -928,6 +945,7 @@ int main(void)
         play(pings_are_the_brokers_to_answer),
         play(more_pings_than_the_broker_answers_are_answered_here),
         play(pings_of_ours_stay_ours),
+        play(ping_without_keepalive_has_its_deadline),
         play(auth_for_a_device_that_has_left),
         play(the_leg_that_stays_keeps_its_keepalive),
         play(malformed_packet_of_5_0_is_told_why),
