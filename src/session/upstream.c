@@ -178,6 +178,28 @@ static struct env_gate *gate_of(const struct session *s)
     return &s->env->gate[(size_t)(u - s->snap->conf->upstreams) % ENV_GATES];
 }
 
+/* So many as there is room for; each looks once more whether the gate is open. */
+static void let_in(struct env_gate *g)
+{
+    for (uint32_t n = g->gate.under_way; n < g->gate.window && !list_empty(&g->waiting); n++) {
+        struct session *next = list_entry(g->waiting.next, struct session, at_gate);
+
+        list_del(&next->at_gate);
+        next->retry_ms = env_now_ms(next->env);
+        session_arm(next);
+    }
+}
+
+/* The one that has let it in, perhaps, goes on with the next. */
+static void go_to_gate(struct session *s)
+{
+    struct env_gate *was = s->gate;
+
+    s->gate = gate_of(s);
+    if (was != NULL && was != s->gate)
+        let_in(was);
+}
+
 static void dial(struct session *s)
 {
     crash_point("rehome.dial");
@@ -201,25 +223,14 @@ static void dial(struct session *s)
         s->cand = dial_leg(s, slot, cred, &err);
     if (s->cand == NULL) {
         cannot_dial(s, &err);
+        upstream_gate(s); /* the gate may have let it in, and not another one */
         return;
     }
     if (s->up == NULL && s->state == SESSION_RELAYING) {
         s->counted = s->cand;
         s->dialled_ms = env_now_ms(s->env);
-        s->gate = gate_of(s);
+        go_to_gate(s);
         gate_in(&s->gate->gate);
-    }
-}
-
-/* So many as there is room for; each looks once more whether the gate is open. */
-static void let_in(struct env_gate *g)
-{
-    for (uint32_t n = g->gate.under_way; n < g->gate.window && !list_empty(&g->waiting); n++) {
-        struct session *next = list_entry(g->waiting.next, struct session, at_gate);
-
-        list_del(&next->at_gate);
-        next->retry_ms = env_now_ms(next->env);
-        session_arm(next);
     }
 }
 
@@ -1419,7 +1430,7 @@ void upstream_due(struct session *s, uint64_t now_ms)
     } else if (gate_is_open(&gate_of(s)->gate)) {
         step(s, RH_EV_RETRY, NULL);
     } else {
-        s->gate = gate_of(s);
+        go_to_gate(s);
         list_del(&s->at_gate);
         list_add(&s->gate->waiting, &s->at_gate);
     }

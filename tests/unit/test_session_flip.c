@@ -528,6 +528,46 @@ static void device_is_held_while_there_is_no_uplink(void **unused)
     quiet(&p);
 }
 
+/* Who is let in at the gate and cannot dial leaves its turn to the next one. */
+static void gate_goes_on_past_who_cannot_dial(void **unused)
+{
+    static const char *const names[] = {"d2", "d1", "d3"};
+    struct world *w = world_new(NULL);
+    struct session *s[3];
+    struct end *brk[3];
+
+    (void)unused;
+    w->keeps_predecessors = true; /* they are several devices */
+    for (unsigned i = 0; i < 3; i++) {
+        struct mqtt_connect c = world_lasting;
+        c.client_id = slice_of(names[i]);
+        world_device(w, names[i]);
+        say_connect(device_new(w, MQTT_V311), &c);
+        brk[i] = world_broker_accepts(w, MQTT_V311, false);
+        s[i] = world_session(w, names[i]);
+        world_until(w, s[i]->phase == RH_IDLE);
+    }
+    w->env.gate[0].gate.window = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        end_reset(brk[i]);
+        world_until(w, s[i]->phase == RH_WAITING);
+    }
+    world_due(s[0]);
+    struct end *next = broker_next(w);
+    next->version = MQTT_V311;
+    world_due(s[1]);
+    world_due(s[2]);
+    world_until(w, !list_empty(&s[1]->at_gate) && !list_empty(&s[2]->at_gate));
+    cred_unref(world_device(w, "d1")->cred[FLIP_OLD]);
+    world_device(w, "d1")->cred[FLIP_OLD] = NULL;
+    sees(next, "CONNECT 3.1.1 d2 ka=60");
+    w->env.gate[0].gate.window = 0; /* one more by this answer */
+    say_connack(next, true, 0, NULL);
+    next = broker_next(w);
+    next->version = MQTT_V311;
+    sees(next, "CONNECT 3.1.1 d3 ka=60");
+}
+
 /* The backoff of the network's table, without anybody's help. */
 static void uplink_is_retried_by_itself(void **unused)
 {
@@ -1069,6 +1109,7 @@ int main(void)
         play(rollback_goes_the_same_way_back),
         play(missing_identity_leaves_the_leg_alone),
         play(device_is_held_while_there_is_no_uplink),
+        play(gate_goes_on_past_who_cannot_dial),
         play(uplink_is_retried_by_itself),
         play(unfinished_publishes_are_sent_again_in_order),
         play(without_a_session_publishes_are_new_and_subscriptions_come_again),
