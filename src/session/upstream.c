@@ -419,10 +419,8 @@ static void tell_when_it_answers(struct session *s, struct session_leg_news *new
 {
     forget_news(s);
     s->accepted_news = malloc(sizeof *news);
-    if (s->accepted_news == NULL) {
-        tell_leg(s, news);
-        return;
-    }
+    if (s->accepted_news == NULL)
+        return; /* without proof it is not told: the trial's deadline goes back */
     *s->accepted_news = *news;
     (void)relay_ping(s);
 }
@@ -448,7 +446,8 @@ static void give_up_restoring(struct session *s, struct session_leg_news *news)
 {
     s->legacy = LEGACY_VOID;
     s->env->stats.downstream_closed_by_us++;
-    tell_leg(s, news);
+    if (!is_probation(s)) /* it has proven nothing */
+        tell_leg(s, news);
     session_end(s, 0x8B, true,
                 "the broker lost the session, and what the device had subscribed to before it "
                 "connected here is not known");
@@ -1438,13 +1437,18 @@ void upstream_due(struct session *s, uint64_t now_ms)
 
 static void tell_home(struct session *s)
 {
+    struct session_leg_news news = {.what = LEG_NEWS_ACCEPTED,
+                                    .slot = s->have,
+                                    .session_present = s->up->session_present,
+                                    .cred = s->up->cred,
+                                    .tls = tls_conn_version(s->up->tls)};
+
     if (s->accepted_news != NULL)
         return; /* it is told when the leg answers */
-    tell_leg(s, &(struct session_leg_news){.what = LEG_NEWS_ACCEPTED,
-                                           .slot = s->have,
-                                           .session_present = s->up->session_present,
-                                           .cred = s->up->cred,
-                                           .tls = tls_conn_version(s->up->tls)});
+    if (is_probation(s))
+        tell_when_it_answers(s, &news);
+    else
+        tell_leg(s, &news);
 }
 
 void session_device_changed(struct session *s)

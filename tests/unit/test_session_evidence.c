@@ -287,6 +287,7 @@ static void another_decision_is_another_echo(void **unused)
     try_it(w, &p, WITH_ECHO, NULL);
     proves(w, &p);
     world_try(w, "d1", WITH_ECHO);
+    answers(p.brk); /* that leg, now */
     tells(w, "accepted new present");
     proves(w, &p);
 }
@@ -832,6 +833,31 @@ static void another_legs_answer_is_no_acceptance(void **unused)
     assert_false(world_has_news(w));
 }
 
+/* The session cannot be restored, so the device has to come anew; the leg that said so has proven
+ * nothing. */
+static void leg_that_cannot_restore_the_session_is_no_acceptance(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct end *dev = device_new(w, MQTT_V311);
+
+    (void)unused;
+    say_connect(dev, &world_lasting);
+    struct end *brk = world_broker_accepts(w, MQTT_V311, true);
+    sees(dev, "CONNACK present");
+    tells(w, "up d1");
+    tells(w, "accepted old present");
+    world_try(w, "d1", FLIP_PROOF_CONNACK);
+    sees(brk, "PINGREQ");
+    say_ping(brk, MQTT_PINGRESP);
+    struct end *next = broker_next(w);
+    next->version = MQTT_V311;
+    sees(next, "CONNECT 3.1.1 d1 ka=60");
+    say_connack(next, false, 0, NULL);
+    sees_end(dev);
+    tells(w, "down d1: the broker lost the session, and what the device had subscribed to before "
+             "it connected here is not known");
+}
+
 /* It reads, and does not answer: given up, without the Will of a device that lives. */
 static void leg_on_trial_that_is_silent_is_left_in_order(void **unused)
 {
@@ -859,6 +885,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         play(another_legs_answer_is_no_acceptance),
+        play(leg_that_cannot_restore_the_session_is_no_acceptance),
         play(leg_on_trial_that_is_silent_is_left_in_order),
         cmocka_unit_test(echo_proves_it_and_the_device_sees_nothing),
         play(without_the_demand_nothing_is_asked),
