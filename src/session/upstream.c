@@ -576,6 +576,13 @@ static void end_of_the_dead(struct session *s)
     session_end(s, 0, false, "the device's connection ended without DISCONNECT during a switch");
 }
 
+/* The broker knows of the device's death, by the end of the leg that was lost: a new one would bring
+ * its Will once more. */
+static bool is_over_for_the_dead(const struct session *s)
+{
+    return s->died && !s->will_quiet;
+}
+
 static bool other_usable(const struct session *s)
 {
     return s->dev->cred[flip_other_slot(s->dev->active)] != NULL;
@@ -616,7 +623,7 @@ static void no_leg(struct session *s, const struct diag *why)
     bool trial = s->dev->active == FLIP_NEW && other_usable(s);
 
     s->due_ms = 0;
-    if (s->died && !s->will_quiet) { /* the broker knows, by the end of the leg that was lost */
+    if (is_over_for_the_dead(s)) {
         end_of_the_dead(s);
         return;
     }
@@ -832,7 +839,7 @@ static void do_wait(struct session *s, const struct occasion *o)
     bool falls = o->ev == RH_EV_CAND_FAILED && may_fall_back(s, o->why->class);
 
     s->fallback = falls;
-    if (s->probing || falls)
+    if (falls || (s->probing && !is_over_for_the_dead(s)))
         step(s, RH_EV_RETRY, NULL); /* the other identity, at once */
     else
         no_leg(s, o->why);

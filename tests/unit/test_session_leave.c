@@ -868,6 +868,30 @@ static void last_packets_of_a_device_that_dies_in_a_takeover(void **unused)
     tells(w, "down d1: the device's connection ended without DISCONNECT during a switch");
 }
 
+/* Taken over, the old leg has told the broker of its death: a refusal without a word is not settled
+ * by a connection that would bring the Will once more. */
+static void dies_in_a_takeover_that_is_refused(void **unused)
+{
+    struct world *w =
+        world_new(&(struct world_args){.upstream = "switch = \"takeover\";"});
+    struct pair p = world_open(w, MQTT_V311, &with_will);
+
+    (void)unused;
+    world_use(w, "d1", FLIP_NEW);
+    sees(p.brk, "PINGREQ");
+    say_ping(p.brk, MQTT_PINGRESP);
+    struct end *next = broker_next(w);
+    sees(next, CONNECT_WILL);
+    end_finish(p.brk);
+    world_until(w, the_session(w)->phase == RH_SWITCHING_LOST);
+    end_reset(p.dev);
+    world_until(w, the_session(w)->died);
+    end_finish(next);
+    tells(w, "failed new: suspect");
+    tells(w, "down d1: the device's connection ended without DISCONNECT during a switch");
+    assert_false(broker_has_next(w));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -899,6 +923,7 @@ int main(void)
         play(dies_while_the_old_leg_is_left),
         play(dies_while_the_candidate_is_asked),
         play(dies_in_the_spares_turn),
+        play(dies_in_a_takeover_that_is_refused),
         play(dies_while_there_is_no_leg),
         play(dead_device_is_not_kept_for_ever),
         play(leaves_in_order_in_the_middle),
