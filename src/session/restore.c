@@ -88,14 +88,17 @@ static uint32_t resume_item(struct session *s, struct inflight_item *item, bool 
  * meanwhile is understood (dialect_hear). */
 static void unsubscribe_former(struct session *s)
 {
+    uint16_t most = UINT16_MAX;
+
     for (const struct sub *sub = s->subs.first; sub != NULL; sub = sub->next) {
         struct mqtt_filter f = {{sub->filter, sub->filter_bytes}, 0};
-        uint16_t id = inflight_free_id(&s->to_broker, UINT16_MAX);
+        uint16_t id = inflight_free_id(&s->to_broker, most);
         struct inflight_item *item = NULL;
         struct buf mine = {0}, out = {0};
         struct mqtt_packet pkt;
         uint32_t need;
 
+        most = id > 0 ? (uint16_t)(id - 1) : 0;
         if (id != 0 &&
             mqtt_subscribe_write(&mine, s->version, MQTT_UNSUBSCRIBE, id, (struct mqtt_props){0},
                                  &f, 1) == 0 &&
