@@ -355,6 +355,10 @@ static bool prepare(struct session *s)
     struct slice filled = {topic.p, topic.len};
     bool fit = rc == 0 && topic.len <= UINT16_MAX && mqtt_topic_valid(filled) && *topic.p != '$';
     if (s->evidence == NULL || !slice_eq(topic_of(s->evidence), filled)) {
+        if (s->evidence != NULL) { /* of another topic, after a reload */
+            release_id(s);
+            clear_up(s);
+        }
         evidence_free(s);
         s->evidence = calloc(1, sizeof *s->evidence + topic.len);
         if (s->evidence != NULL && topic.len <= UINT16_MAX) {
@@ -376,7 +380,8 @@ void evidence_leg(struct session *s)
     struct evidence *e = s->evidence;
     bool wanted = on_trial(s) && (s->dev->evidence & FLIP_PROOF_ECHO) != 0;
 
-    if (s->state != SESSION_RELAYING || s->up == NULL || !s->accepted)
+    if (s->state != SESSION_RELAYING || s->up == NULL || !s->accepted ||
+        s->left) /* DISCONNECT was the last word on that leg [MQTT-3.14.4-2] */
         return;
     if (!wanted) {
         if (e != NULL) {

@@ -57,8 +57,8 @@ struct leg {
     struct mqtt_in in;
     uint64_t at_ms; /* when TLS came up; closing: until when it may linger */
     enum leg_state state;
-    enum flip_slot slot; /* upstream: whose identity */
-    uint8_t version;     /* upstream: of MQTT, as it is spoken there */
+    enum flip_slot slot;  /* upstream: whose identity */
+    uint8_t version;      /* upstream: of MQTT, as it is spoken there */
     uint16_t keepalive_s; /* upstream: what it has agreed to */
     bool downstream;
     bool ended;           /* the end was told */

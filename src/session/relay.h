@@ -50,8 +50,8 @@ bool pace_must_queue(const struct session *s, uint8_t qos);
  * QoS 0; it may be over afterwards. */
 void pace_send(struct session *s, const struct mqtt_packet *pkt, struct inflight_item *item);
 void pace_send_item(struct session *s, struct inflight_item *item);
-void pace_unsent(struct session *s); /* repetitions that wait, as many as are allowed */
-void pace_more(struct session *s);   /* acknowledgements came: send what waits */
+void pace_unsent(struct session *s);        /* repetitions that wait, as many as are allowed */
+void pace_more(struct session *s);          /* acknowledgements came: send what waits */
 uint64_t pace_due(const struct session *s); /* main's verdict (verdict_ms); 0: never */
 void pace_late(struct session *s);          /* it did not come */
 /* The broker has a PUBLISH that it got with less QoS than the device's: that one's acknowledgement.

@@ -576,8 +576,8 @@ static void end_of_the_dead(struct session *s)
     session_end(s, 0, false, "the device's connection ended without DISCONNECT during a switch");
 }
 
-/* The broker knows of the device's death, by the end of the leg that was lost: a new one would bring
- * its Will once more. */
+/* The broker knows of the device's death, by the end of the leg that was lost: a new one would
+ * bring its Will once more. */
 static bool is_over_for_the_dead(const struct session *s)
 {
     return s->died && !s->will_quiet;

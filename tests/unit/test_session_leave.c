@@ -872,8 +872,7 @@ static void last_packets_of_a_device_that_dies_in_a_takeover(void **unused)
  * by a connection that would bring the Will once more. */
 static void dies_in_a_takeover_that_is_refused(void **unused)
 {
-    struct world *w =
-        world_new(&(struct world_args){.upstream = "switch = \"takeover\";"});
+    struct world *w = world_new(&(struct world_args){.upstream = "switch = \"takeover\";"});
     struct pair p = world_open(w, MQTT_V311, &with_will);
 
     (void)unused;

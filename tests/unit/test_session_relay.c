@@ -538,9 +538,9 @@ static void ping_without_keepalive_has_its_deadline(void **unused)
 /* A candidate that is refused does not leave its own keepalive to the leg that stays. */
 static void the_leg_that_stays_keeps_its_keepalive(void **unused)
 {
-    struct world *w = world_new(
-        &(struct world_args){.upstream = "keepalive_as_device = false; keepalive_s = 20;",
-                             .other = "keepalive_as_device = false; keepalive_s = 600;"});
+    struct world *w =
+        world_new(&(struct world_args){.upstream = "keepalive_as_device = false; keepalive_s = 20;",
+                                       .other = "keepalive_as_device = false; keepalive_s = 600;"});
     struct end *dev = device_new(w, MQTT_V311);
 
     (void)unused;
