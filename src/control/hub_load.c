@@ -230,14 +230,33 @@ static void take_refusals(struct hub_device *d, const struct store_device *row)
     }
 }
 
+#define TIME_MAX_S (INT64_C(1) << 41)
+
+static bool is_time(int64_t s)
+{
+    return s >= 0 && s <= TIME_MAX_S;
+}
+
+/* What contradicts itself in a row, before anything is reckoned with it; or NULL. */
+static const char *row_broken(const struct store_device *row)
+{
+    if (!is_time(row->saved_s) || !is_time(row->begin_by_s) ||
+        row->dead_left_ms < -TIME_MAX_S * 1000 || row->dead_left_ms > TIME_MAX_S * 1000)
+        return "times that cannot be";
+    return NULL;
+}
+
 static void take_row(struct hub *h, struct hub_device *d, const struct store_device *row)
 {
     const char *broken;
 
     d->flip = row->flip;
-    take_begin_by(h, d, row);
-    take_deadline(h, d, row);
-    broken = flip_broken(&d->flip);
+    broken = row_broken(row);
+    if (broken == NULL) {
+        take_begin_by(h, d, row);
+        take_deadline(h, d, row);
+        broken = flip_broken(&d->flip);
+    }
     if (broken != NULL) {
         log_event(LOG_STORE, LOG_ERROR_, "row-damaged", "device=%s msg=%s todo=%s", d->name,
                   LOG_Q(broken), LOG_Q("it starts with its old identity"));

@@ -1511,6 +1511,31 @@ static void a_reboot_after_the_deadline_goes_back_at_once(void **state)
 }
 
 /* The same for the time by which a flip has to begin. */
+/* Somebody else wrote to the database: one device begins anew, and nothing else comes of it. */
+static void a_row_with_times_that_cannot_be_is_damaged(void **state)
+{
+    static const int64_t bad[][3] = {
+        /* saved_s, begin_by_s, dead_left_ms */
+        {INT64_MIN, 0, 0},          {INT64_MAX, 0, 0},          {0, INT64_MAX, 0},
+        {2000000000, INT64_MIN, 0}, {2000000000, 0, INT64_MAX}, {2000000000, 0, INT64_MIN},
+    };
+    struct world *w = *state;
+    struct store_device row;
+
+    await_then_power_cut(w);
+    w->boot = "second boot";
+    assert_int_equal(store_device_get(w->store, "press", &row, NULL), 0);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        row.saved_s = bad[i][0];
+        row.begin_by_s = bad[i][1];
+        row.dead_left_ms = bad[i][2];
+        assert_int_equal(store_device_put(w->store, &row, NULL), 0);
+        world_start(w);
+        world_phase(w, "press", FLIP_STAGED); /* its new identity lies there still */
+        world_stop(w);
+    }
+}
+
 static void a_flip_that_has_to_begin_survives_clocks_and_reboots(void **state)
 {
     static const struct {
@@ -1893,6 +1918,7 @@ int main(void)
         TEST(a_restart_of_the_daemon_keeps_the_deadline),
         TEST(a_reboot_counts_the_time_of_being_off),
         TEST(a_reboot_after_the_deadline_goes_back_at_once),
+        TEST(a_row_with_times_that_cannot_be_is_damaged),
         TEST(a_flip_that_has_to_begin_survives_clocks_and_reboots),
         TEST(a_clock_that_cannot_be_right_neither_ends_nor_prolongs_the_wait),
         TEST(every_phase_survives_a_restart),
