@@ -411,6 +411,8 @@ static void undo(struct hub *h, struct hub_device *d)
     d->changed_s = d->saved_changed_s;
     hub_replace(&d->reason, d->saved_reason);
     hub_proof_copy(&d->proof, d->another ? NULL : d->saved_proof);
+    if (d->fell)
+        hub_proof_fallen(d);
     d->trial_over = d->commanded = false;
     d->dirty = d->tell = false;
     d->going_back = d->going_back && d->flip.phase == FLIP_ROLLED_BACK;

@@ -78,6 +78,9 @@ const char *hub_proof_text(const struct store_proof *p, char *out, size_t n);
 /* *into becomes a copy of p; NULL, or nothing proven: NULL. */
 void hub_proof_copy(struct store_proof **into, const struct store_proof *p);
 
+/* A connection that is lost takes its proof with it, as long as the trial goes on. */
+void hub_proof_fallen(struct hub_device *d);
+
 /* Bring the device's share of the counts up to date; `gone`: it has none any more. */
 void hub_recount(struct hub *h, struct hub_device *d, bool gone);
 

@@ -135,8 +135,18 @@ static void proof_connack(const struct hub *h, const struct hub_device *d, struc
     memcpy(p->fp, d->leg->fp, sizeof(p->fp));
 }
 
-/* Keep what an event proves, beside what the engine keeps: when, how, by whom.  A connection that
- * is lost takes its proof with it, as long as the trial goes on. */
+void hub_proof_fallen(struct hub_device *d)
+{
+    struct store_proof left;
+
+    if (d->proof == NULL || d->flip.phase != FLIP_TRIAL || d->flip.accepted)
+        return;
+    left = *d->proof;
+    left.what &= FLIP_PROOF_CENTRAL;
+    hub_proof_copy(&d->proof, &left);
+}
+
+/* Keep what an event proves, beside what the engine keeps: when, how, by whom. */
 static void proof_step(struct hub *h, struct hub_device *d, enum flip_event ev, bool stood,
                        const char *who)
 {
@@ -154,10 +164,9 @@ static void proof_step(struct hub *h, struct hub_device *d, enum flip_event ev, 
         p.what |= FLIP_PROOF_CENTRAL;
         p.central_s = hub_wall_s(h);
         snprintf(p.by, sizeof(p.by), "%s", who == NULL ? HUB_SELF : who);
-    } else if (d->flip.phase == FLIP_TRIAL && !d->flip.accepted) {
-        p.what &= FLIP_PROOF_CENTRAL;
     }
     hub_proof_copy(&d->proof, &p);
+    hub_proof_fallen(d);
 }
 
 /* A suspicion is settled by the session, which tries the old identity by itself, at once; what that

@@ -261,6 +261,18 @@ static void check_rollback(const struct storm *s)
     fail_msg("seed %llu:%s: rolled back by bad weather", (unsigned long long)now_running, s->told);
 }
 
+/* What is shown of a trial is what it is judged by. */
+static void check_proof(const struct storm *s)
+{
+    const struct hub_device *d = press(s);
+    unsigned shown = d->proof == NULL ? 0 : d->proof->what;
+
+    if (d->flip.phase == FLIP_TRIAL &&
+        shown != (d->flip.proven | (d->flip.accepted ? FLIP_PROOF_CONNACK : 0U)))
+        fail_msg("seed %llu:%s: it shows other proof than it has", (unsigned long long)now_running,
+                 s->told);
+}
+
 static void check(struct storm *s, enum flip_phase before)
 {
     struct store_device row;
@@ -270,6 +282,7 @@ static void check(struct storm *s, enum flip_phase before)
     if (row.flip.phase != press(s)->saved.phase)
         fail_msg("seed %llu:%s: the hub does not know what is journalled",
                  (unsigned long long)now_running, s->told);
+    check_proof(s);
     if (row.flip.phase == before)
         return;
     if (row.flip.phase == FLIP_COMMITTED)
