@@ -1,8 +1,11 @@
 noinst_LIBRARIES += libsession.a
 libsession_a_SOURCES = \
+	src/session/adopt.c \
 	src/session/alias.c src/session/alias.h \
 	src/session/blame.c src/session/blame.h \
 	src/session/cleaner.c \
+	src/session/connack.c \
+	src/session/dial.c \
 	src/session/dialect.c src/session/dialect.h \
 	src/session/env.h \
 	src/session/evidence.c src/session/evidence.h \
@@ -11,6 +14,7 @@ libsession_a_SOURCES = \
 	src/session/gate.c src/session/gate.h \
 	src/session/greet.c src/session/greet.h \
 	src/session/inflight.c src/session/inflight.h \
+	src/session/leave.c \
 	src/session/leg.c src/session/leg.h \
 	src/session/limits.c src/session/limits.h \
 	src/session/pace.c \
@@ -25,4 +29,6 @@ libsession_a_SOURCES = \
 	src/session/stats.h \
 	src/session/suspect.c src/session/suspect.h \
 	src/session/subs.c src/session/subs.h \
-	src/session/upstream.c
+	src/session/upleg.c \
+	src/session/upstream.c src/session/upstream_inside.h \
+	src/session/verdict.c

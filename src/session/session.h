@@ -2,7 +2,8 @@
  * state between them.
  *
  * session.c   begins and ends it: handshake, CONNECT, who is it, deadlines
- * upstream.c  carries out what session/rehome.h decides: dial, CONNECT, CONNACK, switch
+ * upstream.c  carries out what session/rehome.h decides, with dial.c, upleg.c, connack.c, adopt.c,
+ *             verdict.c and leave.c (see session/upstream_inside.h)
  * greet.c     CONNECT, CONNACK and DISCONNECT;  blame.c  why a leg failed
  * suspect.c   was it the identity?  the other one is tried
  * relay.c, from_device.c, from_broker.c  pass packets, and keep what a re-home needs
@@ -192,7 +193,7 @@ void session_reading(
 void session_flush(struct session *s);
 bool session_hears(const struct session *s); /* the device's connection is being read */
 
-/* upstream.c */
+/* upstream.c and its like (session/upstream_inside.h) */
 void upstream_gate(struct session *s);                 /* is its dialling, without a leg, over? */
 void upstream_begin(struct session *s);                /* CONNECT was judged: dial */
 void upstream_due(struct session *s, uint64_t now_ms); /* deadlines */
