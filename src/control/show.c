@@ -223,10 +223,10 @@ struct json_t *show_refused(const struct hub *h)
 
 struct json_t *show_event(const struct hub_event *ev)
 {
-    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o}", "seq",
+    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "seq",
                      (json_int_t)ev->seq, "time", rpc_time(ev->time_s), "event", "flip", "device",
                      ev->device, "from", flip_phase_name(ev->from), "to", flip_phase_name(ev->to),
                      "cause", ev->cause, "message", rpc_text_or_null(ev->msg), "remedy",
-                     rpc_text_or_null(ev->todo), "by", ev->who, "proven",
+                     rpc_text_or_null(ev->todo), "by", rpc_text(ev->who), "proven",
                      rpc_text_or_null(ev->proven));
 }

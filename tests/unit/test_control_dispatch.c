@@ -4,6 +4,7 @@
 #include <jansson.h>
 
 #include "control/jsonrpc.h"
+#include "control/show.h"
 
 static const struct caller operator= {.who = "tester", .operate = true, .remember = NULL};
 static const struct caller observer = {.who = "guest", .operate = false, .remember = NULL};
@@ -655,6 +656,23 @@ static void what_could_not_be_saved_is_not_remembered_as_done(void **state)
 
 /* -- audit -- */
 
+/* A name of /etc/passwd may be in whatever character set. */
+static void an_event_is_told_whoever_commanded_it(void **state)
+{
+    const struct hub_event ev = {.device = "press",
+                                 .cause = "flip",
+                                 .msg = "\xff",
+                                 .todo = "",
+                                 .proven = "",
+                                 .who = "local:j\xfcrgen"};
+    json_t *shown = show_event(&ev);
+
+    (void)state;
+    assert_non_null(shown);
+    assert_non_null(strstr(json_string_value(json_object_get(shown, "by")), "local:j"));
+    json_decref(shown);
+}
+
 static void who_commanded_what_is_written_down(void **state)
 {
     struct world *w = *state;
@@ -706,6 +724,7 @@ int main(void)
         TEST(what_nobody_can_tell_to_be_new_is_not_carried_out),
         TEST(on_the_control_socket_ids_are_not_remembered),
         TEST(what_could_not_be_saved_is_not_remembered_as_done),
+        TEST(an_event_is_told_whoever_commanded_it),
         TEST(who_commanded_what_is_written_down),
     };
 
