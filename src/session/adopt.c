@@ -105,6 +105,7 @@ void upstream_adopt(struct session *s)
     enum flip_slot former = s->have;
 
     crash_point("rehome.adopt");
+    s->failed_times = 0;
     s->up = s->cand;
     s->cand = NULL;
     s->up->watch = false;

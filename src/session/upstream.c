@@ -369,6 +369,7 @@ static void tell_home(struct session *s)
 
     if (s->accepted_news != NULL)
         return; /* it is told when the leg answers */
+    s->failed_times = 0;
     if (upstream_on_probation(s))
         upstream_tell_when_it_answers(s, &news);
     else

@@ -4,6 +4,7 @@
 #include "session/upstream_inside.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,14 +21,39 @@
 
 #define REASON_SERVER_BUSY 0x89
 
+_Static_assert(sizeof(((struct session *)0)->failed_cause) == sizeof(((struct diag *)0)->name),
+               "a name fits");
+
+#define FAILURES_SAID 4 /* each of so many alike in a row; then the 8th, the 16th and so on */
+
+/* Is this failure worth a line?  In an outage that lasts, thousands of devices try again and again,
+ * and fail alike. */
+static bool count_failure(struct session *s, enum flip_slot slot, const struct diag *d)
+{
+    bool alike =
+        s->failed_times > 0 && s->failed_slot == slot && strcmp(s->failed_cause, d->name) == 0;
+
+    s->failed_slot = slot;
+    memcpy(s->failed_cause, d->name, sizeof(s->failed_cause));
+    s->failed_times = alike ? s->failed_times + 1 : 1;
+    return s->failed_times <= FAILURES_SAID || (s->failed_times & (s->failed_times - 1)) == 0;
+}
+
 void upstream_tell_trouble(struct session *s, bool lost, enum flip_slot slot,
                            const struct cred *cred, const struct diag *d)
 {
+    enum log_level level = lost ? LOG_NOTICE_ : LOG_WARN_;
+    char times[32] = "";
+
     assert(d != NULL);
     crash_point("rehome.trouble");
-    log_event(LOG_SESSION, lost ? LOG_NOTICE_ : LOG_WARN_, lost ? "uplink-lost" : "uplink-failed",
-              "device=%s slot=%s class=%s cause=%s%s%s%s%s msg=%s todo=%s", s->dev->name,
-              flip_slot_name(slot), diag_class_name(d->class), d->name,
+    if (!lost && !count_failure(s, slot, d))
+        level = LOG_DEBUG_;
+    if (!lost && s->failed_times > FAILURES_SAID)
+        snprintf(times, sizeof(times), " times=%u", s->failed_times);
+    log_event(LOG_SESSION, level, lost ? "uplink-lost" : "uplink-failed",
+              "device=%s slot=%s class=%s cause=%s%s%s%s%s%s msg=%s todo=%s", s->dev->name,
+              flip_slot_name(slot), diag_class_name(d->class), d->name, times,
               d->alert != NULL ? " alert=" : "", d->alert != NULL ? d->alert : "",
               d->x509 != NULL ? " x509=" : "", d->x509 != NULL ? d->x509 : "", LOG_Q(d->sentence),
               LOG_Q(d->remedy));

@@ -29,6 +29,25 @@ def test_held_devices_do_not_notice(plant):
     assert pids and not client.ended
 
 
+def test_an_outage_that_lasts_does_not_fill_the_log(plant):
+    """Failures that are alike are written ever more rarely, and anew when the broker had been there."""
+    site = plant(["long"], flip={"backoff_network_s": [1]})
+    client = site.connect("long", 4, keepalive=0)
+    failed = "uplink-failed device=long .*cause=tcp.refused"
+    site.broker.stop()
+    site.gateway.log.wait(failed + " times=8", timeout=30)
+    lines = site.gateway.log.lines(failed)
+    assert len(lines) == 4 + 1, lines
+    assert [" times=" in line for line in lines] == [False] * 4 + [True]
+    site.broker.start()
+    until("it is back", lambda: site.gateway.device("long")["upstream"]["state"] == "accepted", 20)
+    mark = site.gateway.log.mark()
+    site.broker.stop()
+    assert " times=" not in site.gateway.log.wait(failed + ".*", mark).group()
+    assert not client.ended
+    site.broker.start()
+
+
 def test_qos_1_under_way_is_sent_again(plant):
     """20 messages are in the broker's hands when it dies without having answered."""
     site = plant(["again"])
