@@ -454,7 +454,10 @@ static enum table_style note(const struct show *s, const json_t *device, char *o
                                 : fault_of(device, text(device, "active")));
         return TABLE_BAD;
     }
-    if (strcmp(phase, "rolled-back") == 0 && text(device, "reason")[0] != '\0') {
+    /* A device that is cut off comes before one that was rolled back and is well. */
+    if (strcmp(phase, "rolled-back") == 0 && text(device, "reason")[0] != '\0' &&
+        (strcmp(upstream, "failed") != 0 || !is_true(device, "online") ||
+         strcmp(text(json_object_get(device, "upstream"), "slot"), text(device, "active")) != 0)) {
         snprintf(out, n, "%s", text(device, "reason"));
         return TABLE_BAD;
     }
@@ -800,7 +803,10 @@ static void outcome_row(struct table *t, const json_t *row)
     if (ok) {
         table_add(t, phase_style(text(row, "phase")), "%s", text(row, "phase"));
         table_add(t, TABLE_PLAIN, "%s",
-                  json_is_false(json_object_get(row, "changed")) ? "was so already" : "");
+                  !json_is_false(json_object_get(row, "changed")) ? ""
+                  : strcmp(text(row, "phase"), "trial") == 0
+                      ? "was so already, and keeps the terms it began with"
+                      : "was so already");
         return;
     }
     table_add(t, TABLE_BAD, "refused");

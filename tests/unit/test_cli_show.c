@@ -328,6 +328,15 @@ static void notes_tell_what_stands_in_the_way(void **unused)
          " \"slots\": {\"old\": {\"usable\": true}}, \"upstream\": {\"state\": \"failed\"},"
          " \"last_error\": {\"message\": \"nobody listens there\"}}",
          "  upstream failed: nobody listens there\n"},
+        {"{\"device\": \"x\", \"phase\": \"rolled-back\", \"active\": \"old\", \"online\": true,"
+         " \"slots\": {\"old\": {\"usable\": true}}, \"reason\": \"by command\","
+         " \"upstream\": {\"state\": \"failed\", \"slot\": \"old\"},"
+         " \"last_error\": {\"message\": \"nobody listens there\"}}",
+         "  upstream failed: nobody listens there\n"},
+        {"{\"device\": \"x\", \"phase\": \"rolled-back\", \"active\": \"old\", \"online\": true,"
+         " \"slots\": {\"old\": {\"usable\": true}}, \"reason\": \"by command\","
+         " \"upstream\": {\"state\": \"failed\", \"slot\": \"new\"}}",
+         "  by command\n"},
     };
 
     (void)unused;
@@ -494,7 +503,7 @@ static void outcome_names_remedies(void **unused)
     screen_is(&s, "press-13  refused  no new identity\n"
                   "                   install one\n"
                   "press-1   trial\n"
-                  "press-2   trial    was so already\n");
+                  "press-2   trial    was so already, and keeps the terms it began with\n");
     json_decref(rows);
 }
 
