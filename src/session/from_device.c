@@ -315,7 +315,11 @@ static enum verdict while_holding(struct session *s, const struct mqtt_packet *p
     case MQTT_PUBREC:
     case MQTT_PUBREL:
     case MQTT_PUBCOMP:
-        if (s->phase == RH_DRAINING && s->up != NULL)
+        /* Behind the barrier's PINGREQ a broker that is taken over may not read it any more.  So
+         * the ends of its exchanges wait, and it repeats them; those of the device's own are waited
+         * for. */
+        if (s->phase == RH_DRAINING && s->up != NULL &&
+            (!s->barrier_asked || pkt->type == MQTT_PUBREL))
             return PASS;
         return HOLD;
     case MQTT_DISCONNECT:
