@@ -58,6 +58,9 @@ def abreast(story, cases):
 
 
 _given = set()
+# Where several runs of tests go side by side (pytest -n), each has ports of its own.
+_LANE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_LANES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 def free_port():
@@ -69,6 +72,8 @@ def free_port():
         end = max(int(f.read().split()[0]), 12000)
     while True:
         port = random.randrange(10000, end)
+        if port % _LANES != _LANE:
+            continue
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
