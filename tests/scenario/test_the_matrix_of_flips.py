@@ -32,8 +32,9 @@ OUTCOMES = {
 Exception_ = collections.namedtuple("Exception_", "what way applies why")
 EXCEPTIONS = [
     Exception_("lost", "down", lambda k, outcome, broker:
-               k.qos == 0 and k.will and k.version != 5 and broker == "mosquitto" and outcome != "refused-in-tls",
-               "3.x has no Will Delay: the old connection says DISCONNECT first, and mosquitto keeps no QoS 0 for who is away"),
+               k.qos == 0 and k.will and k.version != 5 and outcome != "refused-in-tls",
+               "3.x has no Will Delay: the old connection says DISCONNECT first; mosquitto keeps no QoS 0 for who is away, and "
+               "ejabberd loses what reaches a session in the moment in which it goes"),
     Exception_("lost", "both", lambda k, outcome, broker: k.qos == 0 and outcome in ("killed", "cut"),
                "QoS 0 is at most once, and a connection was lost with what was under way on it"),
     Exception_("twice", "both", lambda k, outcome, broker: k.qos == 1 and outcome in ("killed", "cut"),
