@@ -271,6 +271,15 @@ static int as_it_is(struct buf *out, const struct mqtt_packet *pkt, const struct
     return buf_append(out, pkt->raw, pkt->raw_bytes);
 }
 
+/* In 3.x its length may stand in more bytes than it needs, in 5.0 not. */
+static int convert_ping(struct buf *out, const struct mqtt_packet *pkt,
+                        const struct mqtt_convert *how, uint8_t *code, struct err *err)
+{
+    int rc = mqtt_check(pkt, how->dir, how->from, code, err);
+
+    return rc == 0 ? mqtt_ping_write(out, pkt->type) : rc;
+}
+
 int mqtt_convert(struct buf *out, const struct mqtt_packet *pkt, const struct mqtt_convert *how,
                  uint8_t *code, struct err *err)
 {
@@ -298,6 +307,7 @@ int mqtt_convert(struct buf *out, const struct mqtt_packet *pkt, const struct mq
         return cannot(code, MQTT_R_PROTOCOL, err, pkt, how);
     case MQTT_PINGREQ:
     case MQTT_PINGRESP:
+        return convert_ping(out, pkt, how, code, err);
     case MQTT_AUTH:
     default:
         return as_it_is(out, pkt, how, code, err);

@@ -53,6 +53,7 @@ static const struct turn turns[] = {
     { V311, V5,   UP,   "p/", "82: 0001 <$share/+/a> 00",           NULL,                               0x8F, -ERR_INVALID },
     { V311, V5,   UP,   "p/", "a2: 0001 <a> <$share/g/b>",          "a2: 0001 {} <p/a> <$share/g/p/b>", 0, 0 },
     { V311, V5,   UP,   "",   "c0 00",                              "c0 00",                            0, 0 },
+    { V311, V5,   UP,   "",   "c0 80 00",                           "c0 00",                            0, 0 },
     { V311, V5,   UP,   "",   "e0 00",                              "e0 00",                            0, 0 },
     /* and back */
     { V5,   V311, DOWN, "",   "32: <a/b> 0001 {01 01 02 00000009 03 <t> 08 <r> 09 <c> 0b 01 26 <k> <v>} 'x'",
