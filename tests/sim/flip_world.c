@@ -989,6 +989,8 @@ static void save(struct state *s)
             ses->refused_seq == here.device.flip_seq ? (s->current ? SEQ : SEQ - 1) : 0;
     if (ses->backoff.attempt > 1)
         ses->backoff.attempt = 1;
+    ses->failed_times = 0; /* how often it is logged is no matter here */
+    memset(ses->failed_cause, 0, sizeof ses->failed_cause);
     if (ses->retry_ms != 0)
         ses->retry_ms = (uint64_t)NOW_MS + 800;
     if (ses->state == SESSION_OVER)
