@@ -35,6 +35,15 @@ def pytest_configure(config):
             raise pytest.UsageError(str(e)) from None
 
 
+# Of files that go side by side (pytest -n) the long ones begin.
+LONG = ("test_the_matrix_of_flips", "test_power_cuts", "test_flips_on_bad_links", "test_catalogue_of_bad_candidates",
+        "test_refused_identity_rolls_back", "test_a_trial_needs_evidence", "test_many_trials_and_an_outage")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory):
     return Pki(tmp_path_factory.mktemp("pki"))
