@@ -16,9 +16,11 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -60,12 +62,44 @@ class Bench:
         self.pki = Pki(os.path.join(folder, "pki"))
         self.reactor = Reactor()
         self.rows = []
+        self.bare = []  # (RTT, p50, p99) of two round trips without a broker: what the link itself takes
 
     def run(self):
         for rtt_ms in self.args.rtt:
+            self.measure_link(rtt_ms)
             for tls in self.args.tls:
                 self.plant(rtt_ms, tls)
         self.reactor.stop()
+
+    def measure_link(self, rtt_ms):
+        """A byte there and back, twice, as a flip's least is."""
+        took = []
+        with links.Link() as link:
+            link.weather(rtt_ms=rtt_ms)
+            far = link.broker.socket(socket.AF_INET, socket.SOCK_STREAM)
+            far.bind((link.broker.address, 0))
+            far.listen()
+            near = link.gateway.socket(socket.AF_INET, socket.SOCK_STREAM)
+            near.connect(far.getsockname())
+            there = far.accept()[0]
+            for end in (near, there):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self.echo, args=(there,), daemon=True).start()
+            for _ in range(20 if self.args.quick else 50):
+                begin = time.monotonic()
+                for _ in range(2):
+                    near.sendall(b"x")
+                    near.recv(1)
+                took.append((time.monotonic() - begin) * 1000)
+            for end in (near, far):
+                end.close()
+        self.bare.append((rtt_ms, percentile(took, .5), percentile(took, .99)))
+
+    @staticmethod
+    def echo(end):
+        with end:
+            while byte := end.recv(1):
+                end.sendall(byte)
 
     def plant(self, rtt_ms, tls):
         link = links.Link()
@@ -151,6 +185,7 @@ class Bench:
         out += ["", "- hold: beyond the wait for what was under way; the round trip is the link's alone, what the machine "
                 "and the broker add is in the figure", "- the sensor's figures hold what its own scheduling adds, and its "
                 "messages are %d ms apart: a gap can be seen as up to so much too long" % (INTERVAL_S * 1000)]
+        out += ["- two bare round trips on the link of %d ms: p50 %.1f ms, p99 %.1f ms" % row for row in self.bare]
         return "\n".join(out)
 
 
