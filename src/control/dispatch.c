@@ -1,8 +1,6 @@
-/* control/dispatch.c - see dispatch.h.
+/* control/dispatch.c - see dispatch.h and dispatch_inside.h.
  *
- * One row for each method: the function that carries it out and its parameters.  Parameters are
- * checked by the row before the function sees them, so the functions take for granted what the row
- * says.
+ * One row for each method: the function that carries it out and its parameters.
  */
 #include "control/dispatch.h"
 
@@ -10,33 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/log.h"
-#include "base/str.h"
+#include "control/dispatch_inside.h"
 #include "control/hub.h"
-#include "control/jsonrpc.h"
-#include "control/show.h"
-#include "store/store.h"
-#include "tls/ctx.h"
 
-#define LIMIT_DEFAULT 100
-#define SECONDS_MAX   (INT64_C(366) * 24 * 3600)
-#define TARGETS_MAX   10000
-
-/* One request on its way. */
-struct call {
-    struct dispatch *d;
-    const struct caller *caller;
-    enum rpc_method method;
-    json_t *params;    /* borrowed; an object */
-    json_t *result;    /* owned; set on success */
-    char target[256];  /* for the audit log */
-    char outcome[900]; /* likewise; "": nothing to write down */
-    struct rpc_fault fault;
-};
+#define SECONDS_MAX (INT64_C(366) * 24 * 3600)
+#define TARGETS_MAX 10000
 
 /* -- parameters -- */
 
@@ -104,94 +83,16 @@ static int refuse_param(struct call *c, const struct param *p)
                       kind_texts[p->kind]);
 }
 
-static const char *text_of(const struct call *c, const char *name)
+const char *call_text(const struct call *c, const char *name)
 {
     return json_string_value(json_object_get(c->params, name));
 }
 
-static json_int_t number_of(const struct call *c, const char *name, json_int_t otherwise)
+json_int_t call_number(const struct call *c, const char *name, json_int_t otherwise)
 {
     const json_t *value = json_object_get(c->params, name);
 
     return value == NULL ? otherwise : json_integer_value(value);
-}
-
-/* -- targets -- */
-
-static bool target_has(const json_t *target, const char *name)
-{
-    size_t i;
-    json_t *item;
-
-    if (json_is_string(target))
-        return str_glob(json_string_value(target), name);
-    json_array_foreach(target, i, item)
-    {
-        if (str_glob(json_string_value(item), name))
-            return true;
-    }
-    return false;
-}
-
-/* Is the device named, not only matched? */
-static bool target_names(const json_t *target, const char *name)
-{
-    size_t i;
-    json_t *item;
-
-    if (json_is_string(target))
-        return strcmp(json_string_value(target), name) == 0;
-    json_array_foreach(target, i, item)
-    {
-        if (strcmp(json_string_value(item), name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool is_wanted(const json_t *target, const char *name)
-{
-    return target == NULL || target_has(target, name);
-}
-
-static int refuse_device(struct call *c, const char *name)
-{
-    if (str_has_glob(name))
-        return rpc_refuse(&c->fault, RPC_NO_DEVICE, "see which there are: certflipctl devices",
-                          "no device matches %s", name);
-    return rpc_refuse(&c->fault, RPC_NO_DEVICE, "see which there are: certflipctl devices",
-                      "there is no device %s: it has no folder in %s", name,
-                      hub_conf(c->d->hub)->identities_dir);
-}
-
-/* Every word of a target must match something. */
-static int check_target_word(struct call *c, const char *word)
-{
-    struct hub_device *const *all;
-    size_t n;
-
-    if (!str_has_glob(word))
-        return hub_find(c->d->hub, word) == NULL ? refuse_device(c, word) : 0;
-    all = hub_devices(c->d->hub, &n);
-    for (size_t i = 0; i < n; i++)
-        if (str_glob(word, all[i]->name))
-            return 0;
-    return refuse_device(c, word);
-}
-
-static int check_target(struct call *c, const json_t *target)
-{
-    size_t i;
-    json_t *item;
-
-    if (json_is_string(target))
-        return check_target_word(c, json_string_value(target));
-    json_array_foreach(target, i, item)
-    {
-        if (check_target_word(c, json_string_value(item)) != 0)
-            return -1;
-    }
-    return 0;
 }
 
 static void note_target(struct call *c)
@@ -209,378 +110,6 @@ static void note_target(struct call *c)
     if (text != NULL)
         snprintf(c->target, sizeof(c->target), "%s", text);
     free(text);
-}
-
-/* -- methods that look -- */
-
-static json_t *messages(const struct call *c)
-{
-    struct hub_device *const *all;
-    struct hub_counts counts;
-    int64_t when_s;
-    const char *fault = hub_save_fault(c->d->hub, &when_s);
-    json_t *list = json_array(), *when;
-    char text[900];
-    size_t n;
-
-    if (fault != NULL) {
-        when = rpc_time(when_s);
-        snprintf(text, sizeof(text),
-                 "nothing changes its phase: the state could not be written at %s: %s",
-                 json_string_value(when), fault);
-        json_array_append_new(list, rpc_text(text));
-        json_decref(when);
-    }
-    hub_count(c->d->hub, &counts);
-    all = hub_devices(c->d->hub, &n);
-    for (size_t i = 0; counts.stuck != 0 && i < n && json_array_size(list) < 20; i++) {
-        const struct hub_device *d = all[i];
-        enum flip_slot slot = flip_active_slot(&d->flip);
-
-        if (d->cred[slot] != NULL)
-            continue;
-        snprintf(text, sizeof(text), "device %s cannot connect: %s identity: %s", d->name,
-                 flip_slot_name(slot), d->fault[slot] == NULL ? "no files" : d->fault[slot]);
-        json_array_append_new(list, rpc_text(text));
-    }
-    return list;
-}
-
-static int do_status(struct call *c)
-{
-    const struct conf *conf = hub_conf(c->d->hub);
-    int64_t now_s = clock_wall_s();
-    json_t *central = c->d->central_status == NULL ? NULL : c->d->central_status(c->d->arg);
-
-    c->result = json_pack(
-        "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "gateway",
-        conf->gateway, "version", PACKAGE_VERSION, "tls_library", tls_library(), "pid",
-        (int)getpid(), "now", rpc_time(now_s), "started", rpc_time(c->d->started_s), "uptime_s",
-        (json_int_t)((clock_boot_ms() - c->d->started_ms) / 1000), "config", c->d->config,
-        "workers", (int)hub_workers(c->d->hub), "devices", show_counts(c->d->hub), "pace",
-        show_pace(c->d->hub), "central", central == NULL ? json_null() : central, "counters",
-        show_stats(c->d->hub), "refused", show_refused(c->d->hub), "messages", messages(c));
-    return 0;
-}
-
-static int do_device_list(struct call *c)
-{
-    const json_t *target = json_object_get(c->params, "target");
-    const char *after = text_of(c, "after");
-    size_t limit = (size_t)number_of(c, "limit", RPC_ROWS_MAX), n, total = 0;
-    struct hub_device *const *all = hub_devices(c->d->hub, &n);
-    const char *last = NULL;
-    json_t *rows = json_array(), *next = json_null();
-
-    for (size_t i = 0; i < n; i++) {
-        if (!is_wanted(target, all[i]->name))
-            continue;
-        total++;
-        if (after != NULL && strcmp(all[i]->name, after) <= 0)
-            continue;
-        if (json_array_size(rows) < limit) {
-            json_array_append_new(rows, show_device(c->d->hub, all[i]));
-            last = all[i]->name;
-        } else if (json_is_null(next)) {
-            next = json_string(last);
-        }
-    }
-    c->result =
-        json_pack("{s:o, s:I, s:o}", "devices", rows, "total", (json_int_t)total, "next", next);
-    return 0;
-}
-
-static int do_device_get(struct call *c)
-{
-    const char *name = text_of(c, "device");
-    const struct hub_device *d = hub_find(c->d->hub, name);
-
-    if (d == NULL)
-        return refuse_device(c, name);
-    c->result = show_device(c->d->hub, d);
-    json_object_set_new(c->result, "sessions", show_sessions(d));
-    return 0;
-}
-
-static int do_sessions_list(struct call *c)
-{
-    const json_t *target = json_object_get(c->params, "target");
-    size_t limit = (size_t)number_of(c, "limit", RPC_ROWS_MAX), n, total = 0;
-    struct hub_device *const *all = hub_devices(c->d->hub, &n);
-    json_t *rows = json_array();
-
-    for (size_t i = 0; i < n; i++) {
-        if (!is_wanted(target, all[i]->name))
-            continue;
-        list_for_each (it, &all[i]->sessions) {
-            if (json_array_size(rows) < limit)
-                json_array_append_new(
-                    rows, show_session(all[i], list_entry(it, struct hub_session, link)));
-            total++;
-        }
-    }
-    c->result = json_pack("{s:o, s:I}", "sessions", rows, "total", (json_int_t)total);
-    return 0;
-}
-
-static int audit_row(void *arg, const struct store_audit *a)
-{
-    return json_array_append_new(
-        arg, json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "seq", (json_int_t)a->seq, "time",
-                       rpc_time(a->time_s), "who", rpc_text(a->who), "what", rpc_text(a->what),
-                       "target", rpc_text(a->target), "outcome", rpc_text(a->outcome)));
-}
-
-static int do_audit_list(struct call *c)
-{
-    json_int_t limit = number_of(c, "limit", LIMIT_DEFAULT);
-    json_t *rows = json_array(), *next = json_null();
-    struct err err = {0};
-    size_t n;
-
-    if (store_audit_each(c->d->store, number_of(c, "after", -1), (unsigned)limit, audit_row, rows,
-                         &err) < 0) {
-        json_decref(rows);
-        json_decref(next);
-        return rpc_refuse(&c->fault, RPC_STORE, NULL, "%s", err.msg);
-    }
-    n = json_array_size(rows);
-    if (n == (size_t)limit)
-        next = json_incref(json_object_get(json_array_get(rows, n - 1), "seq"));
-    c->result = json_pack("{s:o, s:o}", "entries", rows, "next", next);
-    return 0;
-}
-
-static int do_help(struct call *c)
-{
-    json_t *rows = json_array();
-
-    for (int m = 0; m < RPC_METHOD_COUNT; m++) {
-        bool operate = rpc_method_access((enum rpc_method)m) == RPC_OPERATE;
-
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:s}", "method",
-                                              rpc_method_name((enum rpc_method)m), "params",
-                                              rpc_method_params((enum rpc_method)m), "access",
-                                              operate ? "operate" : "observe", "help",
-                                              rpc_method_help((enum rpc_method)m)));
-    }
-    c->result = json_pack("{s:o}", "methods", rows);
-    return 0;
-}
-
-/* -- methods that flip -- */
-
-/* What became of each device. */
-struct outcome {
-    json_t *refused, *done; /* owned arrays */
-    size_t refused_count, done_count;
-    struct rpc_fault first; /* of the refused; its list is not used */
-};
-
-static void outcome_refused(struct outcome *o, const struct hub_device *d, struct rpc_fault *f)
-{
-    if (o->refused_count++ == 0)
-        o->first = *f;
-    if (json_array_size(o->refused) < RPC_ROWS_MAX)
-        json_array_append_new(o->refused, json_pack("{s:s, s:b, s:s, s:o}", "device", d->name, "ok",
-                                                    0, "phase", flip_phase_name(d->flip.phase),
-                                                    "error", rpc_error_object(f)));
-    rpc_fault_fini(f);
-}
-
-static void outcome_done(struct outcome *o, const struct hub_device *d, bool changed)
-{
-    o->done_count++;
-    if (json_array_size(o->done) < RPC_ROWS_MAX)
-        json_array_append_new(o->done,
-                              json_pack("{s:s, s:b, s:s, s:b}", "device", d->name, "ok", 1, "phase",
-                                        flip_phase_name(d->flip.phase), "changed", changed));
-}
-
-/* Turn it into the call's result, or its fault when all were refused. */
-static int outcome_end(struct outcome *o, struct call *c)
-{
-    size_t i;
-    json_t *row, *rows = o->refused;
-
-    json_array_foreach(o->done, i, row)
-    {
-        if (json_array_size(rows) < RPC_ROWS_MAX)
-            json_array_append(rows, row);
-    }
-    json_decref(o->done);
-    if (o->done_count != 0) {
-        c->result = json_pack("{s:I, s:I, s:o}", "done", (json_int_t)o->done_count, "refused",
-                              (json_int_t)o->refused_count, "devices", rows);
-        return 0;
-    }
-    c->fault = o->first;
-    if (o->refused_count > 1) {
-        size_t n = strlen(c->fault.message);
-
-        snprintf(c->fault.message + n, sizeof(c->fault.message) - n,
-                 " (and %zu other devices were refused)", o->refused_count - 1);
-    }
-    c->fault.list = rows;
-    c->fault.list_key = "results";
-    return -1;
-}
-
-static const char *fingerprint_for(const struct call *c, const char *device)
-{
-    const char *one = text_of(c, "fingerprint");
-
-    if (one != NULL)
-        return one;
-    return json_string_value(json_object_get(json_object_get(c->params, "fingerprints"), device));
-}
-
-/* Whoever rolls back all that match means those that are on the new identity; the others are where
- * they shall be. */
-static bool was_never_flipped(const struct hub_device *d, enum flip_event ev)
-{
-    return ev == EV_ROLLBACK && (d->flip.phase == FLIP_STEADY || d->flip.phase == FLIP_STAGED);
-}
-
-static int on_targets(struct call *c, enum flip_event ev, const struct hub_terms *terms)
-{
-    const json_t *target = json_object_get(c->params, "target");
-    struct outcome o = {.refused = json_array(), .done = json_array()};
-    struct hub_device *const *all;
-    size_t n;
-
-    if (check_target(c, target) != 0) {
-        json_decref(o.refused);
-        json_decref(o.done);
-        return -1;
-    }
-    all = hub_devices(c->d->hub, &n);
-    for (size_t i = 0; i < n; i++) {
-        struct hub_device *d = all[i];
-        struct rpc_fault f = {0};
-        const char *fp = NULL;
-        bool changed = false;
-
-        if (!target_has(target, d->name))
-            continue;
-        if (was_never_flipped(d, ev) && !target_names(target, d->name)) {
-            outcome_done(&o, d, false);
-            continue;
-        }
-        if (c->method == RPC_CONFIRM_METHOD && (fp = fingerprint_for(c, d->name)) == NULL)
-            rpc_refuse(&f, RPC_FINGERPRINT, "name the certificate that the far side saw",
-                       "device %s: no fingerprint was given for it", d->name);
-        else
-            hub_command(c->d->hub, d, ev, terms, fp, text_of(c, "reason"), c->caller->who, &changed,
-                        &f);
-        if (f.code != RPC_OK)
-            outcome_refused(&o, d, &f);
-        else
-            outcome_done(&o, d, changed);
-    }
-    return outcome_end(&o, c);
-}
-
-static int do_flip(struct call *c)
-{
-    struct hub_terms terms = {
-        .confirm = FLIP_CONFIRM_AUTO,
-        .probation_ms = number_of(c, "probation_s", 0) * 1000,
-        .confirm_ms = number_of(c, "confirm_s", 0) * 1000,
-        .not_after_s = number_of(c, "not_after_s", 0),
-    };
-    const char *confirm = text_of(c, "confirm"), *evidence = text_of(c, "evidence");
-    enum flip_proof proof = FLIP_PROOF_CONNACK;
-
-    if (confirm != NULL && flip_confirm_parse(confirm, &terms.confirm) != 0)
-        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL,
-                          "confirm: must be \"auto\" or \"central\"");
-    if (evidence != NULL &&
-        (flip_proof_parse(evidence, &proof) != 0 || proof == FLIP_PROOF_CENTRAL))
-        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL,
-                          "evidence: must be \"connack\" or \"echo\"; that of the centre is asked "
-                          "for by confirm");
-    terms.evidence = evidence == NULL ? 0 : (unsigned)proof;
-    return on_targets(c, EV_FLIP, &terms);
-}
-
-static int do_rollback(struct call *c)
-{
-    return on_targets(c, EV_ROLLBACK, NULL);
-}
-
-static int do_confirm(struct call *c)
-{
-    const char *key;
-    json_t *value;
-
-    json_object_foreach(json_object_get(c->params, "fingerprints"), key, value)
-    {
-        if (!json_is_string(value))
-            return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL,
-                              "fingerprints: of device %.128s: must be a string", key);
-    }
-    return on_targets(c, EV_CONFIRMED, NULL);
-}
-
-static int do_commit(struct call *c)
-{
-    return on_targets(c, EV_COMMIT, NULL);
-}
-
-static int do_quarantine_clear(struct call *c)
-{
-    return on_targets(c, EV_CLEARED, NULL);
-}
-
-/* -- methods that set -- */
-
-static int do_config_reload(struct call *c)
-{
-    struct err err = {0};
-    json_t *faults = NULL;
-    int rc;
-
-    if (c->d->reload == NULL)
-        return rpc_refuse(&c->fault, RPC_INTERNAL, NULL, "there is nothing to reload");
-    rc = c->d->reload(c->d->arg, &c->result, &faults, &err);
-    if (rc == 0)
-        return 0;
-    rpc_refuse(&c->fault, RPC_CONFIG, "mend the cause, then: certflipctl reload", "%s%s",
-               rc == -ERR_INVALID ? "nothing was changed: " : "", err.msg);
-    c->fault.list = faults;
-    c->fault.list_key = "faults";
-    return -1;
-}
-
-static int do_log_level(struct call *c)
-{
-    const char *subsystem = text_of(c, "subsystem"), *level = text_of(c, "level");
-    json_t *levels = json_object();
-    enum log_level parsed;
-
-    if ((subsystem == NULL) != (level == NULL)) {
-        json_decref(levels);
-        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL, "subsystem and level go together");
-    }
-    if (level != NULL && log_level_parse(level, &parsed) != 0) {
-        json_decref(levels);
-        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL,
-                          "level: must be error, warn, notice, info or debug");
-    }
-    if (level != NULL && log_set_level(subsystem, parsed) != 0) {
-        json_decref(levels);
-        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS,
-                          "see which there are: log.level without parameters",
-                          "subsystem: there is no %.64s", subsystem);
-    }
-    for (int s = 0; s < LOG_SUBSYSTEM_COUNT; s++)
-        json_object_set_new(levels, log_subsystem_name((enum log_subsystem)s),
-                            json_string(log_level_name(log_get_level((enum log_subsystem)s))));
-    if (subsystem != NULL)
-        snprintf(c->target, sizeof(c->target), "%s=%s", subsystem, level);
-    c->result = json_pack("{s:o}", "levels", levels);
-    return 0;
 }
 
 /* -- the table -- */
@@ -736,122 +265,6 @@ static struct json_t *reply_of(struct call *c, const json_t *id)
     return reply;
 }
 
-/* -- once for each id -- */
-
-#define KEPT_REQUEST_MAX 4096  /* bytes of parameters; of longer ones a hash is kept */
-#define KEPT_REPLY_MAX   16384 /* bytes; a longer reply is kept without its rows */
-
-/* FNV-1a; nobody gains by two requests of his own that look alike. */
-static uint64_t hash_of(const char *text)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *text != '\0'; text++)
-        h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return h;
-}
-
-/* What is kept is {"request": ..., "reply": ...}, so that an id that is used for something else is
- * noticed. */
-static json_t *kept_request(const struct rpc_request *r)
-{
-    char *text = json_dumps(r->params, JSON_COMPACT | JSON_SORT_KEYS);
-    json_t *kept;
-
-    if (text == NULL || strlen(text) <= KEPT_REQUEST_MAX)
-        kept = json_pack("{s:s, s:O?}", "method", r->method, "params", r->params);
-    else
-        kept = json_pack("{s:s, s:I}", "method", r->method, "params_hash",
-                         (json_int_t)(hash_of(text) >> 1));
-    free(text);
-    return kept;
-}
-
-/* The reply as it is kept: rows of devices are left out where they take too much.  Returns owned.
- */
-static json_t *kept_form(json_t *reply)
-{
-    char *text = json_dumps(reply, JSON_COMPACT);
-    bool fits = text != NULL && strlen(text) <= KEPT_REPLY_MAX;
-    json_t *kept;
-
-    free(text);
-    if (fits)
-        return json_incref(reply);
-    kept = json_deep_copy(reply);
-    json_object_set_new(json_object_get(kept, "result"), "devices", json_array());
-    json_object_del(json_object_get(json_object_get(kept, "error"), "data"), "results");
-    return kept;
-}
-
-/* The key of a request whose reply is to be kept, or NULL.  Returns owned. */
-static char *kept_key(const struct caller *caller, const struct rpc_request *r)
-{
-    int m = rpc_method_find(r->method);
-    char *id, *key = NULL;
-
-    if (caller->remember == NULL || r->id == NULL || json_is_null(r->id) || m < 0 ||
-        rpc_method_access((enum rpc_method)m) != RPC_OPERATE)
-        return NULL;
-    id = json_dumps(r->id, JSON_COMPACT | JSON_ENCODE_ANY);
-    if (id != NULL)
-        key = str_printf("%s:%s", caller->remember, id);
-    free(id);
-    return key;
-}
-
-/* A reply that is an error.  Returns owned. */
-static json_t *reply_fault(const struct rpc_request *r, enum rpc_code code, const char *remedy,
-                           const char *what)
-{
-    struct rpc_fault f = {0};
-    json_t *reply;
-
-    rpc_refuse(&f, code, remedy, "%s", what);
-    reply = rpc_reply_error(r->id, &f);
-    rpc_fault_fini(&f);
-    return reply;
-}
-
-/* The reply of the first time, or NULL when this is the first time. */
-static json_t *kept_reply(struct dispatch *d, const char *key, const struct rpc_request *r)
-{
-    json_t *kept, *request, *reply;
-    struct err err = {0};
-    char *text = NULL;
-    int rc = store_command_get(d->store, key, &text, &err);
-
-    if (rc == -ERR_NOT_FOUND)
-        return NULL;
-    kept = rc == 0 ? json_loads(text, 0, NULL) : NULL;
-    free(text);
-    if (kept == NULL) /* nobody can tell whether it was done */
-        return reply_fault(r, RPC_STORE, "mend the state directory, then command again",
-                           rc == 0 ? "what was kept of this request cannot be read" : err.msg);
-    request = kept_request(r);
-    if (json_equal(request, json_object_get(kept, "request")))
-        reply = json_incref(json_object_get(kept, "reply"));
-    else
-        reply = reply_fault(r, RPC_ID_REUSED, "give every request an id of its own",
-                            "this id was used for another request");
-    json_decref(request);
-    json_decref(kept);
-    return reply;
-}
-
-static void keep(struct dispatch *d, char *key, const struct rpc_request *r, json_t *reply)
-{
-    json_t *kept = json_pack("{s:o, s:o}", "request", kept_request(r), "reply", kept_form(reply));
-    char *text = json_dumps(kept, JSON_COMPACT);
-
-    json_decref(kept);
-    if (text == NULL) {
-        free(key);
-        return;
-    }
-    hub_remember(d->hub, key, text);
-}
-
 /* -- requests -- */
 
 /* Not with the flush: there only its audit row is written. */
@@ -864,9 +277,9 @@ static json_t *serve_request(struct dispatch *d, const struct caller *caller,
                              const struct rpc_request *r)
 {
     struct call c = {.d = d, .caller = caller, .params = r->params};
-    char *key = kept_key(caller, r);
+    char *key = once_key(caller, r);
     struct err err = {0};
-    json_t *reply = key == NULL ? NULL : kept_reply(d, key, r);
+    json_t *reply = key == NULL ? NULL : once_reply(d, key, r);
     bool stored;
 
     if (reply != NULL) {
@@ -876,7 +289,7 @@ static json_t *serve_request(struct dispatch *d, const struct caller *caller,
     carry_out(&c, r->method);
     reply = reply_of(&c, r->id);
     if (key != NULL)
-        keep(d, key, r, reply);
+        once_keep(d, key, r, reply);
     stored = hub_flush(d->hub, &err) == 0;
     if (!stored && rpc_method_access(c.method) == RPC_OPERATE) {
         json_decref(reply);

@@ -6,6 +6,9 @@ libcontrol_a_SOURCES = \
 	src/control/central.h \
 	src/control/dispatch.c \
 	src/control/dispatch.h \
+	src/control/dispatch_inside.h \
+	src/control/dispatch_once.c \
+	src/control/dispatch_target.c \
 	src/control/hub.c \
 	src/control/hub.h \
 	src/control/hub_flush.c \
@@ -17,6 +20,9 @@ libcontrol_a_SOURCES = \
 	src/control/jsonrpc.h \
 	src/control/local.c \
 	src/control/local.h \
+	src/control/methods_device.c \
+	src/control/methods_flip.c \
+	src/control/methods_gateway.c \
 	src/control/outbox.c \
 	src/control/outbox.h \
 	src/control/reload.c \

@@ -1,0 +1,98 @@
+/* control/dispatch_inside.h - what the dispatcher and the methods share.
+ *
+ * dispatch.c has the table and what is the same for every method: who may, parameters, audit, once
+ * for each request id.  The methods stand by family in files of their own; their parameters were
+ * checked by the row before they see them, so they take for granted what the row says.
+ *
+ * For the files dispatch*.c and methods_*.c alone.  Main thread.
+ */
+#ifndef CONTROL_DISPATCH_INSIDE_H
+#define CONTROL_DISPATCH_INSIDE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "control/dispatch.h"
+#include "control/jsonrpc.h"
+
+struct hub_device;
+
+/* One request on its way. */
+struct call {
+    struct dispatch *d;
+    const struct caller *caller;
+    enum rpc_method method;
+    json_t *params;    /* borrowed; an object */
+    json_t *result;    /* owned; set on success */
+    char target[256];  /* for the audit log */
+    char outcome[900]; /* likewise; "": nothing to write down */
+    struct rpc_fault fault;
+};
+
+/* A parameter that is a text; borrows, NULL when it was not given. */
+const char *call_text(const struct call *c, const char *name);
+json_int_t call_number(const struct call *c, const char *name, json_int_t otherwise);
+
+/* -- devices: dispatch_target.c -- */
+
+/* The call's fault: there is no such device.  Returns -1. */
+int call_refuse_device(struct call *c, const char *name);
+
+/* Every word of a target must match something.  Returns 0, or -1 with the call's fault. */
+int target_check(struct call *c, const json_t *target);
+bool target_has(const json_t *target, const char *name);
+/* Is the device named, not only matched? */
+bool target_names(const json_t *target, const char *name);
+/* The same as target_has; no target (NULL) is all of them. */
+bool target_wants(const json_t *target, const char *name);
+
+/* What became of each device. */
+struct outcome {
+    json_t *refused, *done; /* owned arrays */
+    size_t refused_count, done_count;
+    struct rpc_fault first; /* of the refused; its list is not used */
+};
+
+void outcome_begin(struct outcome *o);
+/* Takes what the fault owns. */
+void outcome_refused(struct outcome *o, const struct hub_device *d, struct rpc_fault *f);
+void outcome_done(struct outcome *o, const struct hub_device *d, bool changed);
+/* Turn it into the call's result, or its fault when all were refused; `o` is gone. */
+int outcome_end(struct outcome *o, struct call *c);
+
+/* What a method does with one device: sets the fault, or *changed where it was not there already.
+ */
+typedef void on_device_fn(struct call *c, struct hub_device *d, void *arg, bool *changed,
+                          struct rpc_fault *f);
+/* Do it with each device of the parameter "target". */
+int on_targets(struct call *c, on_device_fn *each, void *arg);
+
+/* -- once for each id: dispatch_once.c -- */
+
+/* The key of a request whose reply is to be kept, or NULL.  Returns owned. */
+char *once_key(const struct caller *caller, const struct rpc_request *r);
+/* The reply of the first time, or NULL when this is the first time.  Returns owned. */
+json_t *once_reply(struct dispatch *d, const char *key, const struct rpc_request *r);
+/* Written with the next flush of the hub.  Takes key. */
+void once_keep(struct dispatch *d, char *key, const struct rpc_request *r, json_t *reply);
+
+/* -- the methods: each sets the result, or returns -1 with the fault -- */
+
+int do_status(struct call *c); /* methods_gateway.c */
+int do_config_reload(struct call *c);
+int do_log_level(struct call *c);
+int do_audit_list(struct call *c);
+int do_help(struct call *c);
+
+int do_device_list(struct call *c); /* methods_device.c */
+int do_device_get(struct call *c);
+int do_sessions_list(struct call *c);
+
+int do_flip(struct call *c); /* methods_flip.c */
+int do_rollback(struct call *c);
+int do_confirm(struct call *c);
+int do_commit(struct call *c);
+int do_quarantine_clear(struct call *c);
+
+#endif

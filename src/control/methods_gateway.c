@@ -1,0 +1,158 @@
+/* control/methods_gateway.c - methods about the gateway as a whole: see dispatch_inside.h and
+ * rpc.h.
+ */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/dispatch_inside.h"
+#include "control/hub.h"
+#include "control/show.h"
+#include "store/store.h"
+#include "tls/ctx.h"
+
+#define LIMIT_DEFAULT 100
+
+static json_t *messages(const struct call *c)
+{
+    struct hub_device *const *all;
+    struct hub_counts counts;
+    int64_t when_s;
+    const char *fault = hub_save_fault(c->d->hub, &when_s);
+    json_t *list = json_array(), *when;
+    char text[900];
+    size_t n;
+
+    if (fault != NULL) {
+        when = rpc_time(when_s);
+        snprintf(text, sizeof(text),
+                 "nothing changes its phase: the state could not be written at %s: %s",
+                 json_string_value(when), fault);
+        json_array_append_new(list, rpc_text(text));
+        json_decref(when);
+    }
+    hub_count(c->d->hub, &counts);
+    all = hub_devices(c->d->hub, &n);
+    for (size_t i = 0; counts.stuck != 0 && i < n && json_array_size(list) < 20; i++) {
+        const struct hub_device *d = all[i];
+        enum flip_slot slot = flip_active_slot(&d->flip);
+
+        if (d->cred[slot] != NULL)
+            continue;
+        snprintf(text, sizeof(text), "device %s cannot connect: %s identity: %s", d->name,
+                 flip_slot_name(slot), d->fault[slot] == NULL ? "no files" : d->fault[slot]);
+        json_array_append_new(list, rpc_text(text));
+    }
+    return list;
+}
+
+int do_status(struct call *c)
+{
+    const struct conf *conf = hub_conf(c->d->hub);
+    int64_t now_s = clock_wall_s();
+    json_t *central = c->d->central_status == NULL ? NULL : c->d->central_status(c->d->arg);
+
+    c->result = json_pack(
+        "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "gateway",
+        conf->gateway, "version", PACKAGE_VERSION, "tls_library", tls_library(), "pid",
+        (int)getpid(), "now", rpc_time(now_s), "started", rpc_time(c->d->started_s), "uptime_s",
+        (json_int_t)((clock_boot_ms() - c->d->started_ms) / 1000), "config", c->d->config,
+        "workers", (int)hub_workers(c->d->hub), "devices", show_counts(c->d->hub), "pace",
+        show_pace(c->d->hub), "central", central == NULL ? json_null() : central, "counters",
+        show_stats(c->d->hub), "refused", show_refused(c->d->hub), "messages", messages(c));
+    return 0;
+}
+
+static int audit_row(void *arg, const struct store_audit *a)
+{
+    return json_array_append_new(
+        arg, json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "seq", (json_int_t)a->seq, "time",
+                       rpc_time(a->time_s), "who", rpc_text(a->who), "what", rpc_text(a->what),
+                       "target", rpc_text(a->target), "outcome", rpc_text(a->outcome)));
+}
+
+int do_audit_list(struct call *c)
+{
+    json_int_t limit = call_number(c, "limit", LIMIT_DEFAULT);
+    json_t *rows = json_array(), *next = json_null();
+    struct err err = {0};
+    size_t n;
+
+    if (store_audit_each(c->d->store, call_number(c, "after", -1), (unsigned)limit, audit_row, rows,
+                         &err) < 0) {
+        json_decref(rows);
+        json_decref(next);
+        return rpc_refuse(&c->fault, RPC_STORE, NULL, "%s", err.msg);
+    }
+    n = json_array_size(rows);
+    if (n == (size_t)limit)
+        next = json_incref(json_object_get(json_array_get(rows, n - 1), "seq"));
+    c->result = json_pack("{s:o, s:o}", "entries", rows, "next", next);
+    return 0;
+}
+
+int do_help(struct call *c)
+{
+    json_t *rows = json_array();
+
+    for (int m = 0; m < RPC_METHOD_COUNT; m++) {
+        bool operate = rpc_method_access((enum rpc_method)m) == RPC_OPERATE;
+
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:s}", "method",
+                                              rpc_method_name((enum rpc_method)m), "params",
+                                              rpc_method_params((enum rpc_method)m), "access",
+                                              operate ? "operate" : "observe", "help",
+                                              rpc_method_help((enum rpc_method)m)));
+    }
+    c->result = json_pack("{s:o}", "methods", rows);
+    return 0;
+}
+
+int do_config_reload(struct call *c)
+{
+    struct err err = {0};
+    json_t *faults = NULL;
+    int rc;
+
+    if (c->d->reload == NULL)
+        return rpc_refuse(&c->fault, RPC_INTERNAL, NULL, "there is nothing to reload");
+    rc = c->d->reload(c->d->arg, &c->result, &faults, &err);
+    if (rc == 0)
+        return 0;
+    rpc_refuse(&c->fault, RPC_CONFIG, "mend the cause, then: certflipctl reload", "%s%s",
+               rc == -ERR_INVALID ? "nothing was changed: " : "", err.msg);
+    c->fault.list = faults;
+    c->fault.list_key = "faults";
+    return -1;
+}
+
+int do_log_level(struct call *c)
+{
+    const char *subsystem = call_text(c, "subsystem"), *level = call_text(c, "level");
+    json_t *levels = json_object();
+    enum log_level parsed;
+
+    if ((subsystem == NULL) != (level == NULL)) {
+        json_decref(levels);
+        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL, "subsystem and level go together");
+    }
+    if (level != NULL && log_level_parse(level, &parsed) != 0) {
+        json_decref(levels);
+        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL,
+                          "level: must be error, warn, notice, info or debug");
+    }
+    if (level != NULL && log_set_level(subsystem, parsed) != 0) {
+        json_decref(levels);
+        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS,
+                          "see which there are: log.level without parameters",
+                          "subsystem: there is no %.64s", subsystem);
+    }
+    for (int s = 0; s < LOG_SUBSYSTEM_COUNT; s++)
+        json_object_set_new(levels, log_subsystem_name((enum log_subsystem)s),
+                            json_string(log_level_name(log_get_level((enum log_subsystem)s))));
+    if (subsystem != NULL)
+        snprintf(c->target, sizeof(c->target), "%s=%s", subsystem, level);
+    c->result = json_pack("{s:o}", "levels", levels);
+    return 0;
+}
