@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "tls/policy.h"
 #include "tls/wolf.h"
 
 #define MAX_PIECE             (1 << 20) /* bytes given to the library in one call */
@@ -139,35 +140,17 @@ static void ticket_drop(struct tls_conn *c)
 /* -- the peer's certificate ----------------------------------------------------------------------
  */
 
-#define BIT(fault) (1u << (fault))
 /* Those that a CA can have; purposes are not looked at above the leaf. */
-#define CA_FAULTS                                                                       \
-    (BIT(TLS_FAULT_NOT_YET_VALID) | BIT(TLS_FAULT_EXPIRED) | BIT(TLS_FAULT_SMALL_KEY) | \
-     BIT(TLS_FAULT_WEAK_DIGEST))
+#define CA_FAULTS                                                        \
+    (FAULT_BIT(TLS_FAULT_NOT_YET_VALID) | FAULT_BIT(TLS_FAULT_EXPIRED) | \
+     FAULT_BIT(TLS_FAULT_SMALL_KEY) | FAULT_BIT(TLS_FAULT_WEAK_DIGEST))
 
-static bool small_key(const struct tls_conn *c, const struct cert_info *ci)
-{
-    return strncmp(ci->key_alg, "RSA", 3) == 0 && ci->key_bits < c->ctx->min_rsa_bits;
-}
-
-/* What we do not accept, whatever the library says. */
-static uint32_t faults_of(const struct tls_conn *c, const struct cert_info *ci)
+static uint32_t faults_of(const struct tls_conn *c, const struct cert_info *ci, unsigned *needs)
 {
     int64_t now_s = clock_wall_s();
-    bool server = c->ctx->server;
-    uint32_t faults = 0;
 
-    if (now_s < ci->not_before_s)
-        faults |= BIT(TLS_FAULT_NOT_YET_VALID);
-    if (now_s > ci->not_after_s)
-        faults |= BIT(TLS_FAULT_EXPIRED);
-    if (ci->weak_digest)
-        faults |= BIT(TLS_FAULT_WEAK_DIGEST);
-    if (small_key(c, ci))
-        faults |= BIT(TLS_FAULT_SMALL_KEY);
-    if (ci->has_eku && !(server ? ci->eku_client : ci->eku_server))
-        faults |= BIT(TLS_FAULT_PURPOSE);
-    return faults;
+    return policy_faults(ci, c->ctx->server, c->ctx->min_rsa_bits,
+                         (struct policy_now){now_s, now_s}, needs);
 }
 
 /* The library compares addresses as it writes them itself; here they are compared as addresses are.
@@ -204,7 +187,7 @@ static uint32_t faults_above(const struct tls_conn *c, const struct cert_info *l
     if (tls_ctx_has_pinned(c->ctx, leaf))
         return 0;
     if (!cert_names(store->certs[0].buffer, store->certs[0].length, &issuer, &subject))
-        return BIT(TLS_FAULT_MALFORMED);
+        return FAULT_BIT(TLS_FAULT_MALFORMED);
     for (int steps = 0; !tls_ctx_has_ca(c->ctx, issuer); steps++) {
         const WOLFSSL_BUFFER_INFO *b = sent_with_subject(store, issuer, &issuer);
         struct cert_info *ci = b == NULL || steps > store->totalCerts
@@ -212,8 +195,8 @@ static uint32_t faults_above(const struct tls_conn *c, const struct cert_info *l
                                    : cert_info_new(b->buffer, b->length, NULL);
 
         if (ci == NULL)
-            return faults | BIT(TLS_FAULT_UNKNOWN_ISSUER);
-        faults |= faults_of(c, ci) & CA_FAULTS;
+            return faults | FAULT_BIT(TLS_FAULT_UNKNOWN_ISSUER);
+        faults |= faults_of(c, ci, NULL) & CA_FAULTS;
         cert_info_free(ci);
     }
     return faults;
@@ -239,45 +222,8 @@ static void issuer_failed(struct tls_conn *c, const WOLFSSL_X509_STORE_CTX *stor
     ci = cert_info_new(b->buffer, b->length, NULL);
     if (ci == NULL)
         return;
-    peer_keep(c, ci, faults_of(c, ci) & CA_FAULTS);
+    peer_keep(c, ci, faults_of(c, ci, NULL) & CA_FAULTS);
     c->issuer_to_blame = c->faults != 0;
-}
-
-/* Adds conditions to the library's verdict and never lifts one: to override above the leaf would
- * even plant a CA for everybody who connects later. */
-int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
-{
-    struct tls_conn *c = store->userCtx;
-    struct cert_info *ci;
-    uint32_t faults;
-
-    if (store->totalCerts < 1) { /* TLS 1.2: an empty Certificate message */
-        if (c->ctx->client_cert == TLS_CLIENT_CERT_REQUEST)
-            return ok;
-        c->faults |= BIT(TLS_FAULT_MISSING);
-        return 0;
-    }
-    if (store->error_depth > 0) {
-        if (!ok)
-            issuer_failed(c, store);
-        return ok;
-    }
-    ci = cert_info_new(store->certs[0].buffer, store->certs[0].length, NULL);
-    if (ci == NULL) {
-        c->faults |= BIT(TLS_FAULT_MALFORMED);
-        return 0;
-    }
-    faults = faults_of(c, ci) | faults_above(c, ci, store);
-    if (c->by_ip && !names_ip(ci, c->server_name))
-        faults |= BIT(TLS_FAULT_NAME);
-    if (!ok && c->issuer_to_blame) {
-        cert_info_free(ci);
-        return 0;
-    }
-    c->issuer_to_blame = false;
-    peer_keep(c, ci, faults);
-    c->peer_ok = ok && faults == 0;
-    return c->peer_ok;
 }
 
 static enum tls_fault fault_of_code(int code)
@@ -325,6 +271,69 @@ static enum tls_fault fault_of_code(int code)
     }
 }
 
+static uint32_t fault_bit_of(int code)
+{
+    enum tls_fault fault = fault_of_code(code);
+
+    return fault == TLS_FAULT_NONE ? 0 : FAULT_BIT(fault);
+}
+
+/* All that can be known of the leaf `ci` and its chain; `ok` is the library's verdict. */
+static struct policy_facts facts_of(const struct tls_conn *c, const struct cert_info *ci, bool ok,
+                                    const WOLFSSL_X509_STORE_CTX *store)
+{
+    struct policy_facts f = {
+        .server = c->ctx->server,
+        .library_ok = ok,
+        .library = ok ? 0 : fault_bit_of(store->error),
+        .above = faults_above(c, ci, store),
+        .now_s = clock_wall_s(),
+    };
+
+    f.leaf = faults_of(c, ci, &f.needs);
+    if (c->by_ip && !names_ip(ci, c->server_name))
+        f.leaf |= FAULT_BIT(TLS_FAULT_NAME);
+    memcpy(f.fp, ci->fp, sizeof(f.fp));
+    return f;
+}
+
+/* Never lifts an error above the leaf: that would even plant a CA for everybody who connects later.
+ * For the leaf tls/policy.h decides. */
+int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
+{
+    struct tls_conn *c = store->userCtx;
+    struct policy_verdict verdict;
+    struct policy_facts facts;
+    struct cert_info *ci;
+
+    if (store->totalCerts < 1) { /* TLS 1.2: an empty Certificate message */
+        if (c->ctx->client_cert == TLS_CLIENT_CERT_REQUEST)
+            return ok;
+        c->faults |= FAULT_BIT(TLS_FAULT_MISSING);
+        return 0;
+    }
+    if (store->error_depth > 0) {
+        if (!ok)
+            issuer_failed(c, store);
+        return ok;
+    }
+    ci = cert_info_new(store->certs[0].buffer, store->certs[0].length, NULL);
+    if (ci == NULL) {
+        c->faults |= FAULT_BIT(TLS_FAULT_MALFORMED);
+        return 0;
+    }
+    if (!ok && c->issuer_to_blame) {
+        cert_info_free(ci);
+        return 0;
+    }
+    c->issuer_to_blame = false;
+    facts = facts_of(c, ci, ok, store);
+    policy_judge(&facts, NULL, 0, &verdict);
+    peer_keep(c, ci, verdict.faults);
+    c->peer_ok = verdict.ok;
+    return c->peer_ok;
+}
+
 /* All faults together: those seen in the certificate and the one that the library stopped at. */
 static uint32_t faults_with(const struct tls_conn *c, int code)
 {
@@ -332,15 +341,15 @@ static uint32_t faults_with(const struct tls_conn *c, int code)
     uint32_t all;
 
     if (c->peer_ok) /* then the library means something else, or the proof of possession */
-        return fault == TLS_FAULT_NO_POSSESSION ? BIT(fault) : 0;
+        return fault == TLS_FAULT_NO_POSSESSION ? FAULT_BIT(fault) : 0;
     if (fault == TLS_FAULT_NO_POSSESSION || fault == TLS_FAULT_MISSING)
-        return BIT(fault);
+        return FAULT_BIT(fault);
     if (c->issuer_to_blame)
         return c->faults;
-    all = c->faults | (fault == TLS_FAULT_NONE ? 0 : BIT(fault));
-    if ((all & BIT(TLS_FAULT_UNKNOWN_ISSUER)) != 0 && c->peer != NULL &&
+    all = c->faults | (fault == TLS_FAULT_NONE ? 0 : FAULT_BIT(fault));
+    if ((all & FAULT_BIT(TLS_FAULT_UNKNOWN_ISSUER)) != 0 && c->peer != NULL &&
         strcmp(c->peer->subject, c->peer->issuer) == 0)
-        all = (all & ~BIT(TLS_FAULT_UNKNOWN_ISSUER)) | BIT(TLS_FAULT_SELF_SIGNED);
+        all = (all & ~FAULT_BIT(TLS_FAULT_UNKNOWN_ISSUER)) | FAULT_BIT(TLS_FAULT_SELF_SIGNED);
     return all;
 }
 
@@ -405,7 +414,7 @@ static void fail_cert_text(const struct tls_conn *c, struct tls_fail *f, uint32_
                  c->issuer_to_blame ? "CA" : whose, c->peer->subject, fp);
     }
     for (int fault = 1; fault < TLS_FAULTS; fault++) {
-        if ((faults & BIT(fault)) == 0)
+        if ((faults & FAULT_BIT(fault)) == 0)
             continue;
         if (c->peer != NULL)
             fault_detail(c, (enum tls_fault)fault, detail, sizeof(detail));
@@ -519,7 +528,7 @@ static void fail_describe(struct tls_conn *c, int code)
         return;
     if (faults == 0 && !c->established && !c->peer_ok && f->code == ASN_PARSE_E &&
         f->alert_sent == ALERT_BAD_CERTIFICATE)
-        faults = BIT(TLS_FAULT_MALFORMED);
+        faults = FAULT_BIT(TLS_FAULT_MALFORMED);
     if (faults != 0)
         fail_cert(c, f, faults);
     else if (f->alert >= 0)

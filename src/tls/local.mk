@@ -7,4 +7,5 @@ libtls_a_SOURCES = \
 	src/tls/der.c src/tls/der.h \
 	src/tls/fail.c src/tls/fail.h \
 	src/tls/pem.c src/tls/pem.h \
+	src/tls/policy.c src/tls/policy.h \
 	src/tls/wolf.h

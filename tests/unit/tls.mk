@@ -12,7 +12,8 @@ check_PROGRAMS += \
 	tests/unit/test_tls_cred \
 	tests/unit/test_tls_ctx \
 	tests/unit/test_tls_fail \
-	tests/unit/test_tls_openssl
+	tests/unit/test_tls_openssl \
+	tests/unit/test_tls_policy
 
 tests_unit_test_tls_cert_SOURCES = tests/unit/test_tls_cert.c $(tls_test_pki)
 tests_unit_test_tls_cert_CPPFLAGS = $(tls_test_cppflags)
@@ -36,3 +37,6 @@ tests_unit_test_tls_fail_LDADD = libtls.a $(CMOCKA_LIBS)
 tests_unit_test_tls_openssl_SOURCES = tests/unit/test_tls_openssl.c $(tls_test_pki)
 tests_unit_test_tls_openssl_CPPFLAGS = $(tls_test_cppflags)
 tests_unit_test_tls_openssl_LDADD = $(tls_test_ldadd)
+
+tests_unit_test_tls_policy_SOURCES = tests/unit/test_tls_policy.c
+tests_unit_test_tls_policy_LDADD = libtls.a $(CMOCKA_LIBS)
