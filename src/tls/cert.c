@@ -18,25 +18,31 @@
 
 /* The fields of a certificate in the order of RFC 5280, 4.1; borrowed. */
 struct fields {
+    uint8_t version;
     struct der serial, sig, issuer, validity, subject, spki;
+    struct der spki_whole;
     struct der extensions; /* empty when there are none */
 };
 
 static bool read_fields(const uint8_t *der, size_t n, struct fields *f)
 {
-    struct der all = der_of(der, n), cert, tbs, skipped;
+    struct der all = der_of(der, n), cert, tbs, skipped, version;
     uint8_t tag;
 
-    *f = (struct fields){.extensions = der_of(der, 0)};
+    *f = (struct fields){.version = 1, .extensions = der_of(der, 0)};
     if (!der_take(&all, DER_SEQUENCE, &cert) || der_left(&all) != 0 ||
         !der_take(&cert, DER_SEQUENCE, &tbs))
         return false;
-    der_skip(&tbs, 0xa0); /* version */
+    if (der_take(&tbs, 0xa0, &skipped)) {
+        if (!der_take(&skipped, DER_INTEGER, &version) || der_left(&version) != 1 || *version.p > 2)
+            return false;
+        f->version = (uint8_t)(*version.p + 1);
+    }
     if (!der_take(&tbs, DER_INTEGER, &f->serial) || !der_take(&tbs, DER_SEQUENCE, &f->sig) ||
         !der_any(&tbs, &tag, &skipped, &f->issuer) || tag != DER_SEQUENCE ||
         !der_take(&tbs, DER_SEQUENCE, &f->validity) ||
         !der_any(&tbs, &tag, &skipped, &f->subject) || tag != DER_SEQUENCE ||
-        !der_take(&tbs, DER_SEQUENCE, &f->spki))
+        !der_any(&tbs, &tag, &f->spki, &f->spki_whole) || tag != DER_SEQUENCE)
         return false;
     while (der_left(&tbs) > 0) { /* [1] and [2] are unique identifiers that nobody uses */
         if (!der_any(&tbs, &tag, &skipped, NULL))
@@ -337,6 +343,120 @@ static int name_cn(struct der name, char **out)
     return *out == NULL ? -ERR_NOMEM : 0;
 }
 
+/* -- the same name?
+ * -------------------------------------------------------------------------------- */
+
+/* A directory string as RFC 5280, 7.1 compares it, byte by byte: UTF-8, ASCII in lower case, blanks
+ * at the ends left out, runs of them as one. */
+struct folded {
+    struct der v;
+    uint8_t tag;
+    uint8_t ahead[3]; /* bytes that come next, the last one first */
+    unsigned ahead_n;
+    bool begun;
+};
+
+static int folded_raw(struct folded *f)
+{
+    unsigned c;
+
+    if (f->ahead_n > 0)
+        return f->ahead[--f->ahead_n];
+    if (f->tag != DER_BMP_STRING)
+        return der_left(&f->v) > 0 ? *f->v.p++ : -1;
+    if (der_left(&f->v) < 2)
+        return -1;
+    c = (unsigned)f->v.p[0] << 8 | f->v.p[1];
+    f->v.p += 2;
+    if (c < 0x80)
+        return (int)c;
+    f->ahead[f->ahead_n++] = (uint8_t)(0x80 | (c & 0x3f));
+    if (c < 0x800)
+        return (int)(0xc0 | c >> 6);
+    f->ahead[f->ahead_n++] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+    return (int)(0xe0 | c >> 12);
+}
+
+static bool is_blank(int c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static int folded_next(struct folded *f)
+{
+    int c = folded_raw(f);
+    bool blank = false;
+
+    for (; is_blank(c); c = folded_raw(f))
+        blank = true;
+    if (blank && f->begun && c >= 0) {
+        f->ahead[f->ahead_n++] = (uint8_t)c; /* a blank is one byte, so there is room */
+        return ' ';
+    }
+    f->begun = true;
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+}
+
+static bool is_text(uint8_t tag)
+{
+    return tag == DER_UTF8_STRING || tag == DER_PRINTABLE_STRING || tag == DER_T61_STRING ||
+           tag == DER_IA5_STRING || tag == DER_BMP_STRING;
+}
+
+static bool value_eq(uint8_t a_tag, struct der a, uint8_t b_tag, struct der b)
+{
+    struct folded x = {.v = a, .tag = a_tag}, y = {.v = b, .tag = b_tag};
+    int c;
+
+    if (!is_text(a_tag) || !is_text(b_tag))
+        return a_tag == b_tag && der_eq(a, b);
+    do {
+        c = folded_next(&x);
+        if (folded_next(&y) != c)
+            return false;
+    } while (c >= 0);
+    return true;
+}
+
+static bool rdn_eq(struct der a, struct der b)
+{
+    struct der pair_a, pair_b, type_a, type_b, value_a, value_b;
+    uint8_t tag_a, tag_b;
+
+    while (der_left(&a) > 0 && der_left(&b) > 0) {
+        if (!der_take(&a, DER_SEQUENCE, &pair_a) || !der_take(&b, DER_SEQUENCE, &pair_b) ||
+            !der_take(&pair_a, DER_OID, &type_a) || !der_take(&pair_b, DER_OID, &type_b) ||
+            !der_any(&pair_a, &tag_a, &value_a, NULL) ||
+            !der_any(&pair_b, &tag_b, &value_b, NULL) || !der_eq(type_a, type_b) ||
+            !value_eq(tag_a, value_a, tag_b, value_b))
+            return false;
+    }
+    return der_left(&a) == 0 && der_left(&b) == 0;
+}
+
+bool cert_name_begins(struct der name, struct der with, bool whole)
+{
+    struct der a, b, rdn_a, rdn_b;
+
+    if (whole && der_eq(name, with))
+        return true;
+    if (!der_take(&name, DER_SEQUENCE, &a) || !der_take(&with, DER_SEQUENCE, &b))
+        return false;
+    while (der_left(&b) > 0)
+        if (!der_take(&a, DER_SET, &rdn_a) || !der_take(&b, DER_SET, &rdn_b) ||
+            !rdn_eq(rdn_a, rdn_b))
+            return false;
+    return !whole || der_left(&a) == 0;
+}
+
+bool cert_is_named(const uint8_t *issuer, size_t issuer_n, const uint8_t *subject, size_t subject_n)
+{
+    struct fields above, below;
+
+    return read_fields(issuer, issuer_n, &above) && read_fields(subject, subject_n, &below) &&
+           cert_name_begins(below.issuer, above.subject, true);
+}
+
 /* -- the rest ------------------------------------------------------------------------------------
  */
 
@@ -368,6 +488,9 @@ static bool read_time(struct der *d, int64_t *out)
         !digits(t.p + year, 2, &tm.tm_mon) || !digits(t.p + year + 2, 2, &tm.tm_mday) ||
         !digits(t.p + year + 4, 2, &tm.tm_hour) || !digits(t.p + year + 6, 2, &tm.tm_min) ||
         !digits(t.p + year + 8, 2, &tm.tm_sec))
+        return false;
+    if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
+        tm.tm_min > 59 || tm.tm_sec > 59)
         return false;
     if (year == 4)
         tm.tm_year -= 1900;
@@ -522,6 +645,7 @@ static int read_eku(struct der v, struct cert_info *ci)
         if (!der_take(&seq, DER_OID, &oid))
             return -ERR_SYNTAX;
         any = der_is(oid, "\x55\x1d\x25\x00", 4);
+        ci->eku_any |= any;
         ci->eku_server |= any || der_is(oid, "\x2b\x06\x01\x05\x05\x07\x03\x01", 8);
         ci->eku_client |= any || der_is(oid, "\x2b\x06\x01\x05\x05\x07\x03\x02", 8);
     }
@@ -530,32 +654,143 @@ static int read_eku(struct der v, struct cert_info *ci)
 
 static int read_constraints(struct der v, struct cert_info *ci)
 {
-    struct der seq, flag;
+    struct der seq, flag, len;
 
     if (!der_take(&v, DER_SEQUENCE, &seq))
         return -ERR_SYNTAX;
     ci->is_ca = der_take(&seq, DER_BOOLEAN, &flag) && der_left(&flag) == 1 && *flag.p != 0;
     ci->is_no_ca = !ci->is_ca;
+    if (!der_take(&seq, DER_INTEGER, &len))
+        return 0;
+    if (der_left(&len) < 1 || (*len.p & 0x80) != 0)
+        return -ERR_SYNTAX;
+    ci->path_len = der_left(&len) == 1 ? *len.p : 0x7f; /* more than any path has */
     return 0;
+}
+
+/* A BIT STRING whose first bit is the first usage. */
+static int read_key_usage(struct der v, struct cert_info *ci)
+{
+    struct der bits;
+
+    if (!der_take(&v, DER_BIT_STRING, &bits) || der_left(&bits) < 1)
+        return -ERR_SYNTAX;
+    ci->has_key_usage = true;
+    for (unsigned i = 0; i < 9 && i / 8 + 1 < der_left(&bits); i++)
+        if ((bits.p[i / 8 + 1] & 0x80 >> i % 8) != 0)
+            ci->key_usage |= (uint16_t)(1 << i);
+    return 0;
+}
+
+static void take_key_id(struct der v, struct cert_key_id *id)
+{
+    if (der_left(&v) > CERT_KEY_ID_BYTES)
+        return;
+    id->n = (uint8_t)der_left(&v);
+    if (id->n > 0)
+        memcpy(id->p, v.p, id->n);
+}
+
+static int read_ski(struct der v, struct cert_info *ci)
+{
+    struct der id;
+
+    if (!der_take(&v, DER_OCTET_STRING, &id))
+        return -ERR_SYNTAX;
+    take_key_id(id, &ci->ski);
+    return 0;
+}
+
+static int read_aki(struct der v, struct cert_info *ci)
+{
+    struct der seq, id;
+
+    if (!der_take(&v, DER_SEQUENCE, &seq))
+        return -ERR_SYNTAX;
+    if (der_take(&seq, 0x80, &id))
+        take_key_id(id, &ci->aki);
+    return 0;
+}
+
+static int read_name_constraints(struct der v, struct cert_info *ci)
+{
+    ci->has_name_constraints = true;
+    return der_skip(&v, DER_SEQUENCE) ? 0 : -ERR_SYNTAX;
+}
+
+/* clang-format off */
+static const struct extension {
+    const char *oid;
+    size_t n;
+    int (*read)(struct der value, struct cert_info *ci); /* NULL: known, and not read here */
+    bool may_be_critical;
+} known_extensions[] = {
+    { OID("\x55\x1d\x0e"), read_ski,              false },
+    { OID("\x55\x1d\x0f"), read_key_usage,        true },
+    { OID("\x55\x1d\x11"), read_sans,             true },
+    { OID("\x55\x1d\x13"), read_constraints,      true },
+    { OID("\x55\x1d\x1e"), read_name_constraints, true },
+    { OID("\x55\x1d\x1f"), NULL,                  true }, /* cRLDistributionPoints */
+    { OID("\x55\x1d\x20"), NULL,                  true }, /* certificatePolicies */
+    { OID("\x55\x1d\x21"), NULL,                  true }, /* policyMappings */
+    { OID("\x55\x1d\x23"), read_aki,              false },
+    { OID("\x55\x1d\x24"), NULL,                  true }, /* policyConstraints */
+    { OID("\x55\x1d\x25"), read_eku,              true },
+    { OID("\x55\x1d\x36"), NULL,                  true }, /* inhibitAnyPolicy */
+    { OID("\x60\x86\x48\x01\x86\xf8\x42\x01\x01"), NULL, true }, /* netscape-cert-type */
+};
+/* clang-format on */
+
+static const struct extension *extension_find(struct der oid)
+{
+    for (size_t i = 0; i < COUNT(known_extensions); i++)
+        if (der_is(oid, known_extensions[i].oid, known_extensions[i].n))
+            return &known_extensions[i];
+    return NULL;
+}
+
+/* The first one is told; one is enough to refuse the certificate. */
+static int note_critical(struct der oid, struct cert_info *ci)
+{
+    struct buf text = {0};
+
+    if (ci->critical != NULL)
+        return 0;
+    if (oid_print(&text, oid) != 0) {
+        buf_fini(&text);
+        return -ERR_NOMEM;
+    }
+    ci->critical = buf_string(&text);
+    return ci->critical == NULL ? -ERR_NOMEM : 0;
 }
 
 static int read_extensions(struct der exts, struct cert_info *ci)
 {
-    struct der ext, oid, value;
+    struct der ext, oid, value, flag;
+    uint32_t seen = 0;
     int rc = 0;
 
     while (rc == 0 && der_left(&exts) > 0) {
+        const struct extension *known;
+        bool critical;
+
         if (!der_take(&exts, DER_SEQUENCE, &ext) || !der_take(&ext, DER_OID, &oid))
             return -ERR_SYNTAX;
-        der_skip(&ext, DER_BOOLEAN); /* critical */
+        critical = der_take(&ext, DER_BOOLEAN, &flag) && der_left(&flag) == 1 && *flag.p != 0;
         if (!der_take(&ext, DER_OCTET_STRING, &value))
             return -ERR_SYNTAX;
-        if (der_is(oid, "\x55\x1d\x11", 3))
-            rc = read_sans(value, ci);
-        else if (der_is(oid, "\x55\x1d\x25", 3))
-            rc = read_eku(value, ci);
-        else if (der_is(oid, "\x55\x1d\x13", 3))
-            rc = read_constraints(value, ci);
+        known = extension_find(oid);
+        if (known != NULL) {
+            uint32_t bit = UINT32_C(1) << (known - known_extensions);
+
+            if ((seen & bit) != 0) /* RFC 5280, 4.2: not more than one instance */
+                return -ERR_SYNTAX;
+            seen |= bit;
+            if (known->read != NULL)
+                rc = known->read(value, ci);
+        }
+        if (rc == 0 && critical && (known == NULL || !known->may_be_critical))
+            rc = note_critical(oid, ci);
     }
     return rc;
 }
@@ -577,8 +812,12 @@ static int fill(struct cert_info *ci, const uint8_t *der, size_t n)
 
     if (n > UINT32_MAX || !read_fields(der, n, &f))
         return -ERR_SYNTAX;
-    if (wc_Sha256Hash(der, (word32)n, ci->fp) != 0)
+    if (wc_Sha256Hash(der, (word32)n, ci->fp) != 0 ||
+        wc_Sha256Hash(f.spki_whole.p, (word32)der_left(&f.spki_whole), ci->spki_fp) != 0)
         return -ERR_NOMEM;
+    ci->version = f.version;
+    ci->path_len = -1;
+    ci->is_self_issued = cert_name_begins(f.issuer, f.subject, true);
     if (!read_serial(f.serial, ci) || !read_signature(f.sig, ci) ||
         !read_time(&f.validity, &ci->not_before_s) || !read_time(&f.validity, &ci->not_after_s) ||
         !read_key(f.spki, ci))
@@ -615,6 +854,7 @@ void cert_info_free(struct cert_info *ci)
     free(ci->subject);
     free(ci->issuer);
     free(ci->cn);
+    free(ci->critical);
     free(ci);
 }
 

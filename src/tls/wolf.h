@@ -93,6 +93,10 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store);
  */
 bool cert_names(const uint8_t *der, size_t n, struct der *issuer, struct der *subject);
 
+/* cert.c: does one name, as encoded, begin with all RDNs of the other (`whole`: and have no more)?
+ * Compared as RFC 5280, 7.1 has it. */
+bool cert_name_begins(struct der name, struct der with, bool whole);
+
 /* cert.c: the public key as it stands in the BIT STRING; borrowed.  An EC key: a point of X9.62. */
 bool cert_public_key(const uint8_t *der, size_t n, struct der *key);
 

@@ -107,6 +107,83 @@ static void keys_digests_and_purposes_are_known(void **state)
     }
 }
 
+/* What lint and revocation go by. */
+static void keys_and_bounds_are_known(void **state)
+{
+    struct cert_info *leaf = pki_info("press-07.pem"), *ca = pki_info("ca-old.pem"),
+                     *bound = pki_info("ca-bound.pem"), *inter = pki_info("ca-int.pem"),
+                     *bare = pki_info("press-forged.pem");
+
+    (void)state;
+    assert_int_equal(ca->ski.n, 20);
+    assert_int_equal(bound->aki.n, 20);
+    assert_memory_equal(bound->aki.p, ca->ski.p, 20);
+    assert_int_equal(bare->ski.n + bare->aki.n, 0);
+    assert_int_equal(bare->version, 1);
+    assert_memory_equal(bound->spki_fp, inter->spki_fp, CERT_FP_BYTES); /* one key, two names */
+    assert_memory_not_equal(bound->fp, inter->fp, CERT_FP_BYTES);
+    assert_memory_not_equal(leaf->spki_fp, ca->spki_fp, CERT_FP_BYTES);
+
+    assert_true(ca->is_self_issued);
+    assert_false(leaf->is_self_issued);
+    assert_int_equal(leaf->version, 3);
+    assert_false(leaf->has_key_usage);
+    assert_true(bound->has_key_usage);
+    assert_int_equal(bound->key_usage,
+                     CERT_DIGITAL_SIGNATURE | CERT_KEY_CERT_SIGN | CERT_DECIPHER_ONLY);
+    assert_int_equal(ca->key_usage, CERT_KEY_CERT_SIGN | CERT_CRL_SIGN);
+    assert_int_equal(ca->path_len, -1);
+    assert_int_equal(bound->path_len, 1);
+    assert_true(bound->has_name_constraints);
+    assert_false(ca->has_name_constraints);
+    assert_string_equal(bound->critical, "1.2.840.113549.3");
+    assert_null(ca->critical);
+    cert_info_free(leaf);
+    cert_info_free(ca);
+    cert_info_free(bound);
+    cert_info_free(inter);
+    cert_info_free(bare);
+}
+
+/* RFC 5280, 7.1 */
+static void names_are_compared_without_case_and_blanks(void **state)
+{
+    static const struct {
+        const char *issuer;
+        bool same;
+    } table[] = {{"ca-old.pem", true},
+                 {"ca-spelt.pem", true},
+                 {"ca-unlike.pem", false},
+                 {"ca-longer.pem", false},
+                 {"ca-new.pem", false}};
+    struct buf leaf = der_of_file("press-07.pem");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct buf issuer = der_of_file(table[i].issuer);
+
+        print_message("%s\n", table[i].issuer);
+        assert_int_equal(cert_is_named(issuer.p, issuer.len, leaf.p, leaf.len), table[i].same);
+        buf_fini(&issuer);
+    }
+    buf_fini(&leaf);
+}
+
+/* RFC 5280, 4.2: whoever reads only the first, or the last, would be led astray. */
+static void an_extension_that_comes_twice_is_refused(void **state)
+{
+    struct buf der = der_of_file("press-07.pem");
+    struct err err = {0};
+    uint8_t *eku = memmem(der.p, der.len, "\x55\x1d\x25", 3);
+
+    (void)state;
+    assert_non_null(eku);
+    eku[2] = 0x13; /* basicConstraints, which it has already */
+    assert_null(cert_info_new(der.p, der.len, &err));
+    assert_int_equal(err.code, ERR_SYNTAX);
+    buf_fini(&der);
+}
+
 static void dates_are_wall_clock_seconds(void **state)
 {
     struct cert_info *ci = pki_info("press-expired.pem");
@@ -261,6 +338,9 @@ int main(void)
         cmocka_unit_test(names_are_those_of_rfc_4514),
         cmocka_unit_test(all_names_of_the_san_are_read),
         cmocka_unit_test(keys_digests_and_purposes_are_known),
+        cmocka_unit_test(keys_and_bounds_are_known),
+        cmocka_unit_test(names_are_compared_without_case_and_blanks),
+        cmocka_unit_test(an_extension_that_comes_twice_is_refused),
         cmocka_unit_test(dates_are_wall_clock_seconds),
         cmocka_unit_test(every_proper_prefix_is_refused),
         cmocka_unit_test(every_damaged_byte_is_survived),

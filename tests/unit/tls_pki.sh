@@ -45,6 +45,13 @@ subjectAltName = DNS:press-07.plant.example, URI:urn:dev:mac:0024befffe804ff1, e
 [v3_any]
 basicConstraints = CA:false
 extendedKeyUsage = anyExtendedKeyUsage
+[v3_bound]
+basicConstraints = critical, CA:true, pathlen:1
+keyUsage = critical, digitalSignature, keyCertSign, decipherOnly
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+nameConstraints = critical, permitted;DNS:plant.example
+1.2.840.113549.3 = critical, ASN1:NULL
 EOF
 : >index
 
@@ -123,6 +130,13 @@ openssl req -new -x509 -config ca.cnf -extensions v3_client -key press-self.key 
 key server-self ec
 openssl req -new -x509 -config ca.cnf -extensions v3_server -key server-self.key -days 100 -subj /CN=server-self -out server-self.pem
 issue ca-old ca-gone ec v3_ca "" sha256 20200101000000Z 20210101000000Z
+
+issue ca-old ca-bound same:ca-int v3_bound
+# The name of ca-old in another spelling, and of another CA that it only begins like.
+for n in "ca-spelt:/O=  PLANT /CN=CA-old" "ca-unlike:/O=Plant/CN=ca-ol" "ca-longer:/O=Plant/CN=ca-old/OU=x"; do
+    openssl req -new -x509 -config ca.cnf -extensions v3_ca -key ca-old.key -utf8 -days 3650 -subj "${n#*:}" \
+        -out "${n%:*}.pem"
+done
 
 issue ca-old ca-early ec v3_ca "" sha256 20480101000000Z 20491231235959Z
 
