@@ -581,19 +581,28 @@ static void on_subscribe(struct mosquitto *mosq, void *arg, int mid, int n, cons
                   LOG_Q("allow the gateway to subscribe to its cmd topic"));
 }
 
-/* Where the reply goes: what the request says (MQTT 5), else the gateway's own topic. */
-static void reply_to(struct central *c, const mosquitto_property *asked, char *text)
-{
-    char *topic = NULL;
-    void *correlation = NULL;
-    uint16_t n = 0;
+/* A request that was taken up, and where its reply goes: what it says (MQTT 5), else the gateway's
+ * own topic. */
+struct asked {
+    struct central *central; /* borrowed */
+    char *topic;             /* owned, or NULL */
+    void *correlation;       /* owned, or NULL */
+    uint16_t n;              /* bytes of it */
+};
 
+static struct asked *asked_new(struct central *c, const mosquitto_property *properties)
+{
+    struct asked *a = calloc(1, sizeof(*a));
+
+    if (a == NULL)
+        return NULL;
+    a->central = c;
     if (c->conf->management.version == 5) {
-        mosquitto_property_read_string(asked, MQTT_PROP_RESPONSE_TOPIC, &topic, false);
-        mosquitto_property_read_binary(asked, MQTT_PROP_CORRELATION_DATA, &correlation, &n, false);
+        mosquitto_property_read_string(properties, MQTT_PROP_RESPONSE_TOPIC, &a->topic, false);
+        mosquitto_property_read_binary(properties, MQTT_PROP_CORRELATION_DATA, &a->correlation,
+                                       &a->n, false);
     }
-    put(c, topic == NULL ? c->reply : topic, text, correlation, n);
-    free(topic);
+    return a;
 }
 
 /* A reply that does not fit through would end the connection: ours to the gateway, or the gateway's
@@ -620,12 +629,31 @@ static char *fit_reply(const struct central *c, char *text)
     return text;
 }
 
+/* Takes text and the request.  The client may be gone, or be another one, meanwhile. */
+static void on_reply(void *arg, char *text)
+{
+    struct asked *a = arg;
+    struct central *c = a->central;
+    const char *topic = a->topic == NULL ? c->reply : a->topic;
+
+    crash_point("central.reply");
+    if (text != NULL && topic != NULL && (text = fit_reply(c, text)) != NULL) {
+        put(c, topic, text, a->correlation, a->n);
+        a->correlation = NULL;
+        text = NULL;
+    }
+    free(text);
+    free(a->topic);
+    free(a->correlation);
+    free(a);
+}
+
 static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto_message *m,
                        const mosquitto_property *properties)
 {
     static const struct caller caller = {.who = "central", .operate = true, .remember = "central"};
     struct central *c = arg;
-    char *text;
+    struct asked *asked;
 
     (void)mosq;
     if (m->retain) { /* a command is for now, not for whoever subscribes later */
@@ -634,10 +662,11 @@ static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto
         return;
     }
     crash_point("central.command");
-    text = dispatch_text(c->dispatch, &caller, m->payload, (size_t)m->payloadlen);
-    crash_point("central.reply");
-    if (text != NULL && (text = fit_reply(c, text)) != NULL)
-        reply_to(c, properties, text);
+    asked = asked_new(c, properties);
+    if (asked == NULL)
+        log_event(LOG_CENTRAL, LOG_ERROR_, "central-not-asked", "cause=no-memory");
+    else
+        dispatch_text(c->dispatch, &caller, m->payload, (size_t)m->payloadlen, on_reply, asked);
 }
 
 static void on_misc(uv_timer_t *timer)

@@ -215,7 +215,7 @@ static void outcome_text(const struct call *c, char *outcome, size_t n)
 /* Write down what was commanded and what came of it; in one transaction with what it changed. */
 static void audit(struct call *c)
 {
-    if (rpc_method_access(c->method) != RPC_OPERATE)
+    if (!c->admitted || rpc_method_access(c->method) != RPC_OPERATE)
         return;
     outcome_text(c, c->outcome, sizeof(c->outcome));
     hub_audit(c->d->hub, c->caller->who, rpc_method_name(c->method), c->target, c->outcome);
@@ -249,10 +249,10 @@ static void carry_out(struct call *c, const char *method)
                    "%s may only look, not %s", c->caller->who, method);
         return;
     }
+    c->admitted = true;
     note_target(c);
     if (check_params(c) == 0)
         commands[m].carry_out(c);
-    audit(c);
 }
 
 static struct json_t *reply_of(struct call *c, const json_t *id)
@@ -273,58 +273,159 @@ static bool is_done_at_once(enum rpc_method m)
     return m == RPC_CONFIG_RELOAD_METHOD || m == RPC_LOG_LEVEL_METHOD;
 }
 
-static json_t *serve_request(struct dispatch *d, const struct caller *caller,
-                             const struct rpc_request *r)
+/* Who waits for the end of a call. */
+struct waiter {
+    struct list link;
+    call_end_fn *end;
+    void *arg;
+};
+
+static int wait_for(struct call *c, call_end_fn *end, void *arg)
 {
-    struct call c = {.d = d, .caller = caller, .params = r->params};
-    char *key = once_key(caller, r);
+    struct waiter *w = malloc(sizeof(*w));
+
+    if (w == NULL)
+        return -1;
+    w->end = end;
+    w->arg = arg;
+    list_init(&w->link);
+    list_add(&c->waiting, &w->link);
+    return 0;
+}
+
+static void call_free(struct call *c)
+{
+    list_del(&c->link);
+    rpc_fault_fini(&c->fault);
+    json_decref(c->result);
+    json_decref(c->whole);
+    free(c->key);
+    free(c);
+}
+
+/* Takes c and the reply, which may be NULL.  Whoever is told may ask for something else. */
+static void tell_and_free(struct call *c, json_t *reply)
+{
+    list_del(&c->link);
+    list_for_each_safe (it, &c->waiting) {
+        struct waiter *w = list_entry(it, struct waiter, link);
+
+        list_del(&w->link);
+        w->end(w->arg, json_incref(reply));
+        free(w);
+    }
+    json_decref(reply);
+    call_free(c);
+}
+
+void call_end(struct call *c)
+{
+    const struct rpc_request *r = &c->request;
     struct err err = {0};
-    json_t *reply = key == NULL ? NULL : once_reply(d, key, r);
+    json_t *reply;
     bool stored;
 
-    if (reply != NULL) {
-        free(key);
-        return reply;
-    }
-    carry_out(&c, r->method);
-    reply = reply_of(&c, r->id);
-    if (key != NULL)
-        once_keep(d, key, r, reply);
-    stored = hub_flush(d->hub, &err) == 0;
-    if (!stored && rpc_method_access(c.method) == RPC_OPERATE) {
+    audit(c);
+    reply = reply_of(c, r->id);
+    if (c->key != NULL)
+        once_keep(c->d, c->key, r, reply);
+    c->key = NULL;
+    stored = hub_flush(c->d->hub, &err) == 0;
+    if (!stored && rpc_method_access(c->method) == RPC_OPERATE) {
         json_decref(reply);
-        if (is_done_at_once(c.method) && c.fault.code == RPC_OK)
-            rpc_refuse(&c.fault, RPC_STORE, "mend the state directory",
+        if (is_done_at_once(c->method) && c->fault.code == RPC_OK)
+            rpc_refuse(&c->fault, RPC_STORE, "mend the state directory",
                        "it was done, but could not be written to the audit log: %s", err.msg);
         else
-            rpc_refuse(&c.fault, RPC_STORE, "mend the state directory, then command again",
+            rpc_refuse(&c->fault, RPC_STORE, "mend the state directory, then command again",
                        "nothing was done: %s", err.msg);
-        reply = rpc_reply_error(r->id, &c.fault);
+        reply = rpc_reply_error(r->id, &c->fault);
     }
-    log_command(&c, stored);
-    rpc_fault_fini(&c.fault);
-    return reply;
+    log_command(c, stored);
+    tell_and_free(c, reply);
 }
 
-/* Returns the reply, or NULL for a notification. */
-static json_t *serve_value(struct dispatch *d, const struct caller *caller, json_t *value)
+static struct call *under_way(struct dispatch *d, const char *key)
 {
-    struct rpc_request r;
-    struct rpc_fault f = {0};
-    json_t *reply;
+    list_for_each (it, &d->calls) {
+        struct call *c = list_entry(it, struct call, link);
 
-    if (rpc_request(value, &r, &f) != 0) {
-        /* What is a notification but for its parameters gets no reply either. */
-        reply = r.id == NULL && f.code == RPC_INVALID_PARAMS ? NULL : rpc_reply_error(r.id, &f);
-        rpc_fault_fini(&f);
-        return reply;
+        if (c->key != NULL && strcmp(c->key, key) == 0)
+            return c;
     }
-    reply = serve_request(d, caller, &r);
-    if (r.id != NULL)
-        return reply;
-    json_decref(reply);
     return NULL;
 }
+
+/* Takes key. */
+static void serve_first(struct dispatch *d, const struct caller *caller, json_t *whole,
+                        const struct rpc_request *r, char *key, call_end_fn *end, void *arg)
+{
+    struct call *c = calloc(1, sizeof(*c));
+
+    if (c == NULL) {
+        free(key);
+        end(arg, NULL);
+        return;
+    }
+    c->d = d;
+    c->caller = caller;
+    c->params = r->params;
+    c->whole = json_incref(whole);
+    c->request = *r;
+    c->key = key;
+    list_init(&c->link);
+    list_init(&c->waiting);
+    if (wait_for(c, end, arg) != 0) {
+        call_free(c);
+        end(arg, NULL);
+        return;
+    }
+    carry_out(c, r->method);
+    if (c->later)
+        list_add(&d->calls, &c->link);
+    else
+        call_end(c);
+}
+
+static void serve_request(struct dispatch *d, const struct caller *caller, json_t *whole,
+                          const struct rpc_request *r, call_end_fn *end, void *arg)
+{
+    char *key = once_key(caller, r);
+    json_t *reply = key == NULL ? NULL : once_reply(d, key, r);
+    struct call *first = key == NULL || reply != NULL ? NULL : under_way(d, key);
+
+    if (first == NULL && reply == NULL) {
+        serve_first(d, caller, whole, r, key, end, arg);
+        return;
+    }
+    free(key);
+    if (reply == NULL && !once_same(&first->request, r))
+        reply = once_reused(r);
+    if (reply != NULL || wait_for(first, end, arg) != 0)
+        end(arg, reply);
+}
+
+/* -- exchanges -- */
+
+/* One text that came in, and what is said to it.  The requests of a batch are served one after the
+ * other. */
+struct exchange {
+    struct dispatch *d; /* borrowed */
+    struct caller caller;
+    char *who;     /* owned; the caller's */
+    json_t *value; /* owned */
+    bool batch;
+    size_t next, count;
+    bool inside;       /* somebody goes through the requests */
+    bool waiting;      /* for the end of one */
+    bool notification; /* which gets no reply */
+    bool failed;       /* no memory */
+    struct buf out;
+    dispatch_reply_fn *reply;
+    void *arg;
+};
+
+static void exchange_go(struct exchange *x);
 
 static json_t *refuse_batch(size_t n)
 {
@@ -355,68 +456,160 @@ static json_t *refuse_rest(json_t *value)
     return reply;
 }
 
-/* Takes the reply, which may be NULL.  Returns 0, or -1 without memory. */
-static int add_reply(struct buf *out, json_t *reply)
+/* Takes the reply.  Returns 0, or -1 without memory. */
+static int add_reply(struct exchange *x, json_t *reply)
 {
-    char *text;
-    int rc = -1;
+    char *text = json_dumps(reply, JSON_COMPACT);
+    int rc = text == NULL ? -1 : 0;
 
-    if (reply == NULL)
-        return 0;
-    text = json_dumps(reply, JSON_COMPACT);
     json_decref(reply);
-    if (text != NULL && buf_append_u8(out, out->len == 0 ? '[' : ',') == 0)
-        rc = buf_append(out, text, strlen(text));
+    if (rc == 0 && x->batch)
+        rc = buf_append_u8(&x->out, x->out.len == 0 ? '[' : ',');
+    if (rc == 0)
+        rc = buf_append(&x->out, text, strlen(text));
     free(text);
-    return rc == 0 ? 0 : -1;
+    return rc;
 }
 
-/* Each reply becomes text at once: as values, all of them would take a multiple of its room. */
-static char *serve_batch(struct dispatch *d, const struct caller *caller, json_t *batch)
+/* Each reply becomes text at once: as values, all of a batch would take a multiple of its room. */
+static void on_end(void *arg, json_t *reply)
 {
-    struct buf out = {0};
-    json_t *item;
-    size_t i;
+    struct exchange *x = arg;
 
-    json_array_foreach(batch, i, item)
-    {
-        if (add_reply(&out, out.len < RPC_BATCH_REPLIES_MAX ? serve_value(d, caller, item)
-                                                            : refuse_rest(item)) != 0)
-            goto fail;
-    }
-    if (out.len == 0)
-        return NULL;
-    if (buf_append_u8(&out, ']') != 0 || buf_append_u8(&out, 0) != 0)
-        goto fail;
-    return (char *)out.p; /* as malloc gave it */
-fail:
-    buf_fini(&out);
-    return NULL;
+    x->waiting = false;
+    if (x->notification)
+        json_decref(reply);
+    else if (reply != NULL && add_reply(x, reply) != 0)
+        x->failed = true;
+    if (!x->inside)
+        exchange_go(x);
 }
 
-char *dispatch_text(struct dispatch *d, const struct caller *caller, const char *text, size_t n)
+static void serve_value(struct exchange *x, json_t *value)
+{
+    struct rpc_request r;
+    struct rpc_fault f = {0};
+    json_t *reply;
+
+    if (rpc_request(value, &r, &f) != 0) {
+        /* What is a notification but for its parameters gets no reply either. */
+        x->notification = r.id == NULL && f.code == RPC_INVALID_PARAMS;
+        reply = rpc_reply_error(r.id, &f);
+        rpc_fault_fini(&f);
+        on_end(x, reply);
+        return;
+    }
+    x->notification = r.id == NULL;
+    serve_request(x->d, &x->caller, value, &r, on_end, x);
+}
+
+/* Takes x. */
+static void exchange_end(struct exchange *x)
+{
+    char *text = NULL;
+
+    if (x->batch && x->out.len != 0 && buf_append_u8(&x->out, ']') != 0)
+        x->failed = true;
+    if (x->out.len != 0 && !x->failed && !x->d->stopped && buf_append_u8(&x->out, 0) == 0)
+        text = (char *)x->out.p; /* as malloc gave it */
+    else
+        buf_fini(&x->out);
+    x->reply(x->arg, text);
+    json_decref(x->value);
+    free(x->who);
+    free(x);
+}
+
+static void exchange_go(struct exchange *x)
+{
+    x->inside = true;
+    while (x->next < x->count && !x->failed && !x->d->stopped) {
+        json_t *item = x->batch ? json_array_get(x->value, x->next) : x->value;
+
+        x->next++;
+        x->waiting = true;
+        x->notification = false;
+        if (x->out.len >= RPC_BATCH_REPLIES_MAX)
+            on_end(x, refuse_rest(item));
+        else
+            serve_value(x, item);
+        if (x->waiting) {
+            x->inside = false;
+            return;
+        }
+    }
+    exchange_end(x);
+}
+
+/* A reply that needs no request.  Takes it. */
+static char *text_of(json_t *reply)
+{
+    char *text = json_dumps(reply, JSON_COMPACT);
+
+    json_decref(reply);
+    return text;
+}
+
+/* Takes value.  Returns NULL without memory. */
+static struct exchange *exchange_new(struct dispatch *d, const struct caller *caller, json_t *value,
+                                     dispatch_reply_fn *reply, void *arg)
+{
+    struct exchange *x = calloc(1, sizeof(*x));
+
+    if (x == NULL || (x->who = strdup(caller->who)) == NULL) {
+        free(x);
+        json_decref(value);
+        return NULL;
+    }
+    x->d = d;
+    x->caller = *caller;
+    x->caller.who = x->who;
+    x->value = value;
+    x->batch = json_is_array(value);
+    x->count = x->batch ? json_array_size(value) : 1;
+    x->reply = reply;
+    x->arg = arg;
+    return x;
+}
+
+void dispatch_text(struct dispatch *d, const struct caller *caller, const char *text, size_t n,
+                   dispatch_reply_fn *reply, void *arg)
 {
     struct rpc_fault f = {0};
-    json_t *value = rpc_parse(text, n, &f), *reply;
+    json_t *value = d->stopped ? NULL : rpc_parse(text, n, &f);
     size_t count = json_array_size(value);
-    char *out;
+    struct exchange *x;
 
-    if (json_is_array(value) && count >= 1 && count <= RPC_BATCH_MAX) {
-        out = serve_batch(d, caller, value);
-        json_decref(value);
-        return out;
+    if (value == NULL) {
+        reply(arg, d->stopped ? NULL : text_of(rpc_reply_error(NULL, &f)));
+        rpc_fault_fini(&f);
+        return;
     }
-    if (value == NULL)
-        reply = rpc_reply_error(NULL, &f);
-    else if (json_is_array(value))
-        reply = refuse_batch(count);
+    if (json_is_array(value) && (count < 1 || count > RPC_BATCH_MAX)) {
+        json_decref(value);
+        reply(arg, text_of(refuse_batch(count)));
+        return;
+    }
+    x = exchange_new(d, caller, value, reply, arg);
+    if (x == NULL)
+        reply(arg, NULL);
     else
-        reply = serve_value(d, caller, value);
-    json_decref(value);
-    rpc_fault_fini(&f);
-    if (reply == NULL)
-        return NULL;
-    out = json_dumps(reply, JSON_COMPACT);
-    json_decref(reply);
-    return out;
+        exchange_go(x);
+}
+
+/* -- life -- */
+
+void dispatch_init(struct dispatch *d)
+{
+    list_init(&d->calls);
+    list_init(&d->jobs);
+    d->stopped = false;
+}
+
+void dispatch_stop(struct dispatch *d)
+{
+    d->stopped = true;
+    jobs_stop(d);
+    while (!list_empty(&d->calls))
+        tell_and_free(list_entry(d->calls.next, struct call, link), NULL);
 }

@@ -2,7 +2,12 @@
  *
  * One dispatcher serves both transports.  A method that operates is audited; over the central
  * channel it is done once for each request id, and a request that comes again gets the reply of the
- * first time.  When the reply is there, what it promises is durable.  Main thread.
+ * first time, also while that one is under way.  When the reply is there, what it promises is
+ * durable.
+ *
+ * A method that takes long gives its work to a thread and answers later; meanwhile other requests
+ * are served.  There is one such thread at a time, as the pool that it comes from resolves names
+ * for the workers, too.  Main thread.
  */
 #ifndef CONTROL_DISPATCH_H
 #define CONTROL_DISPATCH_H
@@ -11,15 +16,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <uv.h>
+
 #include "base/err.h"
+#include "base/list.h"
 #include "control/rpc.h"
 
 struct hub;
 struct json_t;
 struct store;
 
-/* What the dispatcher serves.  All borrowed. */
+/* What the dispatcher serves.  All borrowed; the lists are its own: dispatch_init. */
 struct dispatch {
+    uv_loop_t *loop; /* where the ends of long work are told */
     struct hub *hub;
     struct store *store;
     const char *config; /* path of the configuration */
@@ -31,6 +40,10 @@ struct dispatch {
      */
     int (*reload)(void *arg, struct json_t **result, struct json_t **faults, struct err *err);
     void *arg; /* of both */
+
+    struct list calls; /* that answer later */
+    struct list jobs;  /* of those, in order; the first one is being done */
+    bool stopped;
 };
 
 /* Who asks. */
@@ -40,9 +53,22 @@ struct caller {
     const char *remember; /* prefix of the ids that are remembered; NULL: none are */
 };
 
-/* Serve one request or batch of `n` bytes.  Returns the reply (owned, one line without newline), or
- * NULL when there is nothing to say (notifications) or no memory to say it. */
-char *dispatch_text(struct dispatch *d, const struct caller *caller, const char *text, size_t n);
+/* Ready the lists; all else is set by the caller. */
+void dispatch_init(struct dispatch *d);
+
+/* Nobody gets an answer any more: what is under way is told so (NULL) at once, what comes later
+ * likewise.  Work that a thread has begun ends by itself, and nothing comes of it; the loop has to
+ * run until then. */
+void dispatch_stop(struct dispatch *d);
+
+/* Takes the reply: one line without newline, or NULL when there is nothing to say (notifications),
+ * or no memory to say it. */
+typedef void dispatch_reply_fn(void *arg, char *text);
+
+/* Serve one request or batch of `n` bytes; caller and text are borrowed during the call.  `reply`
+ * is called once: before this returns, or later from the loop. */
+void dispatch_text(struct dispatch *d, const struct caller *caller, const char *text, size_t n,
+                   dispatch_reply_fn *reply, void *arg);
 
 /* The parameters of a method, one after the other, for help and tests; NULL past the last. */
 const char *dispatch_param(enum rpc_method m, size_t i, bool *required);

@@ -13,22 +13,53 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/list.h"
 #include "control/dispatch.h"
 #include "control/jsonrpc.h"
 
 struct hub_device;
 
+/* Takes the reply; NULL: it is not to be had any more. */
+typedef void call_end_fn(void *arg, json_t *reply);
+
 /* One request on its way. */
 struct call {
-    struct dispatch *d;
-    const struct caller *caller;
+    struct dispatch *d;          /* borrowed; NULL: the dispatcher was stopped */
+    const struct caller *caller; /* borrowed from whoever asked, who waits for the end */
     enum rpc_method method;
-    json_t *params;    /* borrowed; an object */
+    json_t *params;    /* borrowed from the request; an object */
     json_t *result;    /* owned; set on success */
     char target[256];  /* for the audit log */
     char outcome[900]; /* likewise; "": nothing to write down */
     struct rpc_fault fault;
+
+    json_t *whole;              /* owned reference: what `request` borrows from */
+    struct rpc_request request; /* as it came */
+    char *key;                  /* owned; its reply is kept under it, NULL: it is not */
+    bool admitted;              /* whoever asks may ask it */
+    bool later;                 /* it answers when its work is done */
+    struct list link;           /* in the dispatcher's calls, when later */
+    struct list waiting;        /* struct waiter: who waits for the end */
 };
+
+/* -- work that takes long -- */
+
+struct job; /* dispatch_job.c's */
+
+/* Give `work` to a thread.  `done` is called on the main thread: it gives the call more work, or
+ * sets its result or fault and calls call_end.  Where `c` is NULL nobody waits any more, and the
+ * hub may be gone: it frees what `arg` owns.  When this fails, without memory, the fault is set, -1
+ * returned and nothing called. */
+typedef void job_work_fn(void *arg);
+typedef void job_done_fn(struct call *c, void *arg);
+int call_later(struct call *c, job_work_fn *work, job_done_fn *done, void *arg);
+
+/* The call has its result or fault: write down what came of it, and tell those who wait.  It is
+ * gone afterwards. */
+void call_end(struct call *c);
+
+/* Those that wait for work to begin or end are told of the stop. */
+void jobs_stop(struct dispatch *d);
 
 /* A parameter that is a text; borrows, NULL when it was not given. */
 const char *call_text(const struct call *c, const char *name);
@@ -74,10 +105,15 @@ int on_targets(struct call *c, on_device_fn *each, void *arg);
 char *once_key(const struct caller *caller, const struct rpc_request *r);
 /* The reply of the first time, or NULL when this is the first time.  Returns owned. */
 json_t *once_reply(struct dispatch *d, const char *key, const struct rpc_request *r);
+/* Is it the request that was kept, or is under way, under its key? */
+bool once_same(const struct rpc_request *a, const struct rpc_request *b);
+/* A reply that the id was used for something else.  Returns owned. */
+json_t *once_reused(const struct rpc_request *r);
 /* Written with the next flush of the hub.  Takes key. */
 void once_keep(struct dispatch *d, char *key, const struct rpc_request *r, json_t *reply);
 
-/* -- the methods: each sets the result, or returns -1 with the fault -- */
+/* -- the methods: each sets the result, or returns -1 with the fault, or returns 0 after call_later
+ * -- */
 
 int do_status(struct call *c); /* methods_gateway.c */
 int do_config_reload(struct call *c);

@@ -81,6 +81,18 @@ static json_t *reply_fault(const struct rpc_request *r, enum rpc_code code, cons
     return reply;
 }
 
+json_t *once_reused(const struct rpc_request *r)
+{
+    return reply_fault(r, RPC_ID_REUSED, "give every request an id of its own",
+                       "this id was used for another request");
+}
+
+bool once_same(const struct rpc_request *a, const struct rpc_request *b)
+{
+    return strcmp(a->method, b->method) == 0 &&
+           (json_equal(a->params, b->params) || a->params == b->params);
+}
+
 json_t *once_reply(struct dispatch *d, const char *key, const struct rpc_request *r)
 {
     json_t *kept, *request, *reply;
@@ -99,8 +111,7 @@ json_t *once_reply(struct dispatch *d, const char *key, const struct rpc_request
     if (json_equal(request, json_object_get(kept, "request")))
         reply = json_incref(json_object_get(kept, "reply"));
     else
-        reply = reply_fault(r, RPC_ID_REUSED, "give every request an id of its own",
-                            "this id was used for another request");
+        reply = once_reused(r);
     json_decref(request);
     json_decref(kept);
     return reply;

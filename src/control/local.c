@@ -59,7 +59,10 @@ struct client {
     bool operate;
     bool paused;  /* not read: its replies have to go first */
     bool ended;   /* sent its last byte, or is not to be heard any more */
+    bool waiting; /* for the reply to a request; not read meanwhile */
+    bool inside;  /* client_work goes through the lines */
     bool closing; /* uv_close was called */
+    bool closed;  /* and it is: to be freed once nothing is waited for */
 };
 
 struct reply {
@@ -68,6 +71,7 @@ struct reply {
 };
 
 static void client_work(struct client *c);
+static void client_resume(struct client *c);
 static void client_finish(struct client *c);
 
 /* -- the end of things -- */
@@ -78,9 +82,8 @@ static void local_free_when_idle(struct local *l)
         free(l);
 }
 
-static void on_client_closed(uv_handle_t *handle)
+static void client_free(struct client *c)
 {
-    struct client *c = handle->data;
     struct local *l = c->local;
 
     list_del(&c->link);
@@ -88,6 +91,15 @@ static void on_client_closed(uv_handle_t *handle)
     buf_fini(&c->in);
     free(c);
     local_free_when_idle(l);
+}
+
+static void on_client_closed(uv_handle_t *handle)
+{
+    struct client *c = handle->data;
+
+    c->closed = true;
+    if (!c->waiting)
+        client_free(c);
 }
 
 static void client_close(struct client *c)
@@ -146,7 +158,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *data)
         c->ended = true;
         if (n != UV_EOF)
             client_close(c);
-        else if (!c->paused)
+        else if (!c->paused && !c->waiting)
             client_work(c);
         return;
     }
@@ -172,12 +184,8 @@ static void on_written(uv_write_t *req, int status)
     }
     if (c->closing || uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) != 0)
         return;
-    if (c->paused) {
-        c->paused = false;
-        if (!c->ended)
-            uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read);
-        client_work(c);
-    }
+    if (c->paused && !c->waiting)
+        client_resume(c);
 }
 
 /* Takes `text`, which may be NULL. */
@@ -207,25 +215,64 @@ static void client_reply(struct client *c, char *text)
     crash_point("reply.sent");
 }
 
-/* Serve the lines that are there, in order, until the output is full. */
-static void client_work(struct client *c)
+static void client_pause(struct client *c)
+{
+    c->paused = true;
+    uv_read_stop((uv_stream_t *)&c->pipe);
+}
+
+static void client_resume(struct client *c)
+{
+    c->paused = false;
+    if (!c->ended)
+        uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read);
+    client_work(c);
+}
+
+/* Takes text.  The client may be gone meanwhile. */
+static void on_reply(void *arg, char *text)
+{
+    struct client *c = arg;
+
+    c->waiting = false;
+    if (c->closed || c->closing) {
+        free(text);
+        if (c->closed)
+            client_free(c);
+        return;
+    }
+    client_reply(c, text);
+    if (!c->inside && !c->closing)
+        client_resume(c);
+}
+
+static void client_ask(struct client *c, const char *line, size_t n)
 {
     const struct caller caller = {.who = c->who, .operate = c->operate, .remember = NULL};
+
+    c->waiting = true;
+    dispatch_text(c->local->dispatch, &caller, line, n, on_reply, c);
+}
+
+/* Serve the lines that are there, in order, until the output is full or a reply has to be waited
+ * for. */
+static void client_work(struct client *c)
+{
     size_t at = 0;
 
+    c->inside = true;
     while (!c->closing) {
         const char *line = (const char *)c->in.p + at;
         size_t left = c->in.len - at;
         const char *end = left == 0 ? NULL : memchr(line, '\n', left);
         size_t n = end == NULL ? left : (size_t)(end - line);
 
-        if (uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > OUT_HIGH) {
-            c->paused = true;
-            uv_read_stop((uv_stream_t *)&c->pipe);
+        if (c->waiting || uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > OUT_HIGH) {
+            client_pause(c);
             break;
         }
         if (n > RPC_LINE_MAX) { /* the dispatcher refuses it; there is no next line to find */
-            client_reply(c, dispatch_text(c->local->dispatch, &caller, line, n));
+            client_ask(c, line, n);
             c->ended = true;
             at = c->in.len;
             break;
@@ -234,14 +281,15 @@ static void client_work(struct client *c)
             break;
         at += n + (end != NULL);
         if (n > 0 && !(n == 1 && *line == '\r'))
-            client_reply(c, dispatch_text(c->local->dispatch, &caller, line, n));
+            client_ask(c, line, n);
     }
+    c->inside = false;
     if (c->closing)
         return;
     buf_drop(&c->in, at);
     if (c->in.len == 0)
         buf_fini(&c->in);
-    if (c->ended && !c->paused)
+    if (c->ended && !c->paused && !c->waiting)
         client_finish(c);
 }
 
@@ -305,7 +353,7 @@ static bool make_place(struct local *l)
     list_for_each (it, &l->clients) {
         struct client *c = list_entry(it, struct client, link);
 
-        if (c->closing)
+        if (c->closing || c->waiting)
             continue;
         if (uv_now(c->pipe.loop) - c->heard_ms < IDLE_MS)
             return false;

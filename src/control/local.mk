@@ -7,6 +7,7 @@ libcontrol_a_SOURCES = \
 	src/control/dispatch.c \
 	src/control/dispatch.h \
 	src/control/dispatch_inside.h \
+	src/control/dispatch_job.c \
 	src/control/dispatch_once.c \
 	src/control/dispatch_target.c \
 	src/control/hub.c \

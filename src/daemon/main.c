@@ -166,6 +166,7 @@ static void stop(struct daemon *d)
         return;
     notify_stopping();
     log_event(LOG_DAEMON, LOG_NOTICE_, "stopping", "pid=%d", (int)getpid());
+    dispatch_stop(&d->dispatch);
     local_stop(d->local);
     d->local = NULL;
     uv_timer_stop(&d->wake);
@@ -377,6 +378,7 @@ static int start_local(struct daemon *d, struct err *err)
     const struct conf *conf = hub_conf(d->hub);
 
     d->dispatch = (struct dispatch){
+        .loop = &d->loop,
         .hub = d->hub,
         .store = d->store,
         .config = d->path,
@@ -386,6 +388,7 @@ static int start_local(struct daemon *d, struct err *err)
         .reload = reload,
         .arg = d,
     };
+    dispatch_init(&d->dispatch);
     d->local = local_start(&d->loop, &d->dispatch, conf->control_socket, conf->control_group, err);
     return d->local == NULL ? -err->code : 0;
 }

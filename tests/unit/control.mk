@@ -4,6 +4,7 @@
 check_PROGRAMS += \
 	tests/unit/test_control_dispatch \
 	tests/unit/test_control_hub \
+	tests/unit/test_control_later \
 	tests/unit/test_control_local \
 	tests/unit/test_control_outbox \
 	tests/unit/test_control_storm
@@ -20,6 +21,10 @@ tests_unit_test_control_dispatch_LDFLAGS = $(control_world_ldflags)
 tests_unit_test_control_hub_SOURCES = tests/unit/test_control_hub.c $(control_world)
 tests_unit_test_control_hub_LDADD = $(control_world_libs)
 tests_unit_test_control_hub_LDFLAGS = $(control_world_ldflags)
+
+tests_unit_test_control_later_SOURCES = tests/unit/test_control_later.c $(control_world)
+tests_unit_test_control_later_LDADD = $(control_world_libs)
+tests_unit_test_control_later_LDFLAGS = $(control_world_ldflags) -Wl,--wrap=do_quarantine_clear
 
 tests_unit_test_control_local_SOURCES = tests/unit/test_control_local.c $(control_world)
 tests_unit_test_control_local_LDADD = $(control_world_libs)

@@ -236,6 +236,7 @@ void world_hub(struct world *w)
     w->hub = hub_new(&sink, w->store, &w->snapshot, &err);
     assert_non_null(w->hub);
     w->dispatch = (struct dispatch){.hub = w->hub, .store = w->store, .config = "test.conf"};
+    dispatch_init(&w->dispatch);
 }
 
 int world_make(void **state)
