@@ -64,6 +64,39 @@ bool cert_names(const uint8_t *der, size_t n, struct der *issuer, struct der *su
     return true;
 }
 
+bool cert_parts(const uint8_t *der, size_t n, struct cert_parts *out)
+{
+    struct der all = der_of(der, n), cert, tbs;
+    struct cert_parts p;
+    struct fields f;
+    uint8_t tag;
+
+    if (!read_fields(der, n, &f) || !der_take(&all, DER_SEQUENCE, &cert) ||
+        !der_any(&cert, &tag, &tbs, &p.tbs) || !der_take(&cert, DER_SEQUENCE, &p.alg) ||
+        !der_take(&cert, DER_BIT_STRING, &p.sig))
+        return false;
+    p.serial = f.serial;
+    p.issuer = f.issuer;
+    p.subject = f.subject;
+    p.extensions = f.extensions;
+    p.spki = f.spki_whole;
+    *out = p;
+    return true;
+}
+
+bool cert_extension(struct der extensions, const void *want, size_t n, struct der *value)
+{
+    struct der ext, oid;
+
+    while (der_take(&extensions, DER_SEQUENCE, &ext)) {
+        if (!der_take(&ext, DER_OID, &oid) || !der_is(oid, want, n))
+            continue;
+        der_skip(&ext, DER_BOOLEAN);
+        return der_take(&ext, DER_OCTET_STRING, value);
+    }
+    return false;
+}
+
 bool cert_public_key(const uint8_t *der, size_t n, struct der *key)
 {
     struct fields f;
@@ -826,6 +859,18 @@ static int fill(struct cert_info *ci, const uint8_t *der, size_t n)
         (rc = name_text(f.issuer, &ci->issuer)) != 0 || (rc = name_cn(f.subject, &ci->cn)) != 0)
         return rc;
     return read_extensions(f.extensions, ci);
+}
+
+char *cert_name_text(struct der name)
+{
+    char *text = NULL;
+
+    return name_text(name, &text) == 0 ? text : NULL;
+}
+
+bool cert_time(struct der *d, int64_t *out)
+{
+    return read_time(d, out);
 }
 
 struct cert_info *cert_info_new(const uint8_t *der, size_t n, struct err *err)

@@ -97,6 +97,25 @@ bool cert_names(const uint8_t *der, size_t n, struct der *issuer, struct der *su
  * Compared as RFC 5280, 7.1 has it. */
 bool cert_name_begins(struct der name, struct der with, bool whole);
 
+/* cert.c: what there is to verify a certificate by, and to verify others with; all borrowed. */
+struct cert_parts {
+    struct der tbs;        /* what is signed, whole */
+    struct der alg, sig;   /* contents: of the AlgorithmIdentifier, of the BIT STRING */
+    struct der serial;     /* contents of the INTEGER */
+    struct der issuer;     /* whole */
+    struct der subject;    /* whole */
+    struct der spki;       /* whole */
+    struct der extensions; /* contents of the SEQUENCE; empty: none */
+};
+
+bool cert_parts(const uint8_t *der, size_t n, struct cert_parts *out);
+/* cert.c: the contents of the OCTET STRING of an extension.  False when it is not there. */
+bool cert_extension(struct der extensions, const void *oid, size_t n, struct der *value);
+/* cert.c: a name as RFC 4514 writes it.  Returns owned, or NULL. */
+char *cert_name_text(struct der name);
+/* cert.c: UTCTime or GeneralizedTime as RFC 5280 wants them, in seconds of the wall clock. */
+bool cert_time(struct der *d, int64_t *out);
+
 /* cert.c: the public key as it stands in the BIT STRING; borrowed.  An EC key: a point of X9.62. */
 bool cert_public_key(const uint8_t *der, size_t n, struct der *key);
 

@@ -35,3 +35,11 @@ EXTRA_DIST += tests/fuzz/corpus/conf tests/fuzz/conf.dict
 tests_fuzz_fuzz_conf_SOURCES = tests/fuzz/fuzz_conf.c
 tests_fuzz_fuzz_conf_LDADD = libconf.a libbase.a $(CONFIG_LIBS)
 tests_fuzz_fuzz_conf_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+EXTRA_PROGRAMS += tests/fuzz/fuzz_crl
+fuzz_programs += tests/fuzz/fuzz_crl
+EXTRA_DIST += tests/fuzz/corpus/crl
+
+tests_fuzz_fuzz_crl_SOURCES = tests/fuzz/fuzz_crl.c
+tests_fuzz_fuzz_crl_LDADD = libtls.a libbase.a $(WOLFSSL_LIBS)
+tests_fuzz_fuzz_crl_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)

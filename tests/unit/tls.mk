@@ -4,12 +4,13 @@ tls_test_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit \
 tls_test_pki = tests/unit/test_tls_pki.c tests/unit/test_tls_pki.h
 tls_test_ldadd = libtls.a libbase.a $(WOLFSSL_LIBS) $(CMOCKA_LIBS)
 
-EXTRA_DIST += tests/unit/tls_pki.sh
+EXTRA_DIST += tests/unit/tls_pki.sh tests/unit/crl_pki.sh
 
 check_PROGRAMS += \
 	tests/unit/test_tls_cert \
 	tests/unit/test_tls_conn \
 	tests/unit/test_tls_cred \
+	tests/unit/test_tls_crl \
 	tests/unit/test_tls_ctx \
 	tests/unit/test_tls_fail \
 	tests/unit/test_tls_openssl \
@@ -26,6 +27,11 @@ tests_unit_test_tls_conn_LDADD = $(tls_test_ldadd)
 tests_unit_test_tls_cred_SOURCES = tests/unit/test_tls_cred.c $(tls_test_pki)
 tests_unit_test_tls_cred_CPPFLAGS = $(tls_test_cppflags)
 tests_unit_test_tls_cred_LDADD = $(tls_test_ldadd)
+
+tests_unit_test_tls_crl_SOURCES = tests/unit/test_tls_crl.c $(tls_test_pki)
+tests_unit_test_tls_crl_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit \
+	-DTLS_PKI_SH='"$(abs_top_srcdir)/tests/unit/crl_pki.sh"'
+tests_unit_test_tls_crl_LDADD = $(tls_test_ldadd)
 
 tests_unit_test_tls_ctx_SOURCES = tests/unit/test_tls_ctx.c $(tls_test_pki)
 tests_unit_test_tls_ctx_CPPFLAGS = $(tls_test_cppflags)

@@ -1,0 +1,118 @@
+/* tls/crl.h - revocation: what CAs say of the certificates that they want no longer believed.
+ *
+ * A struct crl is one certificate revocation list (RFC 5280, 5), a struct crl_set all those that a
+ * listener or an upstream profile goes by, each verified with a CA that is known there.  Both are
+ * immutable once made, reference counted (atomic), and read on any thread; looking a certificate up
+ * takes O(log n) and no lock.  Made on the main thread (files are read).
+ */
+#ifndef TLS_CRL_H
+#define TLS_CRL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define CRL_HASH_BYTES   32
+#define CRL_SERIAL_BYTES 21
+#define CRL_FILE_BYTES   ((size_t)64 * 1024 * 1024)
+
+enum crl_policy {
+    CRL_OFF,    /* nobody is asked */
+    CRL_SOFT,   /* who is listed is refused; a list that is missing or out of date is counted */
+    CRL_STRICT, /* and without a list that is in date, nobody of that CA is let in */
+};
+
+struct crl;
+struct crl_set;
+
+/* What there is to say of a list; borrowed from it. */
+struct crl_facts {
+    const char *issuer; /* "CN=ca,O=Plant" */
+    const char *number; /* CRL number in hex; "" without */
+    const char *file;   /* where it was read; "" when it was not */
+    int64_t this_update_s;
+    int64_t next_update_s; /* 0: it does not say */
+    size_t entries;
+    uint8_t fp[CRL_HASH_BYTES]; /* SHA-256 of the whole DER */
+};
+
+/* Read one list.  Nothing is verified.  What is understood in part only (a delta, an indirect list,
+ * one for some reasons only, a critical extension that is not known) is refused with the reason.
+ * Returns owned, or NULL with err set. */
+struct crl *crl_new(const uint8_t *der, size_t n, struct err *err);
+struct crl *crl_ref(struct crl *c);
+void crl_unref(struct crl *c); /* NULL is fine */
+struct crl_facts crl_facts(const struct crl *c);
+
+/* Do both say the same of the same certificates: same issuer, issuer's key and scope?  Then one
+ * takes the other's place. */
+bool crl_same_scope(const struct crl *a, const struct crl *b);
+/* < 0: `a` is older than `b`.  By CRL number where both have one, else by thisUpdate. */
+int crl_compare(const struct crl *a, const struct crl *b);
+
+/* The text in which a list that came at run time is kept: PEM, and where it was forced in the place
+ * of a newer one, a line before it that lets it stay there.  `over` may be NULL.  Appends to `out`;
+ * returns 0 or -ERR_NOMEM. */
+int crl_stored_text(const struct crl *c, const struct crl *over, struct buf *out);
+/* The name of its file: that of its scope, so that the next one takes its place. */
+void crl_stored_name(const struct crl *c, char out[2 * CRL_HASH_BYTES + 5]);
+
+/* The list in a file's text: PEM, or DER, of exactly one.  What else is in it is passed over.
+ * Returns owned or NULL. */
+struct crl *crl_of_text(const uint8_t *text, size_t n, struct err *err);
+
+/* Where a set comes from. */
+struct crl_args {
+    const char *const *paths; /* files, or folders of them, as configured */
+    size_t path_count;
+    const char *stored_dir;    /* folder of those that came at run time; NULL, or not there: none */
+    const struct buf *issuers; /* each a CA's certificate as DER, to verify with */
+    size_t issuer_count;
+};
+
+/* Read all of them.  A file holds lists and the certificates of intermediate CAs that signed some,
+ * which must lead to one of `issuers`.  In a file that was named itself, every list must be by a
+ * known CA; in folders, lists of others are passed over.  Of several lists of one scope the newest
+ * counts.  Returns owned, or NULL with err set: file, what is wrong with it, remedy. */
+struct crl_set *crl_set_new(const struct crl_args *args, struct err *err);
+struct crl_set *crl_set_ref(struct crl_set *s);
+void crl_set_unref(struct crl_set *s); /* NULL is fine */
+
+size_t crl_set_count(const struct crl_set *s);
+const struct crl *crl_set_at(const struct crl_set *s, size_t i); /* borrows */
+
+/* Was `c` signed by a CA that the set knows?  Returns 0; -ERR_NOT_FOUND when it knows none of that
+ * name; another negative code when it does, and `c` is not signed by it. */
+int crl_set_verify(const struct crl_set *s, const struct crl *c, struct err *err);
+
+/* The list of the same scope that counts in the set, or NULL; borrows. */
+const struct crl *crl_set_like(const struct crl_set *s, const struct crl *c);
+
+/* Which certificate: its issuer (SHA-256 of the name as encoded) and its serial number. */
+struct crl_id {
+    uint8_t issuer[CRL_HASH_BYTES];
+    uint8_t serial[CRL_SERIAL_BYTES]; /* without leading zeros */
+    uint8_t serial_len;
+};
+
+enum crl_verdict {
+    CRL_SAYS_GOOD,
+    CRL_SAYS_REVOKED,
+    CRL_SAYS_STALE,   /* not listed, but the list is past its nextUpdate */
+    CRL_SAYS_NOTHING, /* there is none that covers it */
+};
+
+/* What the set says of a certificate at `now_s` (wall clock).  `why` (may be NULL) gets for
+ * CRL_SAYS_REVOKED the reason and the day, in words. */
+enum crl_verdict crl_set_judge(const struct crl_set *s, const uint8_t *der, size_t n, int64_t now_s,
+                               char *why, size_t why_bytes);
+/* Is it listed, or is the CA above it? */
+bool crl_set_lists(const struct crl_set *s, const struct crl_id *id);
+
+/* Fill in from a certificate.  False when it is none. */
+bool crl_id_of(const uint8_t *der, size_t n, struct crl_id *out);
+
+#endif
