@@ -39,6 +39,27 @@ int buf_append(struct buf *b, const void *data, size_t n)
     return 0;
 }
 
+int buf_reserve_wipe(struct buf *b, size_t more)
+{
+    struct buf grown = {0};
+
+    if (more <= b->cap - b->len)
+        return 0;
+    if (more > SIZE_MAX / 2 - b->len || buf_reserve(&grown, b->len + more) != 0)
+        return -ERR_NOMEM;
+    if (b->len > 0)
+        memcpy(grown.p, b->p, b->len);
+    grown.len = b->len;
+    buf_fini_wipe(b);
+    *b = grown;
+    return 0;
+}
+
+int buf_append_wipe(struct buf *b, const void *data, size_t n)
+{
+    return buf_reserve_wipe(b, n) != 0 ? -ERR_NOMEM : buf_append(b, data, n);
+}
+
 int buf_append_u8(struct buf *b, uint8_t v)
 {
     if (__builtin_expect(b->len == b->cap, 0) && buf_reserve(b, 1) != 0)

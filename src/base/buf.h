@@ -16,6 +16,9 @@ struct buf {
 int buf_reserve(struct buf *b, size_t more);
 int buf_append(struct buf *b, const void *data, size_t n);
 int buf_append_u8(struct buf *b, uint8_t v);
+/* The same for secrets: what is outgrown is wiped before it is given back. */
+int buf_reserve_wipe(struct buf *b, size_t more);
+int buf_append_wipe(struct buf *b, const void *data, size_t n);
 /* Formatted text, without its NUL.  Returns 0 or -ERR_NOMEM. */
 int buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Drop the first n bytes (n <= len), moving the rest to the front. */

@@ -259,9 +259,8 @@ static const char *lib_text(int code, char *buf)
     return buf;
 }
 
-/* Does the leaf's point belong to the private key?  True for keys other than EC: the library looks
- * at those. */
-static bool ec_matches(const struct cred *c)
+/* Does the certificate's point belong to the private key? */
+static bool ec_matches(struct der cert, struct der private)
 {
     ecc_key key;
     byte point[MAX_ECC_BYTES * 2 + 1];
@@ -269,15 +268,53 @@ static bool ec_matches(const struct cred *c)
     struct der public;
     bool match;
 
-    if (strncmp(c->leaf->key_alg, "EC", 2) != 0)
-        return true;
-    if (!cert_public_key(c->chain.p, c->leaf_len, &public) || wc_ecc_init(&key) != 0)
+    if (!cert_public_key(cert.p, der_left(&cert), &public) || wc_ecc_init(&key) != 0)
         return false;
-    match = wc_EccPrivateKeyDecode(c->key.p, &at, &key, (word32)c->key.len) == 0 &&
+    match = wc_EccPrivateKeyDecode(private.p, &at, &key, (word32)der_left(&private)) == 0 &&
             wc_ecc_make_pub(&key, NULL) == 0 && wc_ecc_export_x963(&key, point, &n) == 0 &&
             der_is(public, point, n);
     wc_ecc_free(&key);
     return match;
+}
+
+/* Does the leaf's point belong to the private key?  True for keys other than EC: the library looks
+ * at those. */
+static bool ec_pair_matches(const struct cred *c)
+{
+    return strncmp(c->leaf->key_alg, "EC", 2) != 0 ||
+           ec_matches(der_of(c->chain.p, c->leaf_len), cred_key_der(c));
+}
+
+/* Is the key one for an EC curve?  The library asks no more of a pair than that both are. */
+static bool is_ec_key(struct der key)
+{
+    ecc_key ec;
+    word32 at = 0;
+    bool yes;
+
+    if (wc_ecc_init(&ec) != 0)
+        return false;
+    yes = wc_EccPrivateKeyDecode(key.p, &at, &ec, (word32)der_left(&key)) == 0;
+    wc_ecc_free(&ec);
+    return yes;
+}
+
+bool cred_pair_fits(struct der cert, struct der key)
+{
+    WOLFSSL_CTX *wolf = wolfSSL_CTX_new(wolfSSLv23_client_method());
+    bool fits;
+
+    if (wolf == NULL)
+        return false;
+    wolfSSL_CTX_SetMinRsaKey_Sz(wolf, MIN_OWN_RSA);
+    fits = wolfSSL_CTX_use_certificate_buffer(wolf, cert.p, (long)der_left(&cert),
+                                              WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS &&
+           wolfSSL_CTX_use_PrivateKey_buffer(wolf, key.p, (long)der_left(&key),
+                                             WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS &&
+           wolfSSL_CTX_check_private_key(wolf) == WOLFSSL_SUCCESS &&
+           (!WOLF_EC_UNCHECKED || !is_ec_key(key) || ec_matches(cert, key));
+    wolfSSL_CTX_free(wolf);
+    return fits;
 }
 
 /* Give the pair to the library as a connection would: a pair that passes here works there. */
@@ -310,7 +347,7 @@ static int pair_check(const struct cred *c, const char *chain_path, const char *
     }
     if (rc == WOLFSSL_SUCCESS)
         rc = wolfSSL_CTX_check_private_key(wolf);
-    if (rc == WOLFSSL_SUCCESS && WOLF_EC_UNCHECKED && !ec_matches(c))
+    if (rc == WOLFSSL_SUCCESS && WOLF_EC_UNCHECKED && !ec_pair_matches(c))
         rc = WOLFSSL_FAILURE;
     rc =
         rc == WOLFSSL_SUCCESS

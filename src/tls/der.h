@@ -7,11 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
+
 enum der_tag {
     DER_BOOLEAN = 0x01,
     DER_INTEGER = 0x02,
     DER_BIT_STRING = 0x03,
     DER_OCTET_STRING = 0x04,
+    DER_NULL = 0x05,
     DER_OID = 0x06,
     DER_UTF8_STRING = 0x0c,
     DER_PRINTABLE_STRING = 0x13,
@@ -49,5 +52,14 @@ bool der_skip(struct der *d, uint8_t tag); /* the same, contents not wanted */
 
 bool der_eq(struct der a, struct der b);
 bool der_is(struct der d, const void *p, size_t n);
+
+/* Append one element; `body` may be NULL when n is 0.  Returns 0 or -ERR_NOMEM. */
+int der_put(struct buf *out, uint8_t tag, const void *body, size_t n);
+
+/* Append one element of BER as DER has it, as far as a cursor needs: lengths are definite (X.690,
+ * 8.1.3.6) and a string in pieces is one (8.7.3).  Nothing is left behind when `out` grows. Returns
+ * 0, -ERR_SYNTAX when it is no BER or goes deeper than any certificate, or -ERR_NOMEM; `out` is
+ * then as it was. */
+int der_from_ber(struct der *ber, struct buf *out);
 
 #endif

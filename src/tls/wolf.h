@@ -73,6 +73,9 @@ unsigned cred_min_rsa_bits(const struct cred *c, unsigned min_bits);
 /* cred.c: present the credential on this connection.  Returns 0 or the library's code. */
 int cred_use(const struct cred *c, WOLFSSL *ssl, unsigned min_rsa_bits);
 
+/* cred.c: do this certificate and this private key (PKCS#8, SEC1 or PKCS#1) belong together? */
+bool cred_pair_fits(struct der cert, struct der key);
+
 /* ctx.c: which of the context's chains the hello asks for; `hello` holds it whole, or something
  * else. */
 WOLFSSL_CTX *tls_ctx_for_hello(const struct tls_ctx *ctx, const uint8_t *hello, size_t n);

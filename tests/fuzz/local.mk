@@ -43,3 +43,16 @@ EXTRA_DIST += tests/fuzz/corpus/crl
 tests_fuzz_fuzz_crl_SOURCES = tests/fuzz/fuzz_crl.c
 tests_fuzz_fuzz_crl_LDADD = libtls.a libbase.a $(WOLFSSL_LIBS)
 tests_fuzz_fuzz_crl_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+# Their seeds are what tests/unit/tls_containers.sh makes, behind an octet that chooses the password.
+EXTRA_PROGRAMS += tests/fuzz/fuzz_bundle tests/fuzz/fuzz_pkcs12
+fuzz_programs += tests/fuzz/fuzz_bundle tests/fuzz/fuzz_pkcs12
+EXTRA_DIST += tests/fuzz/corpus/bundle tests/fuzz/corpus/pkcs12
+
+tests_fuzz_fuzz_bundle_SOURCES = tests/fuzz/fuzz_bundle.c
+tests_fuzz_fuzz_bundle_LDADD = libtls.a libbase.a $(WOLFSSL_LIBS)
+tests_fuzz_fuzz_bundle_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+tests_fuzz_fuzz_pkcs12_SOURCES = tests/fuzz/fuzz_pkcs12.c
+tests_fuzz_fuzz_pkcs12_LDADD = libtls.a libbase.a $(WOLFSSL_LIBS)
+tests_fuzz_fuzz_pkcs12_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)

@@ -10,6 +10,7 @@ check_PROGRAMS += \
 	tests/unit/test_base_heap \
 	tests/unit/test_base_log \
 	tests/unit/test_base_map \
+	tests/unit/test_base_secret \
 	tests/unit/test_base_str
 
 tests_unit_test_base_buf_SOURCES = tests/unit/test_base_buf.c
@@ -43,6 +44,9 @@ tests_unit_test_base_log_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=write
 tests_unit_test_base_map_SOURCES = tests/unit/test_base_map.c
 tests_unit_test_base_map_LDADD = $(base_test_ldadd)
 tests_unit_test_base_map_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc
+
+tests_unit_test_base_secret_SOURCES = tests/unit/test_base_secret.c
+tests_unit_test_base_secret_LDADD = $(base_test_ldadd) -lpthread
 
 tests_unit_test_base_str_SOURCES = tests/unit/test_base_str.c
 tests_unit_test_base_str_LDADD = $(base_test_ldadd)

@@ -168,6 +168,31 @@ struct item {
     struct list link;
 };
 
+static void growing_leaves_no_secret_behind(void **unused)
+{
+    struct buf b = {0};
+
+    (void)unused;
+    leftovers = 0;
+    assert_int_equal(buf_append_wipe(&b, "secret", 6), 0);
+    watched = b.p;
+    watched_bytes = b.cap;
+    assert_int_equal(buf_reserve_wipe(&b, b.cap - b.len), 0); /* there is room: nothing moves */
+    assert_ptr_equal(b.p, watched);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(buf_append_wipe(&b, "secret", 6), 0);
+    assert_null(watched);
+    assert_int_equal(leftovers, 0);
+    assert_int_equal(b.len, 606);
+    assert_memory_equal(b.p + 600, "secret", 6);
+    no_memory = true;
+    assert_int_equal(buf_append_wipe(&b, b.p, 600), -ERR_NOMEM);
+    no_memory = false;
+    assert_int_equal(b.len, 606);
+    assert_int_equal(buf_reserve_wipe(&b, SIZE_MAX), -ERR_NOMEM);
+    buf_fini_wipe(&b);
+}
+
 static void list_keeps_order_and_lets_go(void **unused)
 {
     struct list head;
@@ -206,6 +231,7 @@ int main(void)
         cmocka_unit_test(printf_appends_text_without_its_nul),
         cmocka_unit_test(drop_moves_the_rest_to_the_front),
         cmocka_unit_test(wiping_covers_the_whole_capacity),
+        cmocka_unit_test(growing_leaves_no_secret_behind),
         cmocka_unit_test(list_keeps_order_and_lets_go),
     };
 

@@ -4,9 +4,10 @@ tls_test_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit \
 tls_test_pki = tests/unit/test_tls_pki.c tests/unit/test_tls_pki.h
 tls_test_ldadd = libtls.a libbase.a $(WOLFSSL_LIBS) $(CMOCKA_LIBS)
 
-EXTRA_DIST += tests/unit/tls_pki.sh tests/unit/crl_pki.sh
+EXTRA_DIST += tests/unit/tls_pki.sh tests/unit/crl_pki.sh tests/unit/tls_containers.sh
 
 check_PROGRAMS += \
+	tests/unit/test_tls_bundle \
 	tests/unit/test_tls_cert \
 	tests/unit/test_tls_conn \
 	tests/unit/test_tls_cred \
@@ -15,6 +16,11 @@ check_PROGRAMS += \
 	tests/unit/test_tls_fail \
 	tests/unit/test_tls_openssl \
 	tests/unit/test_tls_policy
+
+tests_unit_test_tls_bundle_SOURCES = tests/unit/test_tls_bundle.c $(tls_test_pki)
+tests_unit_test_tls_bundle_CPPFLAGS = $(tls_test_cppflags) \
+	-DTLS_CONTAINERS_SH='"$(abs_top_srcdir)/tests/unit/tls_containers.sh"'
+tests_unit_test_tls_bundle_LDADD = $(tls_test_ldadd)
 
 tests_unit_test_tls_cert_SOURCES = tests/unit/test_tls_cert.c $(tls_test_pki)
 tests_unit_test_tls_cert_CPPFLAGS = $(tls_test_cppflags)
