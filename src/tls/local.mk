@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libtls.a
 libtls_a_SOURCES = \
+	src/tls/anchor.c src/tls/anchor.h \
 	src/tls/bundle.c src/tls/bundle.h \
 	src/tls/cert.c src/tls/cert.h \
 	src/tls/conn.c src/tls/conn.h \
