@@ -1,6 +1,7 @@
 /* flip/diagnose.h - why did an attempt to reach the broker fail, and whose fault is it?
  *
- * Pure tables: facts in, a class, a stable name, a sentence and a remedy out.  Any thread.
+ * Pure: facts in, a class, a stable name, a sentence and a remedy out; the words are those of
+ * catalogue/catalogue.h.  Any thread.
  * Only DIAG_IDENTITY rolls a flip back.  DIAG_SUSPECT, and what is silent, is settled by trying the
  * other identity (flip/differ.h).
  */
@@ -10,17 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum diag_class {
-    DIAG_OK,       /* accepted */
-    DIAG_IDENTITY, /* the broker refused this certificate or login */
-    DIAG_TRUST,    /* we refused the server */
-    DIAG_NETWORK,  /* the way there */
-    DIAG_BROKER,   /* there, but busy, unavailable, out of quota */
-    DIAG_PROTOCOL, /* one of the two breaks a standard, or they have no version in common */
-    DIAG_POLICY,   /* settings that do not fit together */
-    DIAG_SUSPECT,  /* perhaps the identity: refused or closed without saying why */
-    DIAG_CLASSES
-};
+#include "catalogue/catalogue.h" /* enum diag_class */
 
 /* How far the attempt got. */
 enum diag_stage {
@@ -55,6 +46,7 @@ struct diag_in {
     int tls_alert;        /* -1: none */
     int tls_code;         /* the library's */
     const char *tls_x509; /* "X509_V_ERR_CERT_HAS_EXPIRED" or NULL */
+    const char *tls_word; /* "expired": its word in the catalogue, or NULL */
     bool tls_after_hello; /* the server's hello had been seen */
     bool tls_after_cert;  /* our certificate had been sent */
 };
@@ -63,7 +55,7 @@ struct diag {
     enum diag_class class;
     bool silent; /* an end or a silence without a word after the broker had seen who we are: perhaps
                     its answer to that, whatever the class.  See flip/differ.h */
-    char name[48];      /* stable: "tls.unknown_ca", "connack.not-authorized", "tcp.refused" */
+    char name[56];      /* stable: "tls.unknown_ca", "connack.not-authorized", "tcp.refused" */
     char sentence[320]; /* what happened; one line */
     char remedy[240];   /* what to do about it */
     const char *alert;  /* "unknown_ca": the TLS alert that the peer sent; NULL: none.  Static */
@@ -88,7 +80,10 @@ struct diag diag_settle(const struct diag *d, bool other_works);
 /* By which class's waits to go on: an end without a word passes by itself, like the network's. */
 enum diag_class diag_pace(const struct diag *d);
 
-const char *diag_class_name(enum diag_class c); /* "identity" */
+/* What session/ found out itself: a row of CATALOGUE_END or CATALOGUE_EVIDENCE.  `sentence` NULL:
+ * the row's. */
+struct diag diag_of(const struct catalogue_row *row, const char *sentence);
+
 const char *diag_stage_name(enum diag_stage s); /* "tls" */
 
 #endif

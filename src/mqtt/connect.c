@@ -2,6 +2,7 @@
  */
 #include "mqtt/connect.h"
 
+#include "catalogue/catalogue.h"
 #include "mqtt/fault.h"
 #include "mqtt/rd.h"
 #include "mqtt/topic.h"
@@ -249,17 +250,10 @@ int mqtt_connect_write(struct buf *b, const struct mqtt_connect *c)
 
 /* CONNACK */
 
-static const char *const codes31[] = {
-    "accepted",           "unacceptable-protocol-version", "identifier-rejected",
-    "server-unavailable", "bad-username-or-password",      "not-authorized",
-};
-
-#define CODES31 (sizeof codes31 / sizeof codes31[0])
-
 static bool connack_code_allowed(int version, uint8_t code)
 {
     return version == MQTT_V5 ? mqtt_reason_allowed(code, MQTT_CONNACK, MQTT_TO_CLIENT)
-                              : code < CODES31;
+                              : code <= 5; /* 3.2.2.3 */
 }
 
 int mqtt_connack_read(const struct mqtt_packet *pkt, int version, struct mqtt_connack *out,
@@ -337,9 +331,14 @@ uint8_t mqtt_connack_code31(uint8_t reason5)
 
 const char *mqtt_connack_name(int version, uint8_t code)
 {
+    const struct catalogue_row *row;
+
     if (version == MQTT_V5)
         return mqtt_reason_name(code);
-    return code < CODES31 ? codes31[code] : "unknown-code";
+    row = catalogue_by_code(CATALOGUE_CONNACK, code);
+    if (row == NULL)
+        return "unknown-code";
+    return row->also != NULL ? row->also : row->word;
 }
 
 /* DISCONNECT and AUTH: an optional reason, optional properties */

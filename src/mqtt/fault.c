@@ -1,9 +1,10 @@
-/* mqtt/fault.c - the table of MQTT 5 reason codes (2.4), and the readers' way to refuse. */
+/* mqtt/fault.c - where MQTT 5 reason codes (2.4) have a place, and the readers' way to refuse. */
 #include "mqtt/fault.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "catalogue/catalogue.h"
 #include "mqtt/connect.h"
 
 #define CONNACK_    (1u << MQTT_CONNACK)
@@ -15,62 +16,56 @@
 #define AUTH_       (1u << MQTT_AUTH)
 
 struct reason {
-    const char *name;
     unsigned to_server; /* packet types, as bits */
     unsigned to_client;
 };
 
 /* clang-format off */
 static const struct reason reasons[] = {
-    /*                                       from a client            from a server */
-    [0x00] = { "success",                    PUBACK_ | PUBREL_ | DISCONNECT_,
-               PUBACK_ | PUBREL_ | DISCONNECT_ | CONNACK_ | SUBACK_ | UNSUBACK_ | AUTH_ },
-    [0x01] = { "granted-qos-1",              0,                       SUBACK_ },
-    [0x02] = { "granted-qos-2",              0,                       SUBACK_ },
-    [0x04] = { "disconnect-with-will",       DISCONNECT_,             0 },
-    [0x10] = { "no-matching-subscribers",    PUBACK_,                 PUBACK_ },
-    [0x11] = { "no-subscription-existed",    0,                       UNSUBACK_ },
-    [0x18] = { "continue-authentication",    AUTH_,                   AUTH_ },
-    [0x19] = { "re-authenticate",            AUTH_,                   0 },
-    [0x80] = { "unspecified-error",          PUBACK_ | DISCONNECT_,
-               PUBACK_ | DISCONNECT_ | CONNACK_ | SUBACK_ | UNSUBACK_ },
-    [0x81] = { "malformed-packet",           DISCONNECT_,             CONNACK_ | DISCONNECT_ },
-    [0x82] = { "protocol-error",             DISCONNECT_,             CONNACK_ | DISCONNECT_ },
-    [0x83] = { "implementation-specific-error", PUBACK_ | DISCONNECT_,
-               PUBACK_ | DISCONNECT_ | CONNACK_ | SUBACK_ | UNSUBACK_ },
-    [0x84] = { "unsupported-protocol-version", 0,                     CONNACK_ },
-    [0x85] = { "client-identifier-not-valid", 0,                      CONNACK_ },
-    [0x86] = { "bad-username-or-password",   0,                       CONNACK_ },
-    [0x87] = { "not-authorized",             PUBACK_,
-               PUBACK_ | DISCONNECT_ | CONNACK_ | SUBACK_ | UNSUBACK_ },
-    [0x88] = { "server-unavailable",         0,                       CONNACK_ },
-    [0x89] = { "server-busy",                0,                       CONNACK_ | DISCONNECT_ },
-    [0x8A] = { "banned",                     0,                       CONNACK_ },
-    [0x8B] = { "server-shutting-down",       0,                       DISCONNECT_ },
-    [0x8C] = { "bad-authentication-method",  0,                       CONNACK_ | DISCONNECT_ },
-    [0x8D] = { "keep-alive-timeout",         0,                       DISCONNECT_ },
-    [0x8E] = { "session-taken-over",         0,                       DISCONNECT_ },
-    [0x8F] = { "topic-filter-invalid",       0,                       SUBACK_ | UNSUBACK_ | DISCONNECT_ },
-    [0x90] = { "topic-name-invalid",         PUBACK_ | DISCONNECT_,   PUBACK_ | CONNACK_ | DISCONNECT_ },
-    [0x91] = { "packet-identifier-in-use",   PUBACK_,                 PUBACK_ | SUBACK_ | UNSUBACK_ },
-    [0x92] = { "packet-identifier-not-found", PUBREL_,                PUBREL_ },
-    [0x93] = { "receive-maximum-exceeded",   DISCONNECT_,             DISCONNECT_ },
-    [0x94] = { "topic-alias-invalid",        DISCONNECT_,             DISCONNECT_ },
-    [0x95] = { "packet-too-large",           DISCONNECT_,             CONNACK_ | DISCONNECT_ },
-    [0x96] = { "message-rate-too-high",      DISCONNECT_,             DISCONNECT_ },
-    [0x97] = { "quota-exceeded",             PUBACK_ | DISCONNECT_,
-               PUBACK_ | DISCONNECT_ | CONNACK_ | SUBACK_ },
-    [0x98] = { "administrative-action",      DISCONNECT_,             DISCONNECT_ },
-    [0x99] = { "payload-format-invalid",     PUBACK_ | DISCONNECT_,   PUBACK_ | CONNACK_ | DISCONNECT_ },
-    [0x9A] = { "retain-not-supported",       0,                       CONNACK_ | DISCONNECT_ },
-    [0x9B] = { "qos-not-supported",          0,                       CONNACK_ | DISCONNECT_ },
-    [0x9C] = { "use-another-server",         0,                       CONNACK_ | DISCONNECT_ },
-    [0x9D] = { "server-moved",               0,                       CONNACK_ | DISCONNECT_ },
-    [0x9E] = { "shared-subscriptions-not-supported", 0,               SUBACK_ | DISCONNECT_ },
-    [0x9F] = { "connection-rate-exceeded",   0,                       CONNACK_ | DISCONNECT_ },
-    [0xA0] = { "maximum-connect-time",       0,                       DISCONNECT_ },
-    [0xA1] = { "subscription-identifiers-not-supported", 0,           SUBACK_ | DISCONNECT_ },
-    [0xA2] = { "wildcard-subscriptions-not-supported", 0,             SUBACK_ | DISCONNECT_ },
+    /*         from a client                    from a server */
+    [0x00] = { PUBACK_ | PUBREL_ | DISCONNECT_, PUBACK_ | PUBREL_ | DISCONNECT_ | CONNACK_ | SUBACK_ | UNSUBACK_ | AUTH_ },
+    [0x01] = { 0,                               SUBACK_ },
+    [0x02] = { 0,                               SUBACK_ },
+    [0x04] = { DISCONNECT_,                     0 },
+    [0x10] = { PUBACK_,                         PUBACK_ },
+    [0x11] = { 0,                               UNSUBACK_ },
+    [0x18] = { AUTH_,                           AUTH_ },
+    [0x19] = { AUTH_,                           0 },
+    [0x80] = { PUBACK_ | DISCONNECT_,           PUBACK_ | DISCONNECT_ | CONNACK_ | SUBACK_ | UNSUBACK_ },
+    [0x81] = { DISCONNECT_,                     CONNACK_ | DISCONNECT_ },
+    [0x82] = { DISCONNECT_,                     CONNACK_ | DISCONNECT_ },
+    [0x83] = { PUBACK_ | DISCONNECT_,           PUBACK_ | DISCONNECT_ | CONNACK_ | SUBACK_ | UNSUBACK_ },
+    [0x84] = { 0,                               CONNACK_ },
+    [0x85] = { 0,                               CONNACK_ },
+    [0x86] = { 0,                               CONNACK_ },
+    [0x87] = { PUBACK_,                         PUBACK_ | DISCONNECT_ | CONNACK_ | SUBACK_ | UNSUBACK_ },
+    [0x88] = { 0,                               CONNACK_ },
+    [0x89] = { 0,                               CONNACK_ | DISCONNECT_ },
+    [0x8A] = { 0,                               CONNACK_ },
+    [0x8B] = { 0,                               DISCONNECT_ },
+    [0x8C] = { 0,                               CONNACK_ | DISCONNECT_ },
+    [0x8D] = { 0,                               DISCONNECT_ },
+    [0x8E] = { 0,                               DISCONNECT_ },
+    [0x8F] = { 0,                               SUBACK_ | UNSUBACK_ | DISCONNECT_ },
+    [0x90] = { PUBACK_ | DISCONNECT_,           PUBACK_ | CONNACK_ | DISCONNECT_ },
+    [0x91] = { PUBACK_,                         PUBACK_ | SUBACK_ | UNSUBACK_ },
+    [0x92] = { PUBREL_,                         PUBREL_ },
+    [0x93] = { DISCONNECT_,                     DISCONNECT_ },
+    [0x94] = { DISCONNECT_,                     DISCONNECT_ },
+    [0x95] = { DISCONNECT_,                     CONNACK_ | DISCONNECT_ },
+    [0x96] = { DISCONNECT_,                     DISCONNECT_ },
+    [0x97] = { PUBACK_ | DISCONNECT_,           PUBACK_ | DISCONNECT_ | CONNACK_ | SUBACK_ },
+    [0x98] = { DISCONNECT_,                     DISCONNECT_ },
+    [0x99] = { PUBACK_ | DISCONNECT_,           PUBACK_ | CONNACK_ | DISCONNECT_ },
+    [0x9A] = { 0,                               CONNACK_ | DISCONNECT_ },
+    [0x9B] = { 0,                               CONNACK_ | DISCONNECT_ },
+    [0x9C] = { 0,                               CONNACK_ | DISCONNECT_ },
+    [0x9D] = { 0,                               CONNACK_ | DISCONNECT_ },
+    [0x9E] = { 0,                               SUBACK_ | DISCONNECT_ },
+    [0x9F] = { 0,                               CONNACK_ | DISCONNECT_ },
+    [0xA0] = { 0,                               DISCONNECT_ },
+    [0xA1] = { 0,                               SUBACK_ | DISCONNECT_ },
+    [0xA2] = { 0,                               SUBACK_ | DISCONNECT_ },
 };
 /* clang-format on */
 
@@ -115,7 +110,10 @@ bool mqtt_reason_allowed(uint8_t code, enum mqtt_type type, enum mqtt_dir dir)
 
 const char *mqtt_reason_name(uint8_t reason)
 {
-    if (reason >= REASONS || reasons[reason].name == NULL)
+    const struct catalogue_row *row = catalogue_by_code(CATALOGUE_REASON, reason);
+
+    if (row == NULL)
         return "unknown-reason";
-    return reasons[reason].name;
+    return row->also != NULL ? row->also
+                             : row->word; /* the name of the standard, if there are two */
 }

@@ -27,6 +27,7 @@ static void facts_of_end(const struct leg_end *end, struct diag_in *in)
     in->tls_alert = f->alert;
     in->tls_code = f->code;
     in->tls_x509 = f->x509;
+    in->tls_word = f->word;
     in->tls_after_hello = f->after_hello;
     in->tls_after_cert = f->after_cert;
     in->detail = *f->text != '\0' ? f->text : NULL;
@@ -75,13 +76,13 @@ struct diag blame_timeout(const struct session *s, const struct leg *leg)
 
 struct diag blame_answer(const struct mqtt_packet *pkt, int version, const struct err *err)
 {
-    struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.no-connack"};
     struct diag_in in = DIAG_IN_INIT;
+    struct diag d;
 
     if (pkt->type != MQTT_CONNACK) {
+        d = diag_of(catalogue_by_code(CATALOGUE_END, END_NO_CONNACK), NULL);
         snprintf(d.sentence, sizeof d.sentence, "the broker answered CONNECT with %s",
                  mqtt_type_name(pkt->type));
-        snprintf(d.remedy, sizeof d.remedy, "check that the upstream address is an MQTT broker's");
         return d;
     }
     in.stage = DIAG_AT_CONNACK;
@@ -90,10 +91,9 @@ struct diag blame_answer(const struct mqtt_packet *pkt, int version, const struc
     struct diag by_code = diagnose(&in);
     if (in.code > 0 && by_code.class == DIAG_PROTOCOL)
         return by_code; /* a code that has no meaning, above all */
-    snprintf(d.name, sizeof d.name, "mqtt.malformed");
+    d = diag_of(catalogue_by_code(CATALOGUE_END, END_MALFORMED), NULL);
     snprintf(d.sentence, sizeof d.sentence, "the broker's CONNACK breaks the standard: %.240s",
              err->msg);
-    snprintf(d.remedy, sizeof d.remedy, "report it to whoever runs the broker");
     return d;
 }
 
@@ -138,15 +138,15 @@ struct diag blame_habit(struct session *s, const struct diag *why, uint64_t live
     if (s->brief < (is_trial ? BRIEF_MAX_TRIAL : BRIEF_MAX))
         return d;
     s->env->stats.taken_over++;
-    d.class = DIAG_POLICY;
-    snprintf(d.name, sizeof d.name, "established.taken-over-perhaps");
+    d = diag_of(catalogue_by_code(CATALOGUE_END, END_TAKEN_OVER_PERHAPS), NULL);
+    d.silent = why->silent;
+    d.alert = why->alert;
+    d.alert_number = why->alert_number;
+    d.x509 = why->x509;
     snprintf(
         d.sentence, sizeof d.sentence,
         "%u times in a row the broker accepted the connection, and ended it without a word within"
         " %u s: probably another client connects with the same client id",
         s->brief, BRIEF_MS / 1000);
-    snprintf(d.remedy, sizeof d.remedy,
-             "find who else uses this client id: perhaps the device also connects by itself; else"
-             " look into the broker's log");
     return d;
 }

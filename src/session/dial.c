@@ -35,14 +35,10 @@ enum flip_slot upstream_wanted(const struct session *s)
 static void cannot_dial(struct session *s, const struct err *err)
 {
     bool prefix = err->code == ERR_INVALID;
-    struct diag d = {.class = DIAG_POLICY};
+    struct diag d = diag_of(
+        catalogue_by_code(CATALOGUE_END, prefix ? END_TOPIC_PREFIX : END_NO_IDENTITY), err->msg);
 
-    snprintf(d.name, sizeof d.name, prefix ? "topic-prefix" : "identity.missing");
-    snprintf(d.sentence, sizeof d.sentence, "%.300s", err->msg);
-    if (prefix)
-        snprintf(d.remedy, sizeof d.remedy,
-                 "use a placeholder such as {device} in topic_prefix, then: certflipctl reload");
-    else
+    if (!prefix)
         snprintf(d.remedy, sizeof d.remedy,
                  "certflipctl device %.100s names the fault of each slot", s->dev->name);
     upstream_step(s, RH_EV_CAND_FAILED, &d);
@@ -170,9 +166,7 @@ void upstream_dial_spare(struct session *s)
     s->proven = false;
     s->spare = dial_leg(s, s->have, s->up->cred, &err);
     if (s->spare == NULL) {
-        struct diag d = {.class = DIAG_BROKER, .name = "spare.none"};
-        snprintf(d.sentence, sizeof d.sentence, "%.300s", err.msg);
-        snprintf(d.remedy, sizeof d.remedy, "find what uses the memory");
+        struct diag d = diag_of(catalogue_by_code(CATALOGUE_END, END_NO_SPARE), err.msg);
         upstream_cannot_spare(s, &d);
         return;
     }

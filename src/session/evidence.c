@@ -120,20 +120,18 @@ static const char *shown(struct slice topic, char out[TOPIC_SHOWN + 8])
     return out;
 }
 
-static void fail(struct session *s, enum diag_class class, const char *name, const char *what,
-                 const char *remedy)
+/* `name`: a row of CATALOGUE_EVIDENCE. */
+static void fail(struct session *s, const char *name, const char *what)
 {
     struct evidence *e = s->evidence;
-    struct diag d = {.class = class};
+    struct diag d = diag_of(catalogue_by_word(CATALOGUE_EVIDENCE, name), NULL);
     char topic[TOPIC_SHOWN + 8];
 
     e->state = EVIDENCE_FAILED;
     e->due_ms = 0;
     if (!on_trial(s))
         return;
-    snprintf(d.name, sizeof d.name, "evidence.%s", name);
     snprintf(d.sentence, sizeof d.sentence, "%s \"%s\"", what, shown(topic_of(e), topic));
-    snprintf(d.remedy, sizeof d.remedy, "%s", remedy);
     tell_refused(s, &d, 0);
 }
 
@@ -369,9 +367,7 @@ static bool prepare(struct session *s)
     }
     buf_fini(&topic);
     if (s->evidence != NULL && !fit)
-        fail(s, DIAG_POLICY, "bad-topic",
-             "echo_topic of the profile becomes no topic that one can publish to:",
-             "mend echo_topic in the upstream profile, then: certflipctl reload");
+        fail(s, "bad-topic", "echo_topic of the profile becomes no topic that one can publish to:");
     return s->evidence != NULL && fit;
 }
 
@@ -460,13 +456,10 @@ void evidence_ponged(struct session *s)
         begin(s);
         return;
     }
-    fail(
-        s, DIAG_IDENTITY, "no-echo",
-        e->subscribed && !e->granted
-            ? "the broker is there, and does not answer a subscription to"
-            : "the broker took a message and did not give it back to the same device, on",
-        "allow the new certificate or user, at the broker, to publish and to subscribe to its echo "
-        "topic");
+    fail(s, "no-echo",
+         e->subscribed && !e->granted
+             ? "the broker is there, and does not answer a subscription to"
+             : "the broker took a message and did not give it back to the same device, on");
     clear_up(s);
 }
 
@@ -483,8 +476,7 @@ static void take_suback(struct session *s, const struct mqtt_packet *pkt)
         return;
     if (ack.codes.p[0] >= 0x80) {
         s->evidence->subscribed = false;
-        fail(s, DIAG_IDENTITY, "echo-not-subscribed", "the broker refused a subscription to",
-             "allow the new certificate or user, at the broker, to subscribe to its echo topic");
+        fail(s, "echo-not-subscribed", "the broker refused a subscription to");
         return;
     }
     s->evidence->granted = true;
@@ -501,8 +493,7 @@ static void take_puback(struct session *s, const struct mqtt_packet *pkt, uint8_
     if ((a.reason < 0x80 && denied < 0x80) ||
         (s->evidence->state != EVIDENCE_ECHOING && s->evidence->state != EVIDENCE_ASKED))
         return;
-    fail(s, DIAG_IDENTITY, "echo-not-published", "the broker refused a message to",
-         "allow the new certificate or user, at the broker, to publish to its echo topic");
+    fail(s, "echo-not-published", "the broker refused a message to");
     clear_up(s);
 }
 
@@ -586,27 +577,24 @@ static bool is_bookkeeping(uint8_t code)
 static bool refusal(struct session *s, enum mqtt_type asked, struct slice topic, uint8_t code)
 {
     bool trial = on_trial(s);
-    struct diag d = {.class = DIAG_IDENTITY};
     char text[TOPIC_SHOWN + 8];
     const char *name = asked == MQTT_SUBSCRIBE     ? "suback-refused"
                        : asked == MQTT_UNSUBSCRIBE ? "unsuback-refused"
                        : code == 0x87              ? "publish-not-authorized"
                                                    : "publish-refused";
+    struct diag d = diag_of(catalogue_by_word(CATALOGUE_EVIDENCE, name), NULL);
 
     if (is_bookkeeping(code) || (!trial && s->have == FLIP_NEW) ||
         !note_refusal(s, key_of(asked, topic), trial))
         return false;
     if (code != 0x80 && code != 0x83 && code != 0x87)
         d.class = DIAG_POLICY; /* a limit, or a form that this broker does not take */
-    snprintf(d.name, sizeof d.name, "evidence.%s", name);
     snprintf(d.sentence, sizeof d.sentence, "the broker refused %s \"%s\" to the device%s%s",
              asked == MQTT_SUBSCRIBE     ? "a subscription to"
              : asked == MQTT_UNSUBSCRIBE ? "to end the subscription to"
                                          : "a message to",
              shown(topic, text), s->version == MQTT_V5 || code != 0x80 ? ": " : "",
              s->version == MQTT_V5 || code != 0x80 ? mqtt_reason_name(code) : "");
-    snprintf(d.remedy, sizeof d.remedy,
-             "compare at the broker what the old and the new certificate or user may do there");
     tell_refused(s, &d, key_of(asked, topic));
     return trial;
 }

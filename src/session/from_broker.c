@@ -585,12 +585,11 @@ static enum verdict from_broker(struct session *s, struct leg *leg, struct run *
 
 static void broker_at_fault(struct session *s, const char *what)
 {
-    struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.malformed"};
+    struct diag d = diag_of(catalogue_by_code(CATALOGUE_END, END_MALFORMED), NULL);
 
     if (s->reading_old)
         return; /* that leg is being let go of */
     snprintf(d.sentence, sizeof d.sentence, "the broker sent %.280s", what);
-    snprintf(d.remedy, sizeof d.remedy, "report it to whoever runs the broker");
     upstream_lost(s, &d);
 }
 

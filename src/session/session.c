@@ -104,15 +104,23 @@ static void over(struct session *s)
     uv_close((uv_handle_t *)&s->timer, session_free);
 }
 
-void session_tell_refused(struct session *s, const char *code, const char *text)
+/* `cause`: a stable name of the catalogue that says more than the code; NULL: none. */
+static void tell_refused(struct session *s, const char *code, const char *cause, const char *text)
 {
     struct env *env = s->env;
     const char *device = s->dev != NULL ? s->dev->name : "";
 
     env->stats.refused++;
-    log_event(LOG_SESSION, LOG_WARN_, "session-refused", "listener=%s peer=%s%s%s code=%s msg=%s",
-              s->listener, s->peer, *device != '\0' ? " device=" : "", device, code, LOG_Q(text));
+    log_event(LOG_SESSION, LOG_WARN_, "session-refused",
+              "listener=%s peer=%s%s%s code=%s%s%s msg=%s", s->listener, s->peer,
+              *device != '\0' ? " device=" : "", device, code, cause != NULL ? " cause=" : "",
+              cause != NULL ? cause : "", LOG_Q(text));
     env->news->refused(env->news_arg, s->listener, s->peer, device, code, text);
+}
+
+void session_tell_refused(struct session *s, const char *code, const char *text)
+{
+    tell_refused(s, code, NULL, text);
 }
 
 /* Answer CONNECT with the refusal of its dialect, and close. */
@@ -620,18 +628,28 @@ static void on_down_data(struct leg *leg, const uint8_t *p, size_t n)
         session_arm(s);
 }
 
+static void handshake_failed(struct session *s, const struct tls_fail *fail)
+{
+    const char *scope = fail->side == TLS_FAIL_PEER_CERT    ? "client"
+                        : fail->side == TLS_FAIL_PEER_ALERT ? "sensor"
+                                                            : "wolfssl";
+    char text[512], cause[64];
+
+    snprintf(text, sizeof text, "TLS: %.239s%s%.199s", fail->text,
+             *fail->remedy != '\0' ? ": " : "", fail->remedy);
+    snprintf(cause, sizeof cause, "%s.%s", scope, fail->word != NULL ? fail->word : "");
+    tell_refused(s, fail->side == TLS_FAIL_PEER_CERT ? "certificate" : "tls",
+                 fail->word != NULL ? cause : NULL, text);
+}
+
 static void on_down_end(struct leg *leg, const struct leg_end *end)
 {
     struct session *s = leg->owner;
 
     s->env->stats.downstream_closed_by_peer++;
     if (s->state == SESSION_CONNECTING) {
-        char text[512];
         if (end->at == LEG_TLS && end->fail != NULL) {
-            snprintf(text, sizeof text, "TLS: %.239s%s%.199s", end->fail->text,
-                     *end->fail->remedy != '\0' ? ": " : "", end->fail->remedy);
-            session_tell_refused(s, end->fail->side == TLS_FAIL_PEER_CERT ? "certificate" : "tls",
-                                 text);
+            handshake_failed(s, end->fail);
         } else {
             session_tell_refused(s, "closed", "closed before CONNECT");
         }

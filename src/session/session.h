@@ -101,7 +101,7 @@ struct session {
     uint16_t pings;           /* PINGREQs without answer upstream */
     uint16_t pings_ours;      /* bit i: the i-th oldest of them is ours; at most 16 are awaited */
     enum flip_slot failed_slot; /* of the latest failure to connect */
-    char failed_cause[48];      /* the name of its diagnosis */
+    char failed_cause[56];      /* the name of its diagnosis */
     uint32_t failed_times;      /* so often in a row; 0: not since a leg was accepted */
 
     struct inflight to_broker; /* begun by the device */

@@ -117,7 +117,7 @@ static bool is_for_the_device(const struct session *s, const struct leg *leg,
 static void candidate_data(struct session *s, struct leg *leg, const uint8_t **p, size_t *n)
 {
     struct mqtt_packet pkt;
-    struct diag d = {.class = DIAG_PROTOCOL, .name = "mqtt.malformed"};
+    struct diag d;
     int rc;
 
     while ((rc = mqtt_in_next(&leg->in, p, n, MQTT_LARGEST_PACKET, &pkt)) == 1 &&
@@ -132,6 +132,7 @@ static void candidate_data(struct session *s, struct leg *leg, const uint8_t **p
         upstream_take_connack(s, &pkt);
         return;
     }
+    d = diag_of(catalogue_by_code(CATALOGUE_END, END_MALFORMED), NULL);
     snprintf(d.sentence, sizeof d.sentence, "the broker sent %s",
              rc == 1 ? "a packet before CONNECT" : "bytes that are no MQTT packet");
     snprintf(d.remedy, sizeof d.remedy, "check that the upstream address is an MQTT broker's");

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "catalogue/catalogue.h"
 #include "tls/policy.h"
 #include "tls/wolf.h"
 
@@ -23,11 +24,10 @@ struct tls_conn {
     struct buf *out;     /* borrowed */
     const uint8_t *in;   /* borrowed from the caller, in_left bytes */
     size_t in_left;
-    struct cert_info *peer;          /* owned */
-    struct tls_fail *fail;           /* owned; NULL while nothing failed */
-    struct cred *cred;               /* handshake, client: referenced */
-    char *server_name;               /* handshake, client: owned */
-    const struct tls_anchor *anchor; /* borrowed from ctx: who vouches for the peer; NULL: nobody */
+    struct cert_info *peer; /* owned */
+    struct tls_fail *fail;  /* owned; NULL while nothing failed */
+    struct cred *cred;      /* handshake, client: referenced */
+    char *server_name;      /* handshake, client: owned */
     uint32_t faults;    /* handshake: bits of enum tls_fault, found in the peer's certificates */
     uint8_t in_seen;    /* bytes of the first record header seen, until the hello is known */
     uint8_t sealed_out; /* handshake, client: encrypted records sent */
@@ -145,7 +145,6 @@ static void ticket_drop(struct tls_conn *c)
 #define CA_FAULTS                                                        \
     (FAULT_BIT(TLS_FAULT_NOT_YET_VALID) | FAULT_BIT(TLS_FAULT_EXPIRED) | \
      FAULT_BIT(TLS_FAULT_SMALL_KEY) | FAULT_BIT(TLS_FAULT_WEAK_DIGEST))
-#define DATE_FAULTS (FAULT_BIT(TLS_FAULT_NOT_YET_VALID) | FAULT_BIT(TLS_FAULT_EXPIRED))
 
 static uint32_t faults_of(const struct tls_conn *c, const struct cert_info *ci, unsigned *needs)
 {
@@ -165,50 +164,39 @@ static bool names_ip(const struct cert_info *ci, const char *ip)
     return false;
 }
 
-/* The certificate that has issued this one: what the peer sent of it, or an intermediate of ours.
- * Returns owned, or NULL; *der is the issuer then. */
-static struct cert_info *issuer_of(const struct tls_conn *c, const WOLFSSL_X509_STORE_CTX *store,
-                                   struct der *der)
+static const WOLFSSL_BUFFER_INFO *sent_with_subject(const WOLFSSL_X509_STORE_CTX *store,
+                                                    struct der want, struct der *issuer)
 {
-    const struct tls_anchor *helper = tls_ctx_helper_of(c->ctx, der->p, der_left(der));
-    struct der issuer = helper == NULL ? der_of(NULL, 0) : der_of(helper->der, helper->der_len);
+    struct der subject;
 
-    for (int i = 1; i < store->totalCerts; i++) {
-        struct der sent = der_of(store->certs[i].buffer, store->certs[i].length);
-
-        if (!cert_issued(sent, *der))
-            continue;
-        issuer = sent;
-        break;
-    }
-    if (issuer.p == NULL)
-        return NULL;
-    *der = issuer;
-    return cert_info_new(issuer.p, der_left(&issuer), NULL);
+    for (int i = 1; i < store->totalCerts; i++)
+        if (cert_names(store->certs[i].buffer, store->certs[i].length, issuer, &subject) &&
+            der_eq(subject, want))
+            return &store->certs[i];
+    return NULL;
 }
 
-/* What is wrong with the certificates between the leaf and its anchor, which is found by that.  All
- * of them must have been sent, or be ours: the library remembers intermediates that other peers
- * sent, and does not ask again how they are signed or whether they have expired since. */
-static uint32_t faults_above(struct tls_conn *c, const struct cert_info *leaf,
+/* What is wrong with the certificates between the leaf and its anchor.  All of them must have been
+ * sent: the library remembers intermediates that other peers sent, and does not ask again how they
+ * are signed or whether they have expired since. */
+static uint32_t faults_above(const struct tls_conn *c, const struct cert_info *leaf,
                              const WOLFSSL_X509_STORE_CTX *store)
 {
-    struct der der = der_of(store->certs[0].buffer, store->certs[0].length);
-    int most = store->totalCerts + (int)c->ctx->helper_count;
+    struct der issuer, subject;
     uint32_t faults = 0;
 
-    c->anchor = tls_ctx_pinned(c->ctx, leaf);
-    for (int steps = 0; c->anchor == NULL; steps++) {
-        struct cert_info *ci;
+    if (tls_ctx_has_pinned(c->ctx, leaf))
+        return 0;
+    if (!cert_names(store->certs[0].buffer, store->certs[0].length, &issuer, &subject))
+        return FAULT_BIT(TLS_FAULT_MALFORMED);
+    for (int steps = 0; !tls_ctx_has_ca(c->ctx, issuer); steps++) {
+        const WOLFSSL_BUFFER_INFO *b = sent_with_subject(store, issuer, &issuer);
+        struct cert_info *ci = b == NULL || steps > store->totalCerts
+                                   ? NULL
+                                   : cert_info_new(b->buffer, b->length, NULL);
 
-        c->anchor = tls_ctx_anchor_of(c->ctx, der.p, der_left(&der));
-        if (c->anchor != NULL)
-            break;
-        ci = steps > most ? NULL : issuer_of(c, store, &der);
         if (ci == NULL)
-            return faults | FAULT_BIT(tls_ctx_has_name(c->ctx, der.p, der_left(&der))
-                                          ? TLS_FAULT_BAD_SIGNATURE
-                                          : TLS_FAULT_UNKNOWN_ISSUER);
+            return faults | FAULT_BIT(TLS_FAULT_UNKNOWN_ISSUER);
         faults |= faults_of(c, ci, NULL) & CA_FAULTS;
         cert_info_free(ci);
     }
@@ -292,7 +280,7 @@ static uint32_t fault_bit_of(int code)
 }
 
 /* All that can be known of the leaf `ci` and its chain; `ok` is the library's verdict. */
-static struct policy_facts facts_of(struct tls_conn *c, const struct cert_info *ci, bool ok,
+static struct policy_facts facts_of(const struct tls_conn *c, const struct cert_info *ci, bool ok,
                                     const WOLFSSL_X509_STORE_CTX *store)
 {
     struct policy_facts f = {
@@ -307,25 +295,7 @@ static struct policy_facts facts_of(struct tls_conn *c, const struct cert_info *
     if (c->by_ip && !names_ip(ci, c->server_name))
         f.leaf |= FAULT_BIT(TLS_FAULT_NAME);
     memcpy(f.fp, ci->fp, sizeof(f.fp));
-    if (c->anchor == NULL)
-        return f;
-    /* It was believed when the context was made; since then its time may have come. */
-    f.has_anchor = true;
-    memcpy(f.anchor_fp, c->anchor->info->fp, sizeof(f.anchor_fp));
-    f.anchor = faults_of(c, c->anchor->info, &f.needs_of_anchor) & DATE_FAULTS;
-    f.needs_of_anchor &= TLS_ACCEPT_EXPIRED;
     return f;
-}
-
-/* Nothing else is wrong than the dates of the anchor: that is what has to be said. */
-static void anchor_failed(struct tls_conn *c, const struct policy_facts *f)
-{
-    struct cert_info *ci = cert_info_new(c->anchor->der, c->anchor->der_len, NULL);
-
-    if (ci == NULL)
-        return;
-    peer_keep(c, ci, f->anchor);
-    c->issuer_to_blame = true;
 }
 
 /* Never lifts an error above the leaf: that would even plant a CA for everybody who connects later.
@@ -362,8 +332,6 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
     policy_judge(&facts, NULL, 0, &verdict);
     peer_keep(c, ci, verdict.faults);
     c->peer_ok = verdict.ok;
-    if (!verdict.ok && facts.anchor != 0 && facts.leaf == 0 && facts.above == 0)
-        anchor_failed(c, &facts);
     return c->peer_ok;
 }
 
@@ -460,13 +428,14 @@ static void fail_cert_text(const struct tls_conn *c, struct tls_fail *f, uint32_
 
 static void fail_cert(const struct tls_conn *c, struct tls_fail *f, uint32_t faults)
 {
-    const struct tls_fault_words *words = tls_fault_words((enum tls_fault)__builtin_ctz(faults));
+    enum tls_fault worst = (enum tls_fault)__builtin_ctz(faults);
+    const struct tls_fault_words *words = tls_fault_words(worst);
 
     f->side = TLS_FAIL_PEER_CERT;
     f->x509 = words->x509;
+    f->word = words->word;
     fail_cert_text(c, f, faults);
-    snprintf(f->remedy, sizeof(f->remedy), "%s",
-             c->ctx->server ? words->client_remedy : words->server_remedy);
+    snprintf(f->remedy, sizeof(f->remedy), "%s", tls_fault_remedy(worst, !c->ctx->server));
 }
 
 static void fail_alert(const struct tls_conn *c, struct tls_fail *f)
@@ -474,6 +443,7 @@ static void fail_alert(const struct tls_conn *c, struct tls_fail *f)
     bool from_server = !c->ctx->server;
 
     f->side = TLS_FAIL_PEER_ALERT;
+    f->word = tls_alert_name(f->alert);
     snprintf(f->text, sizeof(f->text), "the %s refused: alert %s (%d)%s",
              from_server ? "server" : "client", tls_alert_name(f->alert), f->alert,
              f->established ? ", after the handshake" : "");
@@ -497,43 +467,22 @@ static void fail_eof(const struct tls_conn *c, struct tls_fail *f)
                  : "look into the log of the other side");
 }
 
-struct local_words {
-    int code;
-    const char *text;
-    const char *remedy;
-};
-
-/* clang-format off */
-static const struct local_words locals[] = {
-    { MATCH_SUITE_ERROR,   "no cipher suite in common", "widen the ciphers of this side, or update the peer" },
-    { UNSUPPORTED_SUITE,   "no cipher suite in common", "widen the ciphers of this side, or update the peer" },
-    { VERSION_ERROR,       "no TLS version in common", "widen min_tls and max_tls, or update the peer" },
-    { UNKNOWN_RECORD_TYPE, "what came is not TLS", "is the peer set to plain MQTT, or is it another port's protocol?" },
-    { UNKNOWN_HANDSHAKE_TYPE, "what came is not TLS", "is the peer set to plain MQTT, or is it another port's protocol?" },
-    { PARSE_ERROR,         "what came breaks the encoding of TLS", "look at the peer: a fault of it, or an attack" },
-    { BUFFER_ERROR,        "what came breaks the encoding of TLS", "look at the peer: a fault of it, or an attack" },
-    { VERIFY_MAC_ERROR,    "a record was damaged on its way", "look for a broken middlebox" },
-    { DECRYPT_ERROR,       "a record was damaged on its way", "look for a broken middlebox" },
-    { MEMORY_E,            "out of memory", "lower the limit on connections" },
-    { MEMORY_ERROR,        "out of memory", "lower the limit on connections" },
-};
-/* clang-format on */
-
 static void fail_local(const struct tls_conn *c, struct tls_fail *f)
 {
     int code = c->not_tls ? UNKNOWN_RECORD_TYPE : f->code;
+    const struct catalogue_row *row = catalogue_by_code(CATALOGUE_LIBRARY, code);
     char lib[80];
 
     f->side = TLS_FAIL_LOCAL;
     wolfSSL_ERR_error_string_n((unsigned long)f->code, lib, sizeof(lib));
-    snprintf(f->text, sizeof(f->text), "%s (%d)", lib, f->code);
-    snprintf(f->remedy, sizeof(f->remedy), "look at the peer: a fault of it, or an attack");
-    for (size_t i = 0; i < sizeof(locals) / sizeof(locals[0]); i++) {
-        if (locals[i].code == code) {
-            snprintf(f->text, sizeof(f->text), "%s (%s, %d)", locals[i].text, lib, f->code);
-            snprintf(f->remedy, sizeof(f->remedy), "%s", locals[i].remedy);
-        }
+    if (row == NULL) {
+        snprintf(f->text, sizeof(f->text), "%s (%d)", lib, f->code);
+        snprintf(f->remedy, sizeof(f->remedy), "look at the peer: a fault of it, or an attack");
+        return;
     }
+    f->word = row->word;
+    snprintf(f->text, sizeof(f->text), "%s (%s, %d)", row->sentence, lib, f->code);
+    snprintf(f->remedy, sizeof(f->remedy), "%s", row->remedy);
 }
 
 /* The handshake is over, well or badly. */
@@ -850,11 +799,6 @@ struct cert_info *tls_conn_take_peer(struct tls_conn *c)
     if (peer != NULL)
         c->peer = NULL;
     return peer;
-}
-
-const struct tls_anchor *tls_conn_anchor(const struct tls_conn *c)
-{
-    return c->established ? c->anchor : NULL;
 }
 
 bool tls_conn_resumed(const struct tls_conn *c)

@@ -1,4 +1,5 @@
-/* tls/fail.h - why a TLS connection failed, in the words that operators know. Pure tables. */
+/* tls/fail.h - why a TLS connection failed, in the words that operators know; what to do about it
+ * stands in the catalogue.  Pure tables. */
 #ifndef TLS_FAIL_H
 #define TLS_FAIL_H
 
@@ -19,6 +20,7 @@ struct tls_fail {
     int alert_sent;   /* fatal alert that we sent, -1: none */
     int code;         /* the library's, negative; 0 when it has nothing to do with the library */
     const char *x509; /* "X509_V_ERR_CERT_HAS_EXPIRED" or NULL; static */
+    const char *word; /* "expired", "unknown_ca": its word in the catalogue, or NULL; static */
     bool after_hello; /* the server's hello had been seen: it is a TLS server */
     bool after_cert;  /* our certificate had been sent */
     bool established; /* the handshake had completed on our side (TLS 1.3: the peer may still refuse
@@ -55,13 +57,15 @@ enum tls_fault {
 };
 
 struct tls_fault_words {
-    const char *x509;          /* OpenSSL's name, or NULL where it has none */
-    const char *what;          /* "has expired" */
-    const char *client_remedy; /* when the certificate is a client's, sent to us */
-    const char *server_remedy; /* when it is a server's */
+    const char *x509; /* OpenSSL's name, or NULL where it has none */
+    const char *word; /* its row in CATALOGUE_TRUST and CATALOGUE_CLIENT: "expired" */
+    const char *what; /* "has expired" */
 };
 
 const struct tls_fault_words *tls_fault_words(enum tls_fault fault);
+
+/* What to do about such a certificate of a server, or of a client; "" where such a one has none. */
+const char *tls_fault_remedy(enum tls_fault fault, bool of_server);
 
 /* What to do about an alert that a server (or a client) sent us. */
 const char *tls_alert_remedy(int alert, bool from_server);

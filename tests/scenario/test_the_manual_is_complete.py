@@ -2,8 +2,12 @@
 
 import pathlib
 import re
+import shutil
+import subprocess
 
 import pytest
+
+from lib.gateway import build_dir
 
 SRC = pathlib.Path(__file__).resolve().parents[2] / "src"
 MANUAL = (SRC / "daemon/certflipd.8").read_text(encoding="utf-8")
@@ -42,9 +46,35 @@ KINDS = {
     # What is never a cause: nothing is told of it, or nobody can command it yet.
     "cause": set(names("flip/engine.c", "event_names[FLIP_EVENTS]"))
     - {"none", "lost", "suspect", "restarted", "retired"},
-    "class": set(names("flip/diagnose.c", "class_names[DIAG_CLASSES]")) - {"ok"},
+    "class": set(re.findall(r'\[DIAG_\w+\] = \{"([a-z]+)"', code("catalogue/catalogue.c"))) - {"ok"},
     "method": set(re.findall(r'X\(RPC_\w+,\s+"([a-z.]+)"', code("control/rpc.h"))),
 }
+
+
+# What wears a name of the catalogue in the log, in replies and in counts, where no table has it.
+def told():
+    """Names that are written where something fails, rather than looked up."""
+    for path in sorted(SRC.glob("session/*.c")):
+        text = path.read_text(encoding="utf-8")
+        yield from re.findall(r'(?:session_tell_refused|session_refuse)\((?:[^;]*?)"([a-z-]+)"', text)
+        yield from re.findall(r'\*?code = (?:[^;"]*\? )?"([a-z-]+)"', text)
+        yield from re.findall(r'return "(limit-[a-z]+|network|stopping)"', text)
+
+
+def test_every_refusal_is_in_the_catalogue():
+    """certflipctl explain knows whatever session-refused may carry as its code."""
+    rows = set(re.findall(r'\{ "refused", "([a-z-]+)"', code("catalogue/rows.c")))
+    found = set(told())
+    assert len(found) >= 15
+    assert sorted(found - rows) == []
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+def test_the_page_of_errors_is_well_formed():
+    page = pathlib.Path(build_dir()) / "src/catalogue/certflip-errors.7"
+    done = subprocess.run(["groff", "-man", "-ww", "-z", "-Tutf8", str(page)], stderr=subprocess.PIPE, text=True,
+                          check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("kind", KINDS)

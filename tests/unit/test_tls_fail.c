@@ -7,7 +7,9 @@
 
 #include <cmocka.h>
 
+#include "catalogue/catalogue.h"
 #include "tls/fail.h"
+#include "tls/wolf.h"
 
 static void every_fault_has_words_and_remedies(void **state)
 {
@@ -19,10 +21,24 @@ static void every_fault_has_words_and_remedies(void **state)
 
         assert_non_null(w->what);
         assert_true(w->what[0] != '\0');
-        assert_true(w->server_remedy[0] != '\0');
-        assert_true(w->client_remedy[0] != '\0' || i == TLS_FAULT_NAME); /* clients have no name */
-        assert_true(strlen(w->client_remedy) < sizeof(f.remedy));
-        assert_true(strlen(w->server_remedy) < sizeof(f.remedy));
+        for (int server = 0; server < 2; server++) {
+            enum catalogue_id table = server != 0 ? CATALOGUE_TRUST : CATALOGUE_CLIENT;
+            const struct catalogue_row *row = catalogue_by_word(table, w->word);
+            const char *remedy = tls_fault_remedy((enum tls_fault)i, server != 0);
+
+            if (server == 0 && i == TLS_FAULT_NAME) { /* clients have no name */
+                assert_null(row);
+                assert_string_equal(remedy, "");
+                continue;
+            }
+            assert_non_null(row);
+            assert_string_equal(remedy, row->remedy);
+            assert_true(remedy[0] != '\0' && strlen(remedy) < sizeof(f.remedy));
+            if (w->x509 != NULL)
+                assert_string_equal(w->x509, row->also);
+            else
+                assert_null(row->also);
+        }
         if (w->x509 != NULL)
             assert_memory_equal(w->x509, "X509_V_ERR_", 11);
     }
@@ -59,12 +75,44 @@ static void every_alert_has_a_remedy_for_both_sides(void **state)
     assert_non_null(strstr(tls_alert_remedy(48, false), "listener's chain"));
 }
 
+/* The numbers of the catalogue are those of the library that is linked. */
+static void codes_are_the_librarys(void **state)
+{
+    /* clang-format off */
+#define CODE(name) { #name, name }
+    static const struct { const char *name; int code; } rows[] = {
+        CODE(MEMORY_E), CODE(ASN_PARSE_E), CODE(ASN_BEFORE_DATE_E), CODE(ASN_AFTER_DATE_E), CODE(ASN_SIG_CONFIRM_E),
+        CODE(CRL_CERT_DATE_ERR), CODE(ASN_NO_SIGNER_E), CODE(ASN_CRL_CONFIRM_E), CODE(ASN_CRL_NO_SIGNER_E),
+        CODE(BAD_PADDING_E), CODE(ASN_NAME_INVALID_E), CODE(SIG_VERIFY_E), CODE(ASN_PATHLEN_SIZE_E),
+        CODE(ASN_PATHLEN_INV_E), CODE(WC_HW_E), CODE(ASN_SELF_SIGNED_E), CODE(MEMORY_ERROR), CODE(VERIFY_MAC_ERROR),
+        CODE(PARSE_ERROR), CODE(UNKNOWN_HANDSHAKE_TYPE), CODE(SOCKET_ERROR_E), CODE(UNKNOWN_RECORD_TYPE),
+        CODE(DECRYPT_ERROR), CODE(FATAL_ERROR), CODE(DOMAIN_NAME_MISMATCH), CODE(IPADDR_MISMATCH), CODE(VERSION_ERROR),
+        CODE(BUFFER_ERROR), CODE(VERIFY_CERT_ERROR), CODE(VERIFY_SIGN_ERROR), CODE(NO_PEER_CERT),
+        CODE(OCSP_CERT_REVOKED), CODE(CRL_CERT_REVOKED), CODE(CRL_MISSING), CODE(OCSP_CERT_UNKNOWN),
+        CODE(OCSP_LOOKUP_FAIL), CODE(MAX_CHAIN_ERROR), CODE(OUT_OF_ORDER_E), CODE(KEYUSE_SIGNATURE_E),
+        CODE(KEYUSE_ENCIPHER_E), CODE(EXTKEYUSE_AUTH_E), CODE(SOCKET_PEER_CLOSED_E), CODE(BAD_CERTIFICATE_STATUS_ERROR),
+        CODE(RSA_KEY_SIZE_E), CODE(ECC_KEY_SIZE_E), CODE(UNSUPPORTED_SUITE), CODE(MATCH_SUITE_ERROR),
+    };
+    /* clang-format on */
+    size_t n = sizeof(rows) / sizeof(rows[0]);
+
+    (void)state;
+    for (size_t i = 0; i < n; i++) {
+        const struct catalogue_row *row = catalogue_by_word(CATALOGUE_LIBRARY, rows[i].name);
+
+        if (row == NULL || row->code != rows[i].code)
+            fail_msg("%s is %d", rows[i].name, rows[i].code);
+    }
+    assert_int_equal(catalogue_section(CATALOGUE_LIBRARY)->count, n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_fault_has_words_and_remedies),
         cmocka_unit_test(alerts_have_the_names_of_the_standard),
         cmocka_unit_test(every_alert_has_a_remedy_for_both_sides),
+        cmocka_unit_test(codes_are_the_librarys),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
