@@ -75,6 +75,7 @@ static json_t *params_of(const struct words_line *line)
     case WORDS_QUARANTINE_CLEAR:
     case WORDS_RELOAD:
     case WORDS_AUDIT:
+    case WORDS_EXPLAIN: /* without the daemon: main.c */
     case WORDS_HELP:
     case WORDS_COUNT:
         if (target != NULL)
@@ -184,6 +185,7 @@ static void show_answer(const struct cli *cli, const json_t *answer)
     case WORDS_QUARANTINE_CLEAR:
         show_outcome(out, json_object_get(answer, "devices"));
         break;
+    case WORDS_EXPLAIN:
     case WORDS_HELP:
     case WORDS_COUNT:
         break;

@@ -4,6 +4,7 @@ libcli_a_SOURCES = \
 	src/cli/client.c src/cli/client.h \
 	src/cli/commands.c src/cli/commands.h \
 	src/cli/devices.c src/cli/devices.h \
+	src/cli/explain.c src/cli/explain.h \
 	src/cli/follow.c src/cli/follow.h \
 	src/cli/show.c src/cli/show.h \
 	src/cli/table.c src/cli/table.h \

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/devices.h"
+#include "cli/explain.h"
 #include "cli/table.h"
 
 #define DEFAULT_SOCKET CERTFLIP_RUN_DIR "/control.sock"
@@ -50,6 +51,26 @@ static enum cli_status fail(const struct err *err, enum cli_status status)
     return status;
 }
 
+/* The code may be of two words. */
+static enum cli_status run_explain(const struct words_line *line, const struct show *out)
+{
+    struct err err = {0};
+    char *question = NULL;
+    int rc;
+
+    if (line->arg_count > 0) {
+        question = line->arg_count == 1 ? strdup(line->args[0])
+                                        : str_printf("%s %s", line->args[0], line->args[1]);
+        if (question == NULL) {
+            err_set(&err, ERR_NOMEM, "out of memory");
+            return fail(&err, CLI_REFUSED);
+        }
+    }
+    rc = explain(question, line->json, out, &err);
+    free(question);
+    return rc == 0 ? CLI_DONE : fail(&err, CLI_REFUSED);
+}
+
 static enum cli_status run(const struct words_line *line)
 {
     struct err err = {0};
@@ -67,6 +88,8 @@ static enum cli_status run(const struct words_line *line)
     }
     if (line->command == WORDS_HELP)
         return words_help(line, stdout, &err) == 0 ? CLI_DONE : fail(&err, CLI_USAGE);
+    if (line->command == WORDS_EXPLAIN)
+        return run_explain(line, &cli.out);
     cli.client = client_open(socket_path(line->socket), &err);
     if (cli.client == NULL)
         return fail(&err, CLI_UNREACHABLE);

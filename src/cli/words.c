@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "cli/explain.h"
 #include "control/rpc.h"
 
 #define ON(id)   (1U << (id))
@@ -39,6 +40,8 @@ static const struct words_command commands[WORDS_COUNT] = {
                          "log tls.handshake debug" },
     [WORDS_AUDIT]    = { "audit",    WORDS_NOTHING,      "who commanded what, and what came of it",
                          "audit --limit 20" },
+    [WORDS_EXPLAIN]  = { "explain",  WORDS_CODE,         "what a name or code of a failure means, and what to do; without a daemon",
+                         "explain alert 48" },
     [WORDS_HELP]     = { "help",     WORDS_COMMAND,      "this text, or more about one command",
                          "help flip" },
 };
@@ -52,6 +55,7 @@ static const struct shape {
     [WORDS_ONE_DEVICE]   = { 1, 1,        "DEVICE" },
     [WORDS_TARGETS]      = { 1, SIZE_MAX, "DEVICE|GLOB..." },
     [WORDS_LEVEL]        = { 0, 2,        "[SUBSYSTEM LEVEL]" },
+    [WORDS_CODE]         = { 0, 2,        "[CODE]" },
     [WORDS_COMMAND]      = { 0, 2,        "[COMMAND]" },
 };
 
@@ -301,6 +305,12 @@ static int take_option(struct sorted *to, const char *const *words, size_t n, si
     return set_option(to->line, o, value, err);
 }
 
+/* A code below zero, as "explain -188" has it: no option begins with a digit. */
+static bool is_option(const char *word)
+{
+    return word[0] == '-' && word[1] != '\0' && !(word[1] >= '0' && word[1] <= '9');
+}
+
 static int sort_words(struct sorted *to, const char *const *words, size_t n, struct err *err)
 {
     bool only_args = false;
@@ -308,7 +318,7 @@ static int sort_words(struct sorted *to, const char *const *words, size_t n, str
     for (size_t i = 0; i < n; i++) {
         if (!only_args && strcmp(words[i], "--") == 0) {
             only_args = true;
-        } else if (!only_args && words[i][0] == '-' && words[i][1] != '\0') {
+        } else if (!only_args && is_option(words[i])) {
             int rc = take_option(to, words, n, &i, err);
 
             if (rc != 0)
@@ -580,6 +590,10 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
         return at < shapes[commands[command].shape].most ? WORDS_MORE_DEVICES : WORDS_NO_MORE;
     case WORDS_LEVEL:
         return offer_levels(o, at);
+    case WORDS_CODE:
+        if (at == 0)
+            explain_names(o->partial, o->offer, o->arg);
+        return WORDS_NO_MORE;
     case WORDS_COMMAND:
         offer_commands(o, args, at);
         return WORDS_NO_MORE;

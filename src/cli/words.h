@@ -25,6 +25,7 @@ enum words_id {
     WORDS_RELOAD,
     WORDS_LOG,
     WORDS_AUDIT,
+    WORDS_EXPLAIN,
     WORDS_HELP,
     WORDS_COUNT
 };
@@ -36,6 +37,7 @@ enum words_shape {
     WORDS_ONE_DEVICE,   /* DEVICE */
     WORDS_TARGETS,      /* DEVICE|GLOB... */
     WORDS_LEVEL,        /* [SUBSYSTEM LEVEL] */
+    WORDS_CODE,         /* [CODE], of one or two words */
     WORDS_COMMAND,      /* [COMMAND] */
     WORDS_SHAPE_COUNT
 };

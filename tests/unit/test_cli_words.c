@@ -84,6 +84,10 @@ static const struct good {
     { "log tls.handshake debug",                WORDS_LOG,              "tls.handshake,debug" },
     { "log * warn",                             WORDS_LOG,              "*,warn" },
     { "audit",                                  WORDS_AUDIT,            "" },
+    { "explain",                                WORDS_EXPLAIN,          "" },
+    { "explain alert 48",                       WORDS_EXPLAIN,          "alert,48" },
+    { "explain -188 --json",                    WORDS_EXPLAIN,          "-188" },
+    { "explain wolfssl -188",                   WORDS_EXPLAIN,          "wolfssl,-188" },
     { "help",                                   WORDS_HELP,             "" },
     { "help quarantine clear",                  WORDS_HELP,             "quarantine,clear" },
     { "flip --help",                            WORDS_HELP,             "flip" },
@@ -370,10 +374,12 @@ static void next_words_are_offered(void **unused)
     (void)unused;
     completes("''",
               "status devices device sessions flip rollback confirm commit quarantine reload log "
-              "audit help ",
+              "audit explain help ",
               WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
     completes("quarantine ''", "clear ", WORDS_NO_MORE);
+    completes("explain rpc.q", "rpc.quarantined ", WORDS_NO_MORE);
+    completes("explain alert ''", "", WORDS_NO_MORE);
     completes("quarantine clear ''", "", WORDS_MORE_DEVICES);
     completes("flip pre", "", WORDS_MORE_DEVICES);
     completes("flip press-1 ''", "", WORDS_MORE_DEVICES);

@@ -183,7 +183,9 @@ static void talk_fini(struct talk *t)
 
 static struct tls_ctx *upstream(enum tls_version only)
 {
-    struct tls_client_args args = {.min = only, .max = only, .trust = pki_anchors("ca-old.pem")};
+    const char *anchor = pki("ca-old.pem");
+    struct tls_client_args args = {
+        .min = only, .max = only, .anchor_paths = &anchor, .anchor_count = 1};
     struct err err = {0};
     struct tls_ctx *ctx = tls_ctx_new_client(&args, &err);
 
@@ -320,6 +322,7 @@ static void a_server_that_refuses_us_is_heard(void **state)
 
 static struct tls_ctx *listener(const char *ciphers, enum tls_version min)
 {
+    const char *anchor = pki("ca-old.pem");
     struct cred *ec = pki_cred("server-ec"), *rsa = pki_cred("server-rsa");
     struct tls_server_chain chains[] = {{rsa, "*.legacy.example"}, {ec, NULL}};
     struct tls_server_args args = {.min = min,
@@ -327,7 +330,8 @@ static struct tls_ctx *listener(const char *ciphers, enum tls_version min)
                                    .ciphers = ciphers,
                                    .chains = chains,
                                    .chain_count = 2,
-                                   .trust = pki_anchors("ca-old.pem")};
+                                   .anchor_paths = &anchor,
+                                   .anchor_count = 1};
     struct err err = {0};
     struct tls_ctx *ctx = tls_ctx_new_server(&args, &err);
 
