@@ -9,6 +9,7 @@ libbase_a_SOURCES = \
 	src/base/list.h \
 	src/base/log.c src/base/log.h \
 	src/base/map.c src/base/map.h \
+	src/base/names.c src/base/names.h \
 	src/base/rand.c src/base/rand.h \
 	src/base/secret.c src/base/secret.h \
 	src/base/str.c src/base/str.h

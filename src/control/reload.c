@@ -105,9 +105,9 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
     if (conf == NULL)
         return refused(&text, faults, err, count);
     buf_fini(&text);
-    snapshot = snapshot_new(conf, err);
+    snapshot = snapshot_new(conf, hub_snapshot(hub)->changes, err);
     if (snapshot == NULL)
-        count = snapshot_faults(conf, &text);
+        count = snapshot_faults(conf, hub_snapshot(hub)->changes, &text);
     if (snapshot == NULL || worker_check_listeners(hub_conf(hub), conf, err) != 0) {
         if (text.len == 0) {
             buf_printf(&text, "%s\n", err->msg);

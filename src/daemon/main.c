@@ -529,7 +529,7 @@ static void say_faults(const struct conf *conf, const struct err *err)
 {
     struct buf text = {0};
 
-    if (snapshot_faults(conf, &text) == 0) {
+    if (snapshot_faults(conf, NULL, &text) == 0) {
         start_failed(err);
         return;
     }
@@ -563,7 +563,7 @@ static struct wk_snapshot *load(const char *path, int *status)
         return NULL;
     }
     buf_fini(&faults);
-    snapshot = snapshot_new(conf, &err);
+    snapshot = snapshot_new(conf, NULL, &err);
     if (snapshot == NULL) {
         *status = err.code == ERR_EXPIRED ? EXIT_RUN : EXIT_START;
         say_faults(conf, &err);

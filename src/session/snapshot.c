@@ -2,19 +2,65 @@
 
 #include <stdlib.h>
 
-static int load_chains(const struct conf_listener *l, struct tls_server_chain *chains,
-                       struct cred **creds, struct err *err)
+/* -- what a context is made from ---------------------------------------------------------------
+ */
+
+static void source_fini(struct snapshot_source *s)
 {
+    for (size_t i = 0; i < s->cred_count; i++)
+        cred_unref(s->creds[i]);
+    free(s->creds);
+    trust_list_fini(&s->files);
+    trust_set_fini(&s->set);
+    *s = (struct snapshot_source){0};
+}
+
+static int nomem(struct err *err)
+{
+    return err_set(err, ERR_NOMEM, "out of memory");
+}
+
+/* Files are read in the order in which they stand there. */
+static int listener_read(struct snapshot_source *s, const struct conf_listener *l, struct err *err)
+{
+    s->creds = calloc(l->chain_count + 1, sizeof(struct cred *));
+    if (s->creds == NULL)
+        return nomem(err);
     for (size_t i = 0; i < l->chain_count; i++) {
-        creds[i] = cred_load(l->chains[i].chain, l->chains[i].key, err);
-        if (creds[i] == NULL)
+        s->creds[i] = cred_load(l->chains[i].chain, l->chains[i].key, err);
+        if (s->creds[i] == NULL)
             return -err->code;
-        chains[i] = (struct tls_server_chain){.cred = creds[i], .sni_glob = l->chains[i].sni};
+        s->cred_count++;
     }
+    if (l->client_cert == CONF_CERT_NONE)
+        return 0;
+    return trust_list_files(&s->files, (const char *const *)l->anchors, l->anchor_count, err);
+}
+
+static int upstream_read(struct snapshot_source *s, const struct conf_upstream *u, struct err *err)
+{
+    return trust_list_files(&s->files, (const char *const *)u->anchors, u->anchor_count, err);
+}
+
+static int source_copy(struct snapshot_source *to, const struct snapshot_source *from,
+                       struct err *err)
+{
+    to->creds = calloc(from->cred_count + 1, sizeof(struct cred *));
+    if (to->creds == NULL)
+        return nomem(err);
+    for (; to->cred_count < from->cred_count; to->cred_count++)
+        to->creds[to->cred_count] = cred_ref(from->creds[to->cred_count]);
+    for (size_t i = 0; i < from->files.count; i++)
+        if (trust_list_add(&to->files, tls_anchor_ref(from->files.at[i])) != 0)
+            return nomem(err);
     return 0;
 }
 
-static struct tls_ctx *listener_ctx(const struct conf_listener *l, struct err *err)
+/* -- contexts -----------------------------------------------------------------------------------
+ */
+
+static struct tls_ctx *listener_ctx(const struct conf_listener *l, struct snapshot_source *s,
+                                    const struct trust_changes *changes, struct err *err)
 {
     static const enum tls_client_cert policy[] = {
         [CONF_CERT_REQUIRE] = TLS_CLIENT_CERT_REQUIRE,
@@ -23,112 +69,166 @@ static struct tls_ctx *listener_ctx(const struct conf_listener *l, struct err *e
     };
     struct tls_ctx *ctx = NULL;
     struct tls_server_chain *chains = calloc(l->chain_count + 1, sizeof *chains);
-    struct cred **creds = calloc(l->chain_count + 1, sizeof(struct cred *));
 
-    if (chains == NULL || creds == NULL)
-        err_set(err, ERR_NOMEM, "out of memory");
-    else if (load_chains(l, chains, creds, err) == 0)
-        ctx = tls_ctx_new_server(
-            &(struct tls_server_args){
-                .min = (enum tls_version)l->tls_min,
-                .max = (enum tls_version)l->tls_max,
-                .ciphers = l->ciphers,
-                .min_rsa_bits = l->min_rsa_bits,
-                .client_cert = policy[l->client_cert],
-                .chains = chains,
-                .chain_count = l->chain_count,
-                .anchor_paths = (const char *const *)l->anchors,
-                .anchor_count = l->anchor_count,
-            },
-            err);
-    for (size_t i = 0; creds != NULL && i < l->chain_count; i++)
-        cred_unref(creds[i]);
-    free(creds);
+    if (chains == NULL ||
+        trust_set_make(&s->set, &s->files, changes, TRUST_DOWNSTREAM, l->name) != 0) {
+        free(chains);
+        nomem(err);
+        return NULL;
+    }
+    for (size_t i = 0; i < l->chain_count; i++)
+        chains[i] = (struct tls_server_chain){.cred = s->creds[i], .sni_glob = l->chains[i].sni};
+    ctx = tls_ctx_new_server(
+        &(struct tls_server_args){
+            .min = (enum tls_version)l->tls_min,
+            .max = (enum tls_version)l->tls_max,
+            .ciphers = l->ciphers,
+            .min_rsa_bits = l->min_rsa_bits,
+            .client_cert = policy[l->client_cert],
+            .chains = chains,
+            .chain_count = l->chain_count,
+            .trust = trust_set_view(&s->set),
+        },
+        err);
     free(chains);
     return ctx;
 }
 
-static struct tls_ctx *upstream_ctx(const struct conf_upstream *u, struct err *err)
+static struct tls_ctx *upstream_ctx(const struct conf_upstream *u, struct snapshot_source *s,
+                                    const struct trust_changes *changes, struct err *err)
 {
+    if (trust_set_make(&s->set, &s->files, changes, TRUST_UPSTREAM, u->name) != 0) {
+        nomem(err);
+        return NULL;
+    }
     return tls_ctx_new_client(
         &(struct tls_client_args){
             .min = (enum tls_version)u->tls_min,
             .max = (enum tls_version)u->tls_max,
             .ciphers = u->ciphers,
-            .anchor_paths = (const char *const *)u->anchors,
-            .anchor_count = u->anchor_count,
+            .trust = trust_set_view(&s->set),
         },
         err);
 }
 
-static int load(struct wk_snapshot *s, struct err *err)
-{
-    const struct conf *c = s->conf;
+/* -- snapshots ----------------------------------------------------------------------------------
+ */
 
-    for (size_t i = 0; i < c->listener_count; i++) {
-        if (c->listeners[i].type != CONF_LISTEN_TLS)
-            continue;
-        s->listener_ctx[i] = listener_ctx(&c->listeners[i], err);
-        if (s->listener_ctx[i] == NULL)
-            return err_wrap(err, -1, "listener %s", c->listeners[i].name);
-    }
-    for (size_t i = 0; i < c->upstream_count; i++) {
-        s->upstream_ctx[i] = upstream_ctx(&c->upstreams[i], err);
-        if (s->upstream_ctx[i] == NULL)
-            return err_wrap(err, -1, "upstream %s", c->upstreams[i].name);
-    }
-    return 0;
-}
-
-struct wk_snapshot *snapshot_new(struct conf *conf, struct err *err)
+/* Takes references; without contexts yet.  Returns owned or NULL. */
+static struct wk_snapshot *blank(struct conf *conf, struct trust_changes *changes, struct err *err)
 {
     struct wk_snapshot *s = calloc(1, sizeof *s);
 
     if (s == NULL) {
-        err_set(err, ERR_NOMEM, "out of memory");
+        nomem(err);
         return NULL;
     }
     atomic_init(&s->refs, 1);
     s->conf = conf_ref(conf);
+    s->changes = changes == NULL ? NULL : trust_changes_ref(changes);
     s->listener_ctx = calloc(conf->listener_count + 1, sizeof(struct tls_ctx *));
     s->upstream_ctx = calloc(conf->upstream_count + 1, sizeof(struct tls_ctx *));
-    if (s->listener_ctx == NULL || s->upstream_ctx == NULL) {
-        err_set(err, ERR_NOMEM, "out of memory");
-        snapshot_unref(s);
-        return NULL;
+    s->listener_source = calloc(conf->listener_count + 1, sizeof(struct snapshot_source));
+    s->upstream_source = calloc(conf->upstream_count + 1, sizeof(struct snapshot_source));
+    if (s->listener_ctx != NULL && s->upstream_ctx != NULL && s->listener_source != NULL &&
+        s->upstream_source != NULL)
+        return s;
+    nomem(err);
+    snapshot_unref(s);
+    return NULL;
+}
+
+/* `from`: whose files are used; NULL: they are read. */
+static int load(struct wk_snapshot *s, const struct wk_snapshot *from, struct err *err)
+{
+    const struct conf *c = s->conf;
+
+    for (size_t i = 0; i < c->listener_count; i++) {
+        const struct conf_listener *l = &c->listeners[i];
+        struct snapshot_source *source = &s->listener_source[i];
+
+        if (l->type != CONF_LISTEN_TLS)
+            continue;
+        if ((from != NULL ? source_copy(source, &from->listener_source[i], err)
+                          : listener_read(source, l, err)) == 0)
+            s->listener_ctx[i] = listener_ctx(l, source, s->changes, err);
+        if (s->listener_ctx[i] == NULL)
+            return err_wrap(err, -1, "listener %s", l->name);
     }
-    if (load(s, err) != 0) {
+    for (size_t i = 0; i < c->upstream_count; i++) {
+        const struct conf_upstream *u = &c->upstreams[i];
+        struct snapshot_source *source = &s->upstream_source[i];
+
+        if ((from != NULL ? source_copy(source, &from->upstream_source[i], err)
+                          : upstream_read(source, u, err)) == 0)
+            s->upstream_ctx[i] = upstream_ctx(u, source, s->changes, err);
+        if (s->upstream_ctx[i] == NULL)
+            return err_wrap(err, -1, "upstream %s", u->name);
+    }
+    return 0;
+}
+
+static struct wk_snapshot *make(struct conf *conf, struct trust_changes *changes,
+                                const struct wk_snapshot *from, struct err *err)
+{
+    struct wk_snapshot *s = blank(conf, changes, err);
+
+    if (s != NULL && load(s, from, err) != 0) {
         snapshot_unref(s);
         return NULL;
     }
     return s;
 }
 
-static unsigned fault_of(struct tls_ctx *ctx, const char *what, const char *name,
-                         const struct err *err, struct buf *out)
+struct wk_snapshot *snapshot_new(struct conf *conf, struct trust_changes *changes, struct err *err)
 {
-    if (ctx != NULL) {
-        tls_ctx_unref(ctx);
-        return 0;
-    }
-    buf_printf(out, "%s %s: %s\n", what, name, err->msg);
-    return 1;
+    return make(conf, changes, NULL, err);
 }
 
-unsigned snapshot_faults(const struct conf *conf, struct buf *out)
+struct wk_snapshot *snapshot_with_trust(const struct wk_snapshot *s, struct trust_changes *changes,
+                                        struct err *err)
+{
+    return make(s->conf, changes, s, err);
+}
+
+static unsigned fault_of(struct tls_ctx *ctx, struct snapshot_source *source, const char *what,
+                         const char *name, const struct err *err, struct buf *out)
+{
+    bool made = ctx != NULL;
+
+    tls_ctx_unref(ctx);
+    source_fini(source);
+    if (!made)
+        buf_printf(out, "%s %s: %s\n", what, name, err->msg);
+    return !made;
+}
+
+unsigned snapshot_faults(const struct conf *conf, const struct trust_changes *changes,
+                         struct buf *out)
 {
     unsigned count = 0;
 
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
+        struct snapshot_source source = {0};
+        struct tls_ctx *ctx = NULL;
         struct err err = {0};
-        if (l->type == CONF_LISTEN_TLS)
-            count += fault_of(listener_ctx(l, &err), "listener", l->name, &err, out);
+
+        if (l->type != CONF_LISTEN_TLS)
+            continue;
+        if (listener_read(&source, l, &err) == 0)
+            ctx = listener_ctx(l, &source, changes, &err);
+        count += fault_of(ctx, &source, "listener", l->name, &err, out);
     }
     for (size_t i = 0; i < conf->upstream_count; i++) {
         const struct conf_upstream *u = &conf->upstreams[i];
+        struct snapshot_source source = {0};
+        struct tls_ctx *ctx = NULL;
         struct err err = {0};
-        count += fault_of(upstream_ctx(u, &err), "upstream", u->name, &err, out);
+
+        if (upstream_read(&source, u, &err) == 0)
+            ctx = upstream_ctx(u, &source, changes, &err);
+        count += fault_of(ctx, &source, "upstream", u->name, &err, out);
     }
     return count;
 }
@@ -143,12 +243,23 @@ void snapshot_unref(struct wk_snapshot *s)
 {
     if (s == NULL || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
-    for (size_t i = 0; s->listener_ctx != NULL && i < s->conf->listener_count; i++)
-        tls_ctx_unref(s->listener_ctx[i]);
-    for (size_t i = 0; s->upstream_ctx != NULL && i < s->conf->upstream_count; i++)
-        tls_ctx_unref(s->upstream_ctx[i]);
+    for (size_t i = 0; i < s->conf->listener_count; i++) {
+        if (s->listener_ctx != NULL)
+            tls_ctx_unref(s->listener_ctx[i]);
+        if (s->listener_source != NULL)
+            source_fini(&s->listener_source[i]);
+    }
+    for (size_t i = 0; i < s->conf->upstream_count; i++) {
+        if (s->upstream_ctx != NULL)
+            tls_ctx_unref(s->upstream_ctx[i]);
+        if (s->upstream_source != NULL)
+            source_fini(&s->upstream_source[i]);
+    }
     free(s->listener_ctx);
     free(s->upstream_ctx);
+    free(s->listener_source);
+    free(s->upstream_source);
+    trust_changes_unref(s->changes);
     conf_unref(s->conf);
     free(s);
 }

@@ -12,19 +12,37 @@
 #include "base/err.h"
 #include "conf/conf.h"
 #include "tls/ctx.h"
+#include "trust/set.h"
+
+/* What a context was made from: with it another one can be made when only the trust changes. */
+struct snapshot_source {
+    struct cred **creds; /* owned references; of a listener, by index in its chains */
+    size_t cred_count;
+    struct trust_list files; /* what its anchor files held */
+    struct trust_set set;    /* what is in force */
+};
 
 struct wk_snapshot {
     struct conf *conf;             /* owned reference */
     struct tls_ctx **listener_ctx; /* owned, by index in conf->listeners; NULL for plaintext */
     struct tls_ctx **upstream_ctx; /* owned, by index in conf->upstreams */
+    struct snapshot_source *listener_source; /* owned, by the same index; empty for plaintext */
+    struct snapshot_source *upstream_source;
+    struct trust_changes *changes; /* owned reference, or NULL: none */
     atomic_uint refs;
 };
 
-/* Takes a reference on conf.  Returns owned or NULL; err names file and remedy. */
-struct wk_snapshot *snapshot_new(struct conf *conf, struct err *err);
+/* Read the files that the configuration names.  Takes references on conf and changes (NULL: none).
+ * Returns owned or NULL; err names file and remedy. */
+struct wk_snapshot *snapshot_new(struct conf *conf, struct trust_changes *changes, struct err *err);
+/* The same configuration and files, as they were read for `s`, with other changes.  No file is
+ * read.  Returns owned or NULL. */
+struct wk_snapshot *snapshot_with_trust(const struct wk_snapshot *s, struct trust_changes *changes,
+                                        struct err *err);
 /* What is wrong with the files that the configuration names: a line for each listener and upstream
  * that cannot be had, as snapshot_new says it of the first one.  Returns how many. */
-unsigned snapshot_faults(const struct conf *conf, struct buf *out);
+unsigned snapshot_faults(const struct conf *conf, const struct trust_changes *changes,
+                         struct buf *out);
 struct wk_snapshot *snapshot_ref(struct wk_snapshot *s);
 void snapshot_unref(struct wk_snapshot *s); /* NULL is fine; any thread */
 

@@ -24,10 +24,11 @@ struct tls_conn {
     struct buf *out;     /* borrowed */
     const uint8_t *in;   /* borrowed from the caller, in_left bytes */
     size_t in_left;
-    struct cert_info *peer; /* owned */
-    struct tls_fail *fail;  /* owned; NULL while nothing failed */
-    struct cred *cred;      /* handshake, client: referenced */
-    char *server_name;      /* handshake, client: owned */
+    struct cert_info *peer;          /* owned */
+    struct tls_fail *fail;           /* owned; NULL while nothing failed */
+    struct cred *cred;               /* handshake, client: referenced */
+    char *server_name;               /* handshake, client: owned */
+    const struct tls_anchor *anchor; /* borrowed from ctx: who vouches for the peer; NULL: nobody */
     uint32_t faults;    /* handshake: bits of enum tls_fault, found in the peer's certificates */
     uint8_t in_seen;    /* bytes of the first record header seen, until the hello is known */
     uint8_t sealed_out; /* handshake, client: encrypted records sent */
@@ -145,6 +146,7 @@ static void ticket_drop(struct tls_conn *c)
 #define CA_FAULTS                                                        \
     (FAULT_BIT(TLS_FAULT_NOT_YET_VALID) | FAULT_BIT(TLS_FAULT_EXPIRED) | \
      FAULT_BIT(TLS_FAULT_SMALL_KEY) | FAULT_BIT(TLS_FAULT_WEAK_DIGEST))
+#define DATE_FAULTS (FAULT_BIT(TLS_FAULT_NOT_YET_VALID) | FAULT_BIT(TLS_FAULT_EXPIRED))
 
 static uint32_t faults_of(const struct tls_conn *c, const struct cert_info *ci, unsigned *needs)
 {
@@ -164,39 +166,50 @@ static bool names_ip(const struct cert_info *ci, const char *ip)
     return false;
 }
 
-static const WOLFSSL_BUFFER_INFO *sent_with_subject(const WOLFSSL_X509_STORE_CTX *store,
-                                                    struct der want, struct der *issuer)
+/* The certificate that has issued this one: what the peer sent of it, or an intermediate of ours.
+ * Returns owned, or NULL; *der is the issuer then. */
+static struct cert_info *issuer_of(const struct tls_conn *c, const WOLFSSL_X509_STORE_CTX *store,
+                                   struct der *der)
 {
-    struct der subject;
+    const struct tls_anchor *helper = tls_ctx_helper_of(c->ctx, der->p, der_left(der));
+    struct der issuer = helper == NULL ? der_of(NULL, 0) : der_of(helper->der, helper->der_len);
 
-    for (int i = 1; i < store->totalCerts; i++)
-        if (cert_names(store->certs[i].buffer, store->certs[i].length, issuer, &subject) &&
-            der_eq(subject, want))
-            return &store->certs[i];
-    return NULL;
+    for (int i = 1; i < store->totalCerts; i++) {
+        struct der sent = der_of(store->certs[i].buffer, store->certs[i].length);
+
+        if (!cert_issued(sent, *der))
+            continue;
+        issuer = sent;
+        break;
+    }
+    if (issuer.p == NULL)
+        return NULL;
+    *der = issuer;
+    return cert_info_new(issuer.p, der_left(&issuer), NULL);
 }
 
-/* What is wrong with the certificates between the leaf and its anchor.  All of them must have been
- * sent: the library remembers intermediates that other peers sent, and does not ask again how they
- * are signed or whether they have expired since. */
-static uint32_t faults_above(const struct tls_conn *c, const struct cert_info *leaf,
+/* What is wrong with the certificates between the leaf and its anchor, which is found by that.  All
+ * of them must have been sent, or be ours: the library remembers intermediates that other peers
+ * sent, and does not ask again how they are signed or whether they have expired since. */
+static uint32_t faults_above(struct tls_conn *c, const struct cert_info *leaf,
                              const WOLFSSL_X509_STORE_CTX *store)
 {
-    struct der issuer, subject;
+    struct der der = der_of(store->certs[0].buffer, store->certs[0].length);
+    int most = store->totalCerts + (int)c->ctx->helper_count;
     uint32_t faults = 0;
 
-    if (tls_ctx_has_pinned(c->ctx, leaf))
-        return 0;
-    if (!cert_names(store->certs[0].buffer, store->certs[0].length, &issuer, &subject))
-        return FAULT_BIT(TLS_FAULT_MALFORMED);
-    for (int steps = 0; !tls_ctx_has_ca(c->ctx, issuer); steps++) {
-        const WOLFSSL_BUFFER_INFO *b = sent_with_subject(store, issuer, &issuer);
-        struct cert_info *ci = b == NULL || steps > store->totalCerts
-                                   ? NULL
-                                   : cert_info_new(b->buffer, b->length, NULL);
+    c->anchor = tls_ctx_pinned(c->ctx, leaf);
+    for (int steps = 0; c->anchor == NULL; steps++) {
+        struct cert_info *ci;
 
+        c->anchor = tls_ctx_anchor_of(c->ctx, der.p, der_left(&der));
+        if (c->anchor != NULL)
+            break;
+        ci = steps > most ? NULL : issuer_of(c, store, &der);
         if (ci == NULL)
-            return faults | FAULT_BIT(TLS_FAULT_UNKNOWN_ISSUER);
+            return faults | FAULT_BIT(tls_ctx_has_name(c->ctx, der.p, der_left(&der))
+                                          ? TLS_FAULT_BAD_SIGNATURE
+                                          : TLS_FAULT_UNKNOWN_ISSUER);
         faults |= faults_of(c, ci, NULL) & CA_FAULTS;
         cert_info_free(ci);
     }
@@ -280,7 +293,7 @@ static uint32_t fault_bit_of(int code)
 }
 
 /* All that can be known of the leaf `ci` and its chain; `ok` is the library's verdict. */
-static struct policy_facts facts_of(const struct tls_conn *c, const struct cert_info *ci, bool ok,
+static struct policy_facts facts_of(struct tls_conn *c, const struct cert_info *ci, bool ok,
                                     const WOLFSSL_X509_STORE_CTX *store)
 {
     struct policy_facts f = {
@@ -295,7 +308,25 @@ static struct policy_facts facts_of(const struct tls_conn *c, const struct cert_
     if (c->by_ip && !names_ip(ci, c->server_name))
         f.leaf |= FAULT_BIT(TLS_FAULT_NAME);
     memcpy(f.fp, ci->fp, sizeof(f.fp));
+    if (c->anchor == NULL)
+        return f;
+    /* It was believed when the context was made; since then its time may have come. */
+    f.has_anchor = true;
+    memcpy(f.anchor_fp, c->anchor->info->fp, sizeof(f.anchor_fp));
+    f.anchor = faults_of(c, c->anchor->info, &f.needs_of_anchor) & DATE_FAULTS;
+    f.needs_of_anchor &= TLS_ACCEPT_EXPIRED;
     return f;
+}
+
+/* Nothing else is wrong than the dates of the anchor: that is what has to be said. */
+static void anchor_failed(struct tls_conn *c, const struct policy_facts *f)
+{
+    struct cert_info *ci = cert_info_new(c->anchor->der, c->anchor->der_len, NULL);
+
+    if (ci == NULL)
+        return;
+    peer_keep(c, ci, f->anchor);
+    c->issuer_to_blame = true;
 }
 
 /* Never lifts an error above the leaf: that would even plant a CA for everybody who connects later.
@@ -332,6 +363,8 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
     policy_judge(&facts, NULL, 0, &verdict);
     peer_keep(c, ci, verdict.faults);
     c->peer_ok = verdict.ok;
+    if (!verdict.ok && facts.anchor != 0 && facts.leaf == 0 && facts.above == 0)
+        anchor_failed(c, &facts);
     return c->peer_ok;
 }
 
@@ -799,6 +832,11 @@ struct cert_info *tls_conn_take_peer(struct tls_conn *c)
     if (peer != NULL)
         c->peer = NULL;
     return peer;
+}
+
+const struct tls_anchor *tls_conn_anchor(const struct tls_conn *c)
+{
+    return c->established ? c->anchor : NULL;
 }
 
 bool tls_conn_resumed(const struct tls_conn *c)

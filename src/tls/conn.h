@@ -63,6 +63,10 @@ const struct tls_fail *tls_conn_fail(const struct tls_conn *c);
  * it sent none. (On the client side nothing is kept of the server's.) */
 struct cert_info *tls_conn_take_peer(struct tls_conn *c);
 
+/* The anchor that vouches for the peer's certificate; borrowed, as long as the connection is there.
+ * NULL before the handshake is over, and when there was no certificate to be verified. */
+const struct tls_anchor *tls_conn_anchor(const struct tls_conn *c);
+
 bool tls_conn_resumed(
     const struct tls_conn *c); /* it took an earlier session up: never, as of now */
 bool tls_conn_ticket_seen(

@@ -6,14 +6,13 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/durable.h"
 #include "base/str.h"
 #include "tls/wolf.h"
 
-#define MAX_ANCHOR_FILE_BYTES ((size_t)4 * 1024 * 1024)
-#define MIN_RSA_BITS          2048
-#define MAX_RSA_BITS          16384
-#define SUITE_BYTES           64
+#define MIN_RSA_BITS 2048
+#define MAX_RSA_BITS 16384
+#define SUITE_BYTES  64
+#define MAX_STEPS    16 /* from a leaf to its anchor */
 
 /* An explicit list always: the library's own has suites without authentication or encryption in
  * some builds. AES-128 first: it is the cheapest, and good enough. */
@@ -66,132 +65,197 @@ bool tls_has_version(enum tls_version v)
 /* -- trust anchors -------------------------------------------------------------------------------
  */
 
-/* Where the anchors of a file go. */
-struct anchor_sink {
-    WOLFSSL_CTX *wolf;
-    struct tls_anchors *count;
-    struct buf *hashes;
-};
-
-static bool has_hash(const struct tls_ctx *ctx, const uint8_t hash[WC_SHA256_DIGEST_SIZE])
+/* To the library every anchor is a CA.  One that says that it is none may vouch for itself alone,
+ * or the holder of its key could issue certificates for everybody. */
+static bool is_pinned(const struct tls_anchor *a)
 {
-    for (size_t at = 0; at < ctx->anchor_hashes.len; at += WC_SHA256_DIGEST_SIZE)
-        if (memcmp(ctx->anchor_hashes.p + at, hash, WC_SHA256_DIGEST_SIZE) == 0)
+    return a->info->is_no_ca;
+}
+
+const struct tls_anchor *tls_ctx_anchor_of(const struct tls_ctx *ctx, const uint8_t *der, size_t n)
+{
+    const struct tls_anchor *found = NULL;
+    int64_t now_s = clock_wall_s();
+
+    for (size_t i = 0; i < ctx->anchor_count; i++) {
+        const struct tls_anchor *a = ctx->anchors[i];
+
+        if (is_pinned(a) || !tls_anchor_issued(a, der, n))
+            continue;
+        if (now_s >= a->info->not_before_s && now_s <= a->info->not_after_s)
+            return a;
+        found = a;
+    }
+    return found;
+}
+
+bool tls_ctx_has_name(const struct tls_ctx *ctx, const uint8_t *der, size_t n)
+{
+    struct der wanted, name, unused;
+
+    if (!cert_names(der, n, &wanted, &unused))
+        return false;
+    for (size_t i = 0; i < ctx->anchor_count; i++) {
+        const struct tls_anchor *a = ctx->anchors[i];
+
+        if (!is_pinned(a) && cert_names(a->der, a->der_len, &unused, &name) && der_eq(name, wanted))
             return true;
+    }
     return false;
 }
 
-bool tls_ctx_has_ca(const struct tls_ctx *ctx, struct der name)
+const struct tls_anchor *tls_ctx_pinned(const struct tls_ctx *ctx, const struct cert_info *ci)
 {
-    uint8_t hash[WC_SHA256_DIGEST_SIZE];
-
-    return wc_Sha256Hash(name.p, (word32)der_left(&name), hash) == 0 && has_hash(ctx, hash);
+    for (size_t i = 0; i < ctx->anchor_count; i++)
+        if (is_pinned(ctx->anchors[i]) &&
+            memcmp(ctx->anchors[i]->info->fp, ci->fp, CERT_FP_BYTES) == 0)
+            return ctx->anchors[i];
+    return NULL;
 }
 
-bool tls_ctx_has_pinned(const struct tls_ctx *ctx, const struct cert_info *ci)
+const struct tls_anchor *tls_ctx_helper_of(const struct tls_ctx *ctx, const uint8_t *der, size_t n)
 {
-    return has_hash(ctx, ci->fp);
+    for (size_t i = 0; i < ctx->helper_count; i++)
+        if (tls_anchor_issued(ctx->helpers[i], der, n))
+            return ctx->helpers[i];
+    return NULL;
 }
 
-/* To the library every anchor is a CA.  One that says that it is none may vouch for itself alone,
- * or the holder of its key could issue certificates for everybody. */
-static int anchor_keep(struct buf *hashes, const struct cert_info *ci, const uint8_t *der, size_t n)
+/* The certificate of the chain that has issued `cert`; empty when there is none. */
+static struct der issuer_in_chain(struct der chain, struct der cert)
 {
-    struct der issuer, subject;
-    uint8_t hash[WC_SHA256_DIGEST_SIZE];
+    struct der one, body;
+    uint8_t tag;
 
-    if (ci->is_no_ca)
-        return buf_append(hashes, ci->fp, sizeof(ci->fp));
-    if (!cert_names(der, n, &issuer, &subject) ||
-        wc_Sha256Hash(subject.p, (word32)der_left(&subject), hash) != 0)
-        return -ERR_NOMEM;
-    return buf_append(hashes, hash, sizeof(hash));
+    while (der_any(&chain, &tag, &body, &one))
+        if (cert_issued(one, cert))
+            return one;
+    return der_of(NULL, 0);
 }
 
-static int anchor_refused(const struct cert_info *ci, int rc, struct err *err)
+static const struct tls_anchor *anchor_for(const struct tls_trust *trust, struct der cert)
 {
-    char fp[CERT_FP_TEXT], text[80];
+    for (size_t i = 0; i < trust->anchor_count; i++) {
+        const struct tls_anchor *a = trust->anchors[i];
 
-    str_hex(fp, ci->fp, CERT_FP_BYTES);
+        if (der_eq(der_of(a->der, a->der_len), cert) ||
+            tls_anchor_issued(a, cert.p, der_left(&cert)))
+            return a;
+    }
+    return NULL;
+}
+
+const struct tls_anchor *tls_trust_root(const struct tls_trust *trust, const struct cred *c)
+{
+    struct der chain = cred_chain_der(c), rest = chain, cert, body;
+    const struct tls_anchor *found;
+    uint8_t tag;
+
+    if (!der_any(&rest, &tag, &body, &cert))
+        return NULL;
+    for (int steps = 0; steps < MAX_STEPS; steps++) {
+        struct der issuer = {0};
+
+        found = anchor_for(trust, cert);
+        if (found != NULL)
+            return found;
+        issuer = issuer_in_chain(chain, cert);
+        for (size_t i = 0; issuer.p == NULL && i < trust->helper_count; i++)
+            if (tls_anchor_issued(trust->helpers[i], cert.p, der_left(&cert)))
+                issuer = der_of(trust->helpers[i]->der, trust->helpers[i]->der_len);
+        if (issuer.p == NULL || der_eq(issuer, cert))
+            return NULL;
+        cert = issuer;
+    }
+    return NULL;
+}
+
+static int anchor_refused(const struct tls_anchor *a, int rc, struct err *err)
+{
+    char text[80];
+
     wolfSSL_ERR_error_string_n((unsigned long)rc, text, sizeof(text));
-    return err_set(err, ERR_TLS,
-                   "%s (sha256 %.16s..) cannot be an anchor: %s: take it out of the file",
-                   ci->subject, fp, text);
+    rc = err_set(err, ERR_TLS,
+                 "%s (sha256 %.16s..) cannot be an anchor: %s: take it out of the file",
+                 a->info->subject, a->fp, text);
+    return err_wrap(err, rc, "%s", a->from);
 }
 
-static int anchor_add(void *arg, const uint8_t *der, size_t n, struct err *err)
+/* One that is not yet valid is taken: this clock may be wrong so soon after the start, and it will
+ * be asked again for every certificate that the anchor vouches for. */
+static int load_one(WOLFSSL_CTX *wolf, const struct tls_anchor *a)
 {
-    const struct anchor_sink *sink = arg;
-    struct cert_info *ci = cert_info_new(der, n, err);
-    int rc;
-
-    if (ci == NULL)
-        return -ERR_SYNTAX;
-    if (ci->not_after_s < clock_wall_s()) {
-        /* Its time has come while the others still serve: no reason to close the whole listener. */
-        sink->count->expired++;
-        cert_info_free(ci);
-        return 0;
-    }
-    if (!ci->is_ca && strcmp(ci->subject, ci->issuer) != 0) {
-        rc = err_set(err, ERR_INVALID,
-                     "%s is no CA: put the certificate of %s there, which issued it", ci->subject,
-                     ci->issuer);
-        cert_info_free(ci);
-        return rc;
-    }
-    /* One that is not yet valid is taken: this clock may be wrong so soon after the start, and it
-     * will be asked again for every certificate that the anchor vouches for. */
-    rc = wolfSSL_CTX_load_verify_buffer_ex(sink->wolf, der, (long)n, WOLFSSL_FILETYPE_ASN1, 0,
-                                           WOLFSSL_LOAD_FLAG_DATE_ERR_OKAY);
-    if (rc == WOLFSSL_SUCCESS) {
-        sink->count->loaded++;
-        rc = anchor_keep(sink->hashes, ci, der, n);
-    } else {
-        rc = anchor_refused(ci, rc, err);
-    }
-    cert_info_free(ci);
-    return rc;
+    return wolfSSL_CTX_load_verify_buffer_ex(wolf, a->der, (long)a->der_len, WOLFSSL_FILETYPE_ASN1,
+                                             0, WOLFSSL_LOAD_FLAG_DATE_ERR_OKAY);
 }
 
-static int anchor_file(struct anchor_sink *sink, const char *path, struct err *err)
+/* The context's anchors: those whose time has not come yet.  One that has expired is no reason to
+ * close the whole listener while the others still serve. */
+static int trust_take(struct tls_ctx *ctx, const struct tls_trust *trust, struct err *err)
 {
-    struct buf text = {0};
-    int rc = durable_read(path, MAX_ANCHOR_FILE_BYTES, &text, err);
+    int64_t now_s = clock_wall_s();
 
-    if (rc != 0)
-        return rc;
-    rc = text.len == 0 ? 0 : cert_pem_each((const char *)text.p, text.len, anchor_add, sink, err);
-    if (rc == 0)
-        rc = err_set(err, ERR_SYNTAX,
-                     "holds no certificate: put the CA's certificate there, as PEM");
-    buf_fini(&text);
-    return rc > 0 ? 0 : err_wrap(err, rc, "%s", path);
-}
-
-static int anchors_load(struct tls_ctx *ctx, WOLFSSL_CTX *wolf, const char *const *paths,
-                        size_t count, struct err *err)
-{
-    struct tls_anchors anchors = {0};
-    struct buf hashes = {0};
-    struct anchor_sink sink = {wolf, &anchors, &hashes};
-    int rc = 0;
-
-    for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = anchor_file(&sink, paths[i], err);
-    if (rc == 0 && anchors.loaded == 0)
-        rc = err_set(err, ERR_EXPIRED,
-                     "every trust anchor has expired (%s): add the CA's new certificate, and check "
-                     "the clock",
-                     paths[0]);
-    if (rc != 0) {
-        buf_fini(&hashes);
-        return rc;
-    }
-    ctx->anchors = anchors;
-    buf_fini(&ctx->anchor_hashes);
-    ctx->anchor_hashes = hashes;
+    ctx->anchors = calloc(trust->anchor_count + 1, sizeof(struct tls_anchor *));
+    ctx->helpers = calloc(trust->helper_count + 1, sizeof(struct tls_anchor *));
+    if (ctx->anchors == NULL || ctx->helpers == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; i < trust->anchor_count; i++)
+        if (trust->anchors[i]->info->not_after_s >= now_s)
+            ctx->anchors[ctx->anchor_count++] = tls_anchor_ref(trust->anchors[i]);
+    ctx->count =
+        (struct tls_anchors){ctx->anchor_count, trust->anchor_count - ctx->anchor_count, 0};
+    if (ctx->anchor_count == 0 && !trust->nobody)
+        return err_set(err, ERR_EXPIRED,
+                       "every trust anchor has expired (%s): add the CA's new certificate, and "
+                       "check the clock",
+                       trust->anchors[0]->from);
     return 0;
+}
+
+/* To the library an intermediate that it is given is an anchor.  So it gets only those that an
+ * anchor, or one that it has already, vouches for now; what can change later, their dates, is
+ * looked at again for each peer. */
+static int helpers_load(struct tls_ctx *ctx, WOLFSSL_CTX *wolf, const struct tls_trust *trust,
+                        struct err *err)
+{
+    WOLFSSL_CERT_MANAGER *cm = wolfSSL_CTX_GetCertManager(wolf);
+    bool *loaded = calloc(trust->helper_count + 1, sizeof(*loaded));
+    bool first = ctx->count.helpers == 0;
+    bool more = cm != NULL;
+
+    if (loaded == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    while (more) {
+        more = false;
+        for (size_t i = 0; i < trust->helper_count; i++) {
+            struct tls_anchor *a = trust->helpers[i];
+
+            if (loaded[i] || !a->info->is_ca ||
+                wolfSSL_CertManagerVerifyBuffer(cm, a->der, (long)a->der_len,
+                                                WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS ||
+                load_one(wolf, a) != WOLFSSL_SUCCESS)
+                continue;
+            loaded[i] = more = true;
+            if (first)
+                ctx->helpers[ctx->helper_count++] = tls_anchor_ref(a);
+        }
+    }
+    ctx->count.helpers = ctx->helper_count;
+    free(loaded);
+    return 0;
+}
+
+/* Give one of the library's contexts what trust_take has chosen. */
+static int anchors_load(struct tls_ctx *ctx, WOLFSSL_CTX *wolf, const struct tls_trust *trust,
+                        struct err *err)
+{
+    for (size_t i = 0; i < ctx->anchor_count; i++) {
+        int rc = load_one(wolf, ctx->anchors[i]);
+
+        if (rc != WOLFSSL_SUCCESS)
+            return anchor_refused(ctx->anchors[i], rc, err);
+    }
+    return helpers_load(ctx, wolf, trust, err);
 }
 
 /* -- versions and ciphers ---------------------------------------------------------------------- */
@@ -490,7 +554,7 @@ static WOLFSSL_CTX *wolf_new_server(struct tls_ctx *ctx, const struct tls_server
     if (own_chain_set(wolf, cred, err) != 0 || min_rsa_set(wolf, ctx->min_rsa_bits, err) != 0)
         goto refused;
     if (mode != WOLFSSL_VERIFY_NONE) {
-        if (anchors_load(ctx, wolf, args->anchor_paths, args->anchor_count, err) != 0)
+        if (anchors_load(ctx, wolf, &args->trust, err) != 0)
             goto refused;
         wolfSSL_CTX_set_verify(wolf, mode, tls_conn_verify_cb);
     } else {
@@ -523,10 +587,15 @@ static int server_fill(struct tls_ctx *ctx, const struct tls_server_args *args, 
 {
     int rc = 0;
 
-    if (args->client_cert != TLS_CLIENT_CERT_NONE && args->anchor_count == 0)
+    if (args->client_cert != TLS_CLIENT_CERT_NONE && args->trust.anchor_count == 0 &&
+        !args->trust.nobody)
         return err_set(err, ERR_INVALID,
                        "client certificates are asked for, but there is no trust anchor: add the "
                        "CA's file");
+    if (args->client_cert != TLS_CLIENT_CERT_NONE)
+        rc = trust_take(ctx, &args->trust, err);
+    if (rc != 0)
+        return rc;
     ctx->client_cert = args->client_cert;
     ctx->chains = calloc(args->chain_count + 1, sizeof(*ctx->chains));
     if (ctx->chains == NULL)
@@ -585,15 +654,18 @@ static int client_fill(struct tls_ctx *ctx, const struct tls_client_args *args, 
 {
     int rc;
 
-    if (args->anchor_count == 0)
+    if (args->trust.anchor_count == 0 && !args->trust.nobody)
         return err_set(err, ERR_INVALID,
                        "there is no trust anchor: add the file with the CA of its servers");
+    rc = trust_take(ctx, &args->trust, err);
+    if (rc != 0)
+        return rc;
     ctx->wolf = wolf_new(false, args->min, args->max, args->ciphers, err);
     if (ctx->wolf == NULL)
         return -ERR_TLS;
     rc = min_rsa_set(ctx->wolf, ctx->min_rsa_bits, err);
     if (rc == 0)
-        rc = anchors_load(ctx, ctx->wolf, args->anchor_paths, args->anchor_count, err);
+        rc = anchors_load(ctx, ctx->wolf, &args->trust, err);
     if (rc == 0)
         rc = groups_set(ctx->wolf, args->max, err);
     if (rc != 0)
@@ -632,11 +704,16 @@ void tls_ctx_unref(struct tls_ctx *ctx)
         free(ctx->chains[i].glob);
     }
     free(ctx->chains);
-    buf_fini(&ctx->anchor_hashes);
+    for (size_t i = 0; i < ctx->anchor_count; i++)
+        tls_anchor_unref(ctx->anchors[i]);
+    for (size_t i = 0; i < ctx->helper_count; i++)
+        tls_anchor_unref(ctx->helpers[i]);
+    free(ctx->anchors);
+    free(ctx->helpers);
     free(ctx);
 }
 
 const struct tls_anchors *tls_ctx_anchors(const struct tls_ctx *ctx)
 {
-    return &ctx->anchors;
+    return &ctx->count;
 }

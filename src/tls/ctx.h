@@ -1,8 +1,8 @@
 /* tls/ctx.h - what all connections of a listener, or of an upstream profile, have in common.
  *
  * A context is immutable once made and reference counted (atomic); a change of trust or of
- * certificates makes a new one, and established connections keep theirs.  Made on the main thread
- * (it reads files), used on any.
+ * certificates makes a new one, and established connections keep theirs.  With a context goes what
+ * the library remembers of peers: the intermediates that they sent.  Any thread.
  */
 #ifndef TLS_CTX_H
 #define TLS_CTX_H
@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "tls/anchor.h"
 #include "tls/cred.h"
 
 enum tls_version { TLS_V10 = 0x0301, TLS_V11 = 0x0302, TLS_V12 = 0x0303, TLS_V13 = 0x0304 };
@@ -27,6 +28,17 @@ struct tls_server_chain {
         *sni_glob; /* borrowed, in any case; NULL: the default chain.  The first match counts */
 };
 
+/* Who vouches for peers; borrowed, the context takes references. */
+struct tls_trust {
+    struct tls_anchor *const *anchors;
+    size_t anchor_count;
+    struct tls_anchor *const *helpers; /* intermediates: complete the chains of peers that do not
+                                          send them, and vouch for nobody of their own */
+    size_t helper_count;
+    bool nobody; /* there is no anchor, or none that has not expired, on purpose: no peer is
+                    believed.  Else that is an error */
+};
+
 struct tls_server_args {
     enum tls_version min, max;
     const char
@@ -36,23 +48,23 @@ struct tls_server_args {
     enum tls_client_cert client_cert;
     const struct tls_server_chain *chains; /* exactly one without sni_glob */
     size_t chain_count;
-    const char *const *anchor_paths; /* PEM files, any number of certificates each */
-    size_t anchor_count;             /* none only with TLS_CLIENT_CERT_NONE */
+    struct tls_trust trust; /* none only with TLS_CLIENT_CERT_NONE */
 };
 
 struct tls_client_args {
     enum tls_version min, max; /* 1.2 or 1.3 */
     const char *ciphers;
-    const char *const *anchor_paths;
-    size_t anchor_count;
+    struct tls_trust trust;
 };
 
 struct tls_ctx;
 
-/* What came out of the anchor files. */
+/* What became of the anchors. */
 struct tls_anchors {
     size_t loaded;
     size_t expired; /* left out: nobody that they vouch for is believed any longer */
+    size_t helpers; /* intermediates in use; the others have expired, or no anchor vouches for them
+                     */
 };
 
 /* Once per process, before anything else of this folder; returns 0 or -ERR_TLS. */
@@ -66,6 +78,10 @@ bool tls_has_version(enum tls_version v); /* distributions leave TLS 1.0 out */
 struct tls_ctx *tls_ctx_new_server(const struct tls_server_args *args,
                                    struct err *err); /* owned or NULL */
 struct tls_ctx *tls_ctx_new_client(const struct tls_client_args *args, struct err *err);
+/* The anchor that the chain of this credential leads to, by way of what is in the chain and of the
+ * helpers; borrows of `trust`, or NULL.  Dates are not looked at. */
+const struct tls_anchor *tls_trust_root(const struct tls_trust *trust, const struct cred *c);
+
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx);                              /* NULL is fine */
 const struct tls_anchors *tls_ctx_anchors(const struct tls_ctx *ctx); /* borrows */

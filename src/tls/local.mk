@@ -1,14 +1,17 @@
 noinst_LIBRARIES += libtls.a
 libtls_a_SOURCES = \
+	src/tls/anchor.c src/tls/anchor.h \
 	src/tls/bundle.c src/tls/bundle.h \
 	src/tls/cert.c src/tls/cert.h \
 	src/tls/conn.c src/tls/conn.h \
 	src/tls/cred.c src/tls/cred.h \
 	src/tls/crl.c src/tls/crl.h \
 	src/tls/crl_inside.h src/tls/crl_set.c \
+	src/tls/csr.c src/tls/csr.h \
 	src/tls/ctx.c src/tls/ctx.h \
 	src/tls/der.c src/tls/der.h \
 	src/tls/fail.c src/tls/fail.h \
+	src/tls/key.c src/tls/key.h \
 	src/tls/pbe.c src/tls/pbe.h \
 	src/tls/pem.c src/tls/pem.h \
 	src/tls/pkcs12.c src/tls/pkcs12.h \

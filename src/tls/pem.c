@@ -99,3 +99,19 @@ int pem_decode(const struct pem_block *block, struct buf *der, struct err *err)
     der->len += n;
     return 0;
 }
+
+int pem_encode(const char *label, const uint8_t *der, size_t n, struct buf *out)
+{
+    size_t frame = 2 * (strlen(label) + 2 * strlen(DASHES) + 8);
+    size_t base64 = (n + 2) / 3 * 4 + n / 48 + 2; /* lines of 64 characters */
+    word32 room;
+
+    if (n > UINT32_MAX / 2 || buf_reserve(out, frame + base64) != 0 ||
+        buf_printf(out, BEGIN "%s" DASHES "\n", label) != 0)
+        return -ERR_NOMEM;
+    room = (word32)(out->cap - out->len);
+    if (Base64_Encode(der, (word32)n, out->p + out->len, &room) != 0)
+        return -ERR_NOMEM;
+    out->len += room;
+    return buf_printf(out, END "%s" DASHES "\n", label);
+}

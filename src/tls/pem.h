@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -29,5 +30,8 @@ bool pem_is_encrypted(
 /* Append what the block says in base64 to `der`, in one piece (nothing is left behind by growing).
  * Returns 0, -ERR_SYNTAX or -ERR_NOMEM. */
 int pem_decode(const struct pem_block *b, struct buf *der, struct err *err);
+
+/* Append a block with this label, in one piece.  Returns 0 or -ERR_NOMEM. */
+int pem_encode(const char *label, const uint8_t *der, size_t n, struct buf *out);
 
 #endif

@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
+#include "tls/anchor.h"
 #include "tls/cred.h"
 #include "tls/ctx.h"
 #include "tls/der.h"
@@ -56,9 +57,11 @@ struct tls_ctx {
     WOLFSSL_CTX *wolf;            /* owned */
     struct tls_sni_chain *chains; /* owned; server, those with a glob */
     size_t chain_count;
-    struct tls_anchors anchors;
-    struct buf anchor_hashes; /* SHA-256: of a CA's subject as encoded; of a pinned certificate as a
-                                 whole */
+    struct tls_anchors count;
+    struct tls_anchor **anchors; /* owned references; those that have not expired */
+    size_t anchor_count;
+    struct tls_anchor **helpers; /* owned references; intermediates that an anchor vouches for */
+    size_t helper_count;
 };
 
 /* cred.c: what the library is given; both borrowed from `c`. */
@@ -82,10 +85,15 @@ WOLFSSL_CTX *tls_ctx_for_hello(const struct tls_ctx *ctx, const uint8_t *hello, 
 /* False while more of the hello is needed. */
 bool tls_ctx_hello_complete(const uint8_t *hello, size_t n);
 
-/* ctx.c: is one of the anchors a CA of this name? */
-bool tls_ctx_has_ca(const struct tls_ctx *ctx, struct der name);
-/* ctx.c: is this very certificate, self-signed and no CA, one of the anchors? */
-bool tls_ctx_has_pinned(const struct tls_ctx *ctx, const struct cert_info *ci);
+/* ctx.c: the anchor that has issued this certificate, one that is valid now if there is one;
+ * borrows, or NULL. */
+const struct tls_anchor *tls_ctx_anchor_of(const struct tls_ctx *ctx, const uint8_t *der, size_t n);
+/* ctx.c: has one of the anchors the name of the CA that this certificate says has issued it? */
+bool tls_ctx_has_name(const struct tls_ctx *ctx, const uint8_t *der, size_t n);
+/* ctx.c: the anchor that is this very certificate, self-signed and no CA; borrows, or NULL. */
+const struct tls_anchor *tls_ctx_pinned(const struct tls_ctx *ctx, const struct cert_info *ci);
+/* ctx.c: the intermediate of ours that has issued this certificate; borrows, or NULL. */
+const struct tls_anchor *tls_ctx_helper_of(const struct tls_ctx *ctx, const uint8_t *der, size_t n);
 
 /* conn.c: what every connection of a context calls back. */
 int tls_conn_recv_cb(WOLFSSL *ssl, char *buf, int n, void *conn);
@@ -118,6 +126,8 @@ bool cert_extension(struct der extensions, const void *oid, size_t n, struct der
 char *cert_name_text(struct der name);
 /* cert.c: UTCTime or GeneralizedTime as RFC 5280 wants them, in seconds of the wall clock. */
 bool cert_time(struct der *d, int64_t *out);
+/* anchor.c: has the first certificate issued the second, as tls_anchor_issued has it? */
+bool cert_issued(struct der issuer, struct der cert);
 
 /* cert.c: the public key as it stands in the BIT STRING; borrowed.  An EC key: a point of X9.62. */
 bool cert_public_key(const uint8_t *der, size_t n, struct der *key);

@@ -10,6 +10,7 @@ check_PROGRAMS += \
 	tests/unit/test_base_heap \
 	tests/unit/test_base_log \
 	tests/unit/test_base_map \
+	tests/unit/test_base_names \
 	tests/unit/test_base_secret \
 	tests/unit/test_base_str
 
@@ -44,6 +45,9 @@ tests_unit_test_base_log_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=write
 tests_unit_test_base_map_SOURCES = tests/unit/test_base_map.c
 tests_unit_test_base_map_LDADD = $(base_test_ldadd)
 tests_unit_test_base_map_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc
+
+tests_unit_test_base_names_SOURCES = tests/unit/test_base_names.c
+tests_unit_test_base_names_LDADD = $(base_test_ldadd)
 
 tests_unit_test_base_secret_SOURCES = tests/unit/test_base_secret.c
 tests_unit_test_base_secret_LDADD = $(base_test_ldadd) -lpthread

@@ -5,7 +5,7 @@ check_PROGRAMS += \
 	tests/unit/test_session_rehome \
 	tests/unit/test_session_subs
 
-session_test_ldadd = libsession.a libidentity.a libflip.a libconf.a libmqtt.a libtls.a libnet.a \
+session_test_ldadd = libsession.a libtrust.a libidentity.a libflip.a libconf.a libmqtt.a libtls.a libnet.a \
 	libbase.a $(external_libs) $(CMOCKA_LIBS)
 
 tests_unit_test_session_gate_SOURCES = tests/unit/test_session_gate.c

@@ -86,21 +86,25 @@ static struct cred *load_cred(const char *name)
 static struct tls_ctx *server_ctx(const char *anchors)
 {
     const char *paths[] = {path(anchors)};
+    struct trust_list list = {0};
     struct cred *cred = load_cred("broker");
     struct err err = {0};
+
+    if (trust_list_files(&list, paths, 1, &err) != 0)
+        fail_msg("%s", err.msg);
     struct tls_ctx *ctx = tls_ctx_new_server(
         &(struct tls_server_args){.min = TLS_V12,
                                   .max = TLS_V13,
                                   .client_cert = TLS_CLIENT_CERT_REQUIRE,
                                   .chains = &(struct tls_server_chain){.cred = cred},
                                   .chain_count = 1,
-                                  .anchor_paths = paths,
-                                  .anchor_count = 1},
+                                  .trust = {.anchors = list.at, .anchor_count = list.count}},
         &err);
 
     if (ctx == NULL)
         fail_msg("%s", err.msg);
     cred_unref(cred);
+    trust_list_fini(&list);
     return ctx;
 }
 
@@ -783,7 +787,7 @@ struct wk_snapshot *world_configure(const struct world *w, const struct world_ar
     struct conf *conf = conf_load(path("certflip.conf"), &faults, &count);
     if (conf == NULL)
         fail_msg("%.*s", (int)faults.len, (const char *)faults.p);
-    struct wk_snapshot *snap = snapshot_new(conf, &err);
+    struct wk_snapshot *snap = snapshot_new(conf, NULL, &err);
     if (snap == NULL)
         fail_msg("%s", err.msg);
     conf_unref(conf);

@@ -42,23 +42,41 @@ struct setup {
     unsigned min_rsa_bits;
     const char *server_anchors[4]; /* default: ca-old and ca-new */
     const char *client_anchors[4];
+    const char *helpers[4];  /* of both sides */
+    bool nobody;             /* the server has no anchor, on purpose */
     const char *server_name; /* default: broker.example */
     const char *sni;
     const char *server_ciphers, *client_ciphers;
 };
 
-static size_t paths_of(const char *const names[4], const char *out[4])
+static struct tls_trust trust_of(const char *const names[4])
 {
+    static const char *const usual[4] = {"ca-old.pem", "ca-new.pem"};
+    struct tls_trust trust = {0};
+    struct err err = {0};
     size_t n = 0;
 
-    if (names[0] == NULL) {
-        out[0] = pki("ca-old.pem");
-        out[1] = pki("ca-new.pem");
-        return 2;
-    }
-    for (; n < 4 && names[n] != NULL; n++)
-        out[n] = pki(names[n]);
-    return n;
+    if (names[0] == NULL)
+        names = usual;
+    while (n < 4 && names[n] != NULL)
+        n++;
+    if (pki_trust(names, n, &trust, &err) != 0)
+        fail_msg("%s", err.msg);
+    return trust;
+}
+
+static void add_helpers(const struct setup *s, struct tls_trust *trust)
+{
+    struct tls_trust more = {0};
+    struct err err = {0};
+    size_t n = 0;
+
+    while (n < 4 && s->helpers[n] != NULL)
+        n++;
+    if (pki_trust(s->helpers, n, &more, &err) != 0)
+        fail_msg("%s", err.msg);
+    trust->helpers = more.anchors;
+    trust->helper_count = more.anchor_count;
 }
 
 static struct tls_ctx *server_ctx(const struct setup *s)
@@ -66,7 +84,6 @@ static struct tls_ctx *server_ctx(const struct setup *s)
     struct cred *cred = pki_cred(s->server_cred != NULL ? s->server_cred : "server-ec");
     struct cred *other = s->sni_cred != NULL ? pki_cred(s->sni_cred) : NULL;
     struct tls_server_chain chains[] = {{other, s->sni_glob}, {cred, NULL}};
-    const char *anchors[4];
     struct tls_server_args args = {
         .min = s->server_min != 0 ? s->server_min : TLS_V12,
         .max = s->server_max != 0 ? s->server_max : TLS_V13,
@@ -75,11 +92,15 @@ static struct tls_ctx *server_ctx(const struct setup *s)
         .client_cert = s->client_cert,
         .chains = other != NULL ? chains : chains + 1,
         .chain_count = other != NULL ? 2 : 1,
-        .anchor_paths = anchors,
-        .anchor_count = paths_of(s->server_anchors, anchors),
+        .trust = trust_of(s->server_anchors),
     };
     struct err err = {0};
-    struct tls_ctx *ctx = tls_ctx_new_server(&args, &err);
+    struct tls_ctx *ctx;
+
+    add_helpers(s, &args.trust);
+    if (s->nobody)
+        args.trust = (struct tls_trust){.nobody = true};
+    ctx = tls_ctx_new_server(&args, &err);
 
     if (ctx == NULL)
         fail_msg("%s", err.msg);
@@ -90,16 +111,17 @@ static struct tls_ctx *server_ctx(const struct setup *s)
 
 static struct tls_ctx *client_ctx(const struct setup *s)
 {
-    const char *anchors[4];
     struct tls_client_args args = {
         .min = s->client_min != 0 ? s->client_min : TLS_V12,
         .max = s->client_max != 0 ? s->client_max : TLS_V13,
         .ciphers = s->client_ciphers,
-        .anchor_paths = anchors,
-        .anchor_count = paths_of(s->client_anchors, anchors),
+        .trust = trust_of(s->client_anchors),
     };
     struct err err = {0};
-    struct tls_ctx *ctx = tls_ctx_new_client(&args, &err);
+    struct tls_ctx *ctx;
+
+    add_helpers(s, &args.trust);
+    ctx = tls_ctx_new_client(&args, &err);
 
     if (ctx == NULL)
         fail_msg("%s", err.msg);
@@ -761,6 +783,142 @@ static void an_issuer_that_others_sent_does_not_count(void **state)
     pair_fini(&p);
 }
 
+static const char *vouching(const struct end *e)
+{
+    const struct tls_anchor *a = tls_conn_anchor(e->conn);
+
+    return a == NULL ? "nobody" : strrchr(a->from, '/') + 1;
+}
+
+/* What sensors and brokers do not send of their chains, we may know. */
+static void an_intermediate_of_ours_completes_a_chain(void **state)
+{
+    (void)state;
+    for (size_t v = 0; v < 2; v++) {
+        struct setup s = {.client_cred = "press-bare",
+                          .server_cred = "server-bare",
+                          .helpers = {"ca-int.pem"},
+                          .client_min = versions[v],
+                          .client_max = versions[v]};
+        struct pair p;
+
+        pair_init(&p, &s);
+        assert_int_equal(tls_ctx_anchors(p.server_ctx)->helpers, 1);
+        assert_int_equal(tls_ctx_anchors(p.server_ctx)->loaded, 2);
+        assert_null(tls_conn_anchor(p.server.conn));
+        pump(&p, ALL);
+        both_established(&p);
+        assert_string_equal(vouching(&p.server), "ca-old.pem");
+        assert_string_equal(vouching(&p.client), "ca-old.pem");
+        pair_fini(&p);
+    }
+}
+
+/* To the library everything that it is given is an anchor; to us it is not. */
+static void an_intermediate_without_its_anchor_vouches_for_nobody(void **state)
+{
+    static const char *const useless[] = {"ca-int.pem", "ca-far.pem", "ca-int-expired.pem",
+                                          "press-self.pem"};
+    static const char *const clients[] = {"press-bare", "press-far", "press-int-expired",
+                                          "press-self"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(useless) / sizeof(useless[0]); i++) {
+        struct setup s = {
+            .client_cred = clients[i], .server_anchors = {"ca-new.pem"}, .helpers = {useless[i]}};
+        struct pair p;
+
+        pair_init(&p, &s);
+        assert_int_equal(tls_ctx_anchors(p.server_ctx)->helpers, 0);
+        pump(&p, ALL);
+        assert_false(tls_conn_established(p.server.conn));
+        assert_int_equal(tls_conn_fail(p.server.conn)->side, TLS_FAIL_PEER_CERT);
+        assert_null(tls_conn_anchor(p.server.conn));
+        pair_fini(&p);
+    }
+}
+
+/* An anchor that is taken away takes with it what its peers had sent. */
+static void another_context_knows_nothing_of_peers(void **state)
+{
+    struct setup s = {.client_cred = "press-int"};
+    struct pair p;
+    struct tls_ctx *before;
+
+    (void)state;
+    pair_init(&p, &s);
+    pump(&p, ALL);
+    both_established(&p);
+    before = p.server_ctx;
+    s.server_anchors[0] = "ca-new.pem";
+    p.server_ctx = server_ctx(&s);
+    for (int bare = 0; bare < 2; bare++) {
+        end_reset(&p.server);
+        end_reset(&p.client);
+        s.client_cred = bare ? "press-bare" : "press-int";
+        connect_pair(&p, &s);
+        pump(&p, ALL);
+        assert_false(tls_conn_established(p.server.conn));
+        assert_int_equal(tls_conn_fail(p.server.conn)->side, TLS_FAIL_PEER_CERT);
+    }
+    tls_ctx_unref(before);
+    pair_fini(&p);
+}
+
+static void it_is_known_which_anchor_vouches(void **state)
+{
+    /* clang-format off */
+    static const struct { const char *client, *anchors[4], *vouches; } table[] = {
+        { "press-07",   { "ca-new.pem", "ca-old.pem" },                "ca-old.pem" },
+        { "press-new",  { "ca-new.pem", "ca-old.pem" },                "ca-new.pem" },
+        { "press-int",  { "ca-new.pem", "ca-old.pem" },                "ca-old.pem" },
+        { "press-int",  { "ca-int.pem", "ca-old.pem" },                "ca-int.pem" },
+        { "press-self", { "ca-new.pem", "press-self.pem" },            "press-self.pem" },
+        { "press-07",   { "ca-twin.pem", "ca-old.pem" },               "ca-old.pem" }, /* the name is the same, the key is not */
+        { "press-07",   { "ca-renewed.pem", "ca-old.pem" },            "ca-renewed.pem" }, /* both would do */
+        { "press-07",   { "ca-old.pem", "ca-renewed.pem" },            "ca-old.pem" },
+        { NULL,         { "ca-old.pem" },                              "nobody" },
+    };
+    /* clang-format on */
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct setup s = {.client_cred = table[i].client, .client_cert = TLS_CLIENT_CERT_REQUEST};
+        struct pair p;
+
+        memcpy(s.server_anchors, table[i].anchors, sizeof(s.server_anchors));
+        pair_init(&p, &s);
+        pump(&p, ALL);
+        both_established(&p);
+        assert_string_equal(vouching(&p.server), table[i].vouches);
+        assert_string_equal(vouching(&p.client), "ca-old.pem");
+        pair_fini(&p);
+    }
+}
+
+/* All anchors were taken away by command: nobody comes in, rather than everybody. */
+static void without_anchors_nobody_is_believed(void **state)
+{
+    static const char *const clients[] = {"press-07", "press-self", "press-int", NULL};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(clients) / sizeof(clients[0]); i++) {
+        for (size_t v = 0; v < 2; v++) {
+            struct setup s = {.client_cred = clients[i],
+                              .nobody = true,
+                              .client_min = versions[v],
+                              .client_max = versions[v]};
+            struct pair p;
+
+            pair_init(&p, &s);
+            pump(&p, ALL);
+            assert_false(tls_conn_established(p.server.conn));
+            assert_int_equal(tls_conn_fail(p.server.conn)->side, TLS_FAIL_PEER_CERT);
+            pair_fini(&p);
+        }
+    }
+}
+
 static void an_anchor_of_the_future_is_taken(void **state)
 {
     struct setup s = {.client_cred = "press-07", .server_anchors = {"ca-early.pem", "ca-old.pem"}};
@@ -1207,6 +1365,11 @@ int main(void)
         cmocka_unit_test(a_listener_may_allow_small_keys),
         cmocka_unit_test(a_refusal_plants_nothing),
         cmocka_unit_test(an_issuer_that_others_sent_does_not_count),
+        cmocka_unit_test(an_intermediate_of_ours_completes_a_chain),
+        cmocka_unit_test(an_intermediate_without_its_anchor_vouches_for_nobody),
+        cmocka_unit_test(another_context_knows_nothing_of_peers),
+        cmocka_unit_test(it_is_known_which_anchor_vouches),
+        cmocka_unit_test(without_anchors_nobody_is_believed),
         cmocka_unit_test(an_anchor_of_the_future_is_taken),
         cmocka_unit_test(an_intermediate_can_be_an_anchor),
         cmocka_unit_test(a_pinned_self_signed_certificate_is_believed),

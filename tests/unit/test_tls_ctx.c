@@ -29,7 +29,8 @@ static int make(const struct mistake *m, struct err *err)
 {
     struct cred *cred = pki_cred("server-ec");
     struct tls_server_chain chain = {cred, NULL};
-    const char *anchors[] = {m->anchor != NULL ? pki(m->anchor) : NULL};
+    struct tls_trust trust = {0};
+    int rc = pki_trust(&m->anchor, m->anchor != NULL, &trust, err);
     struct tls_server_args server = {
         .min = m->min,
         .max = m->max,
@@ -38,18 +39,17 @@ static int make(const struct mistake *m, struct err *err)
         .client_cert = m->client_cert,
         .chains = &chain,
         .chain_count = 1,
-        .anchor_paths = anchors,
-        .anchor_count = m->anchor != NULL,
+        .trust = trust,
     };
     struct tls_client_args client = {
         .min = m->min,
         .max = m->max,
         .ciphers = m->ciphers,
-        .anchor_paths = anchors,
-        .anchor_count = m->anchor != NULL,
+        .trust = trust,
     };
-    struct tls_ctx *ctx =
-        m->client ? tls_ctx_new_client(&client, err) : tls_ctx_new_server(&server, err);
+    struct tls_ctx *ctx = rc != 0     ? NULL
+                          : m->client ? tls_ctx_new_client(&client, err)
+                                      : tls_ctx_new_server(&server, err);
     bool made = ctx != NULL;
 
     tls_ctx_unref(ctx);
@@ -94,14 +94,12 @@ static void every_mistake_names_its_owner_and_the_remedy(void **state)
 static void chains_need_exactly_one_default(void **state)
 {
     struct cred *cred = pki_cred("server-ec");
-    const char *anchor = pki("ca-old.pem");
     struct tls_server_chain chains[] = {{cred, "a"}, {cred, NULL}, {cred, NULL}};
     struct tls_server_args args = {.min = TLS_V12,
                                    .max = TLS_V13,
                                    .chains = chains,
                                    .chain_count = 1,
-                                   .anchor_paths = &anchor,
-                                   .anchor_count = 1};
+                                   .trust = pki_anchors("ca-old.pem")};
     struct err err = {0};
     struct tls_ctx *ctx;
 
@@ -196,19 +194,19 @@ static void *connect_often(void *arg)
 static void threads_share_contexts_and_credentials(void **state)
 {
     struct cred *cert = pki_cred("server-ec"), *other = pki_cred("server-rsa");
-    const char *anchors[] = {pki("ca-old.pem"), pki("ca-new.pem")};
+    const char *anchors[] = {"ca-old.pem", "ca-new.pem"};
+    struct tls_trust trust = {0};
     struct tls_server_chain chains[] = {{other, "other.example"}, {cert, NULL}};
 
     (void)state;
+    assert_int_equal(pki_trust(anchors, 2, &trust, NULL), 0);
     for (size_t n = 1; n <= 2; n++) {
         struct tls_server_args sargs = {.min = TLS_V12,
                                         .max = n == 1 ? TLS_V12 : TLS_V13,
                                         .chains = n == 1 ? chains + 1 : chains,
                                         .chain_count = n,
-                                        .anchor_paths = anchors,
-                                        .anchor_count = 2};
-        struct tls_client_args cargs = {
-            .min = TLS_V12, .max = TLS_V13, .anchor_paths = anchors, .anchor_count = 2};
+                                        .trust = trust};
+        struct tls_client_args cargs = {.min = TLS_V12, .max = TLS_V13, .trust = trust};
         struct err err = {0};
         struct shared s = {.server = tls_ctx_new_server(&sargs, &err),
                            .client = tls_ctx_new_client(&cargs, &err),

@@ -183,9 +183,7 @@ static void talk_fini(struct talk *t)
 
 static struct tls_ctx *upstream(enum tls_version only)
 {
-    const char *anchor = pki("ca-old.pem");
-    struct tls_client_args args = {
-        .min = only, .max = only, .anchor_paths = &anchor, .anchor_count = 1};
+    struct tls_client_args args = {.min = only, .max = only, .trust = pki_anchors("ca-old.pem")};
     struct err err = {0};
     struct tls_ctx *ctx = tls_ctx_new_client(&args, &err);
 
@@ -322,7 +320,6 @@ static void a_server_that_refuses_us_is_heard(void **state)
 
 static struct tls_ctx *listener(const char *ciphers, enum tls_version min)
 {
-    const char *anchor = pki("ca-old.pem");
     struct cred *ec = pki_cred("server-ec"), *rsa = pki_cred("server-rsa");
     struct tls_server_chain chains[] = {{rsa, "*.legacy.example"}, {ec, NULL}};
     struct tls_server_args args = {.min = min,
@@ -330,8 +327,7 @@ static struct tls_ctx *listener(const char *ciphers, enum tls_version min)
                                    .ciphers = ciphers,
                                    .chains = chains,
                                    .chain_count = 2,
-                                   .anchor_paths = &anchor,
-                                   .anchor_count = 1};
+                                   .trust = pki_anchors("ca-old.pem")};
     struct err err = {0};
     struct tls_ctx *ctx = tls_ctx_new_server(&args, &err);
 

@@ -16,6 +16,9 @@
 #include "tls/ctx.h"
 
 static char dir[64];
+/* What pki_trust has made: tests that fail leave nothing behind either. */
+static struct tls_anchor **made;
+static size_t made_count;
 
 static int run(const char *const argv[])
 {
@@ -45,6 +48,9 @@ int pki_setup(void **state)
 int pki_teardown(void **state)
 {
     (void)state;
+    for (size_t i = 0; i < made_count; i++)
+        tls_anchor_unref(made[i]);
+    free(made);
     tls_fini();
     return run((const char *const[]){"rm", "-rf", dir, NULL});
 }
@@ -96,6 +102,46 @@ struct cert_info *pki_info(const char *file)
         fail_msg("%s: %s", file, err.msg);
     buf_fini(&pem);
     return ci;
+}
+
+static int keep_anchor(void *arg, struct tls_anchor *a, struct err *err)
+{
+    (void)arg;
+    (void)err;
+    made = realloc(made, (made_count + 1) * sizeof(struct tls_anchor *));
+    assert_non_null(made);
+    made[made_count++] = a;
+    return 0;
+}
+
+int pki_trust(const char *const *files, size_t n, struct tls_trust *trust, struct err *err)
+{
+    static struct tls_anchor *lists[64][16];
+    static size_t next;
+    struct tls_anchor **list = lists[next++ % 64];
+    size_t before = made_count;
+
+    for (size_t i = 0; i < n; i++) {
+        int rc = tls_anchors_of_file(pki(files[i]), keep_anchor, NULL, err);
+
+        if (rc < 0)
+            return rc;
+    }
+    assert_in_range(made_count - before, 0, 16);
+    for (size_t i = before; i < made_count; i++)
+        list[i - before] = made[i];
+    *trust = (struct tls_trust){.anchors = list, .anchor_count = made_count - before};
+    return 0;
+}
+
+struct tls_trust pki_anchors(const char *file)
+{
+    struct tls_trust trust = {0};
+    struct err err = {0};
+
+    if (file != NULL && pki_trust(&file, 1, &trust, &err) != 0)
+        fail_msg("%s", err.msg);
+    return trust;
 }
 
 struct cred *pki_cred(const char *name)

@@ -125,6 +125,14 @@ key ca-twin ec
 openssl req -new -x509 -config ca.cnf -extensions v3_ca -key ca-twin.key -days 3650 -subj /O=Plant/CN=ca-old -out ca-twin.pem
 openssl x509 -req -in press-07.csr -CA ca-twin.pem -CAkey ca-twin.key -days 100 -CAcreateserial -out press-forged.pem
 cp press-07.key press-forged.key
+# The same CA, renewed: the same name and the same key.
+openssl req -new -x509 -config ca.cnf -extensions v3_ca -key ca-old.key -days 3000 -subj /O=Plant/CN=ca-old -out ca-renewed.pem
+root ca-1024 rsa1024
+# Those who do not send the intermediate.
+cp press-int.pem press-bare.pem
+cp press-int.key press-bare.key
+cp server-int.pem server-bare.pem
+cp server-int.key server-bare.key
 key press-self ec
 openssl req -new -x509 -config ca.cnf -extensions v3_client -key press-self.key -days 100 -subj /CN=press-self -out press-self.pem
 key server-self ec
