@@ -75,6 +75,7 @@ bool cert_parts(const uint8_t *der, size_t n, struct cert_parts *out)
         !der_any(&cert, &tag, &tbs, &p.tbs) || !der_take(&cert, DER_SEQUENCE, &p.alg) ||
         !der_take(&cert, DER_BIT_STRING, &p.sig))
         return false;
+    p.alg_inside = f.sig;
     p.serial = f.serial;
     p.issuer = f.issuer;
     p.subject = f.subject;
@@ -926,4 +927,21 @@ int cert_pem_each(const char *pem, size_t n,
     }
     buf_fini(&der);
     return rc < 0 ? rc : count;
+}
+
+int cert_pem_key(const char *pem, size_t n, struct buf *key, struct err *err)
+{
+    const char *at = pem;
+    struct pem_block b;
+    int rc;
+
+    while ((rc = pem_next(&at, pem + n, &b, err)) > 0) {
+        if (!pem_ends_with(&b, "PRIVATE KEY"))
+            continue;
+        if (pem_is_encrypted(&b))
+            return err_set(err, ERR_INVALID, "the private key is encrypted");
+        rc = pem_decode(&b, key, err);
+        return rc == 0 ? 1 : rc;
+    }
+    return rc;
 }

@@ -86,4 +86,8 @@ int cert_pem_each(const char *pem, size_t n,
                   int (*each)(void *arg, const uint8_t *der, size_t n, struct err *err), void *arg,
                   struct err *err);
 
+/* The first private key of a PEM text, as DER, appended to `key`.  Returns 1, 0 when there is none,
+ * -ERR_INVALID for one that is encrypted, or -ERR_SYNTAX. */
+int cert_pem_key(const char *pem, size_t n, struct buf *key, struct err *err);
+
 #endif

@@ -12,10 +12,12 @@ libtls_a_SOURCES = \
 	src/tls/der.c src/tls/der.h \
 	src/tls/fail.c src/tls/fail.h \
 	src/tls/key.c src/tls/key.h \
+	src/tls/names.c src/tls/names.h \
 	src/tls/pbe.c src/tls/pbe.h \
 	src/tls/pem.c src/tls/pem.h \
 	src/tls/pkcs12.c src/tls/pkcs12.h \
 	src/tls/pkcs8.c src/tls/pkcs8.h \
 	src/tls/policy.c src/tls/policy.h \
 	src/tls/sig.c src/tls/sig.h \
+	src/tls/verify.c src/tls/verify.h \
 	src/tls/wolf.h

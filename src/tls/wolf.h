@@ -112,6 +112,7 @@ bool cert_name_begins(struct der name, struct der with, bool whole);
 struct cert_parts {
     struct der tbs;        /* what is signed, whole */
     struct der alg, sig;   /* contents: of the AlgorithmIdentifier, of the BIT STRING */
+    struct der alg_inside; /* contents of the one that was signed: RFC 5280, 4.1.1.2: the same */
     struct der serial;     /* contents of the INTEGER */
     struct der issuer;     /* whole */
     struct der subject;    /* whole */
