@@ -5,6 +5,9 @@
  * loses nothing.  When it leaves, one more connection with Clean Session wipes what it leaves
  * (MQTT 3.1.1, 3.1.2.4).
  *
+ * Whoever says CONNECT takes over the session that is to be wiped, and the broker reads no more of
+ * the leg that has it: the device's last messages would be lost.  So that leg is ended first.
+ *
  * Two names, or two ports, may lead to one broker, and wiping there would end the session that has
  * just moved.  So the leg that is left is asked first: PINGREQ and DISCONNECT.  Whose session was
  * taken over has been closed by the broker, and does not answer.
@@ -140,15 +143,6 @@ static void wipe(struct cleaner *c)
         end(c, "out of memory");
 }
 
-void cleaner_start(struct session *s, enum flip_slot slot, bool with_will)
-{
-    struct cred *cred = s->dev->cred[slot];
-    struct cleaner *c;
-
-    if (cred != NULL && (c = cleaner_new(s, slot, cred, with_will)) != NULL)
-        wipe(c);
-}
-
 /* ---- the leg that is left ---- */
 
 static void on_left_data(struct leg *leg, const uint8_t *p, size_t n)
@@ -167,14 +161,40 @@ static void on_left_end(struct leg *leg, const struct leg_end *e)
 
     (void)e;
     leg_close_gentle(&c->leg);
-    if (c->pongs == 0)
+    if (c->pongs == 0) {
+        c->until_ms = env_now_ms(c->env) + CLEANER_MS;
         wipe(c);
-    else
+    } else {
         end(c, NULL); /* it was taken over: the session is where the device is */
+    }
 }
 
 static const struct leg_ops left_ops = {
     .open = on_open, .data = on_left_data, .end = on_left_end, .drain = on_drain};
+
+static void take(struct cleaner *c, struct leg **leg)
+{
+    c->leg = *leg;
+    *leg = NULL;
+    c->leg->ops = &left_ops;
+    c->leg->owner = c;
+    c->leg->watch = false;
+}
+
+void cleaner_start(struct session *s, enum flip_slot slot, struct leg **last, bool with_will)
+{
+    struct cred *cred = s->dev->cred[slot];
+    struct cleaner *c = cred == NULL ? NULL : cleaner_new(s, slot, cred, with_will);
+
+    if (c == NULL)
+        return;
+    if (*last == NULL || (*last)->state != LEG_OPEN || (*last)->ended) {
+        wipe(c);
+        return;
+    }
+    take(c, last);
+    leg_finish(c->leg);
+}
 
 void cleaner_take(struct session *s, struct leg **leg)
 {
@@ -183,11 +203,7 @@ void cleaner_take(struct session *s, struct leg **leg)
 
     if (c == NULL)
         return;
-    c->leg = *leg;
-    *leg = NULL;
-    c->leg->ops = &left_ops;
-    c->leg->owner = c;
-    c->leg->watch = false;
+    take(c, leg);
     c->pongs = s->pings + 1u;
     if (mqtt_ping_write(&out, MQTT_PINGREQ) == 0)
         leg_write(c->leg, out.p, out.len);
@@ -227,7 +243,11 @@ void cleaner_sweep(struct env *env)
 
     list_for_each_safe (it, &env->cleaners) {
         struct cleaner *c = list_entry(it, struct cleaner, link);
+        bool leaving = c->leg != NULL && c->leg->ops == &left_ops;
+        if (leaving && leg_goes_out(c->leg))
+            c->until_ms = now + CLEANER_MS;
         if (now >= c->until_ms)
-            end(c, "the broker took too long to clear the session of a device that left");
+            end(c, leaving ? "the broker did not end the connection of a device that left"
+                           : "the broker took too long to clear the session of a device that left");
     }
 }

@@ -121,6 +121,7 @@ void upstream_dial(struct session *s)
     }
     s->retry_ms = 0;
     s->proven = false;
+    s->behind_ms = 0;
     list_del(&s->at_gate);
     if (s->counted != NULL)
         upstream_gate(s);

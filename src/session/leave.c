@@ -76,7 +76,7 @@ void upstream_clear_former(struct session *s, enum flip_slot former, bool presen
 {
     if (s->left && !present && !s->up->foreign && s->up->version != MQTT_V31 &&
         s->home == greet_home(s, former, GREET_HOST_AND_PORT))
-        cleaner_start(s, former, false);
+        cleaner_start(s, former, &(struct leg *){NULL}, false);
     else if (s->left || s->leg_lost)
         log_event(
             LOG_SESSION, LOG_NOTICE_, "session-left-behind", "device=%s upstream=%s msg=%s",
@@ -169,14 +169,16 @@ void upstream_goodbye(struct session *s, bool polite)
             part(s, s->up, polite);
     }
     s->accepted = false;
-    leg_close_gentle(&s->up);
+    if (s->up != NULL && !s->taken_over) /* whoever takes over does not wait */
+        leg_part(s->up, s->dev->presence);
     if (wipe_cand)
-        cleaner_start(s, asked, false);
+        cleaner_start(s, asked, &(struct leg *){NULL}, false);
     if (will_due || (wipe && any))
-        cleaner_start(s, s->have, will_due);
+        cleaner_start(s, s->have, &s->up, will_due);
     else if (wipe)
         log_event(
             LOG_SESSION, LOG_NOTICE_, "session-left-behind", "device=%s msg=%s", s->dev->name,
             LOG_Q(
                 "the device left while there was no uplink; its next clean start clears what is at the broker"));
+    leg_close_gentle(&s->up);
 }

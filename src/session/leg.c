@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "session/presence.h"
+
 /* A TLS record holds at most this much plaintext (RFC 8446, 5.1). */
 #define RECORD_BYTES 16384u
 
@@ -12,6 +14,7 @@ static const struct stream_ops stream_ops;
 static void leg_free(struct leg *leg)
 {
     list_del(&leg->link);
+    presence_parted(leg->parting);
     tls_conn_free(leg->tls);
     mqtt_in_fini(&leg->in);
     cred_unref(leg->cred);
@@ -315,6 +318,32 @@ size_t leg_queued(const struct leg *leg)
     return leg->state == LEG_DIALING ? 0 : stream_queued(&leg->st);
 }
 
+void leg_finish(struct leg *leg)
+{
+    if (leg->tls != NULL) {
+        stream_prepare(&leg->st);
+        tls_conn_shutdown(leg->tls);
+    }
+    (void)stream_read(&leg->st, true);
+    stream_end(&leg->st);
+}
+
+void leg_part(struct leg *leg, struct presence *presence)
+{
+    if (leg->state != LEG_OPEN || leg->st.ended || leg->parting != NULL)
+        return;
+    presence_part(presence);
+    leg->parting = presence;
+}
+
+bool leg_goes_out(struct leg *leg)
+{
+    size_t was = leg->unsent;
+
+    leg->unsent = stream_queued(&leg->st);
+    return leg->unsent < was;
+}
+
 /* Ends the owner's interest.  Returns false when the socket needs no closing of its own. */
 static bool let_go(struct leg *leg)
 {
@@ -356,14 +385,11 @@ void leg_close_gentle(struct leg **legp)
             stream_close(&leg->st);
             return;
         }
+        stream_end(&leg->st);
     } else {
-        if (leg->tls != NULL) {
-            stream_prepare(&leg->st);
-            tls_conn_shutdown(leg->tls);
-        }
-        stream_read(&leg->st, true);
+        leg_finish(leg);
     }
-    stream_end(&leg->st);
+    leg->unsent = stream_queued(&leg->st);
     leg->at_ms = env_now_ms(leg->env) + leg->env->snap->conf->limits.idle_close_ms;
     list_add(&leg->env->lingering, &leg->link);
 }
@@ -375,6 +401,8 @@ void leg_sweep(struct env *env)
     list_for_each_safe (it, &env->lingering) {
         struct leg *leg = list_entry(it, struct leg, link);
         bool through = env->stopping && stream_queued(&leg->st) == 0;
+        if (leg_goes_out(leg)) /* a slow link is no reason to lose a device's last messages */
+            leg->at_ms = now + env->snap->conf->limits.idle_close_ms;
         if (!through && now < leg->at_ms)
             continue;
         list_del(&leg->link);

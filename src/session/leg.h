@@ -30,6 +30,7 @@ struct leg_end {
 
 struct leg;
 struct dialect; /* session/dialect.h */
+struct presence;
 
 struct leg_ops {
     void (*open)(struct leg *leg);
@@ -55,7 +56,10 @@ struct leg {
     struct cred *cred;       /* owned reference: the identity presented upstream */
     struct dialect *dialect; /* upstream, owned: it speaks otherwise than the device; NULL: as it */
     struct mqtt_in in;
-    uint64_t at_ms; /* when TLS came up; closing: until when it may linger */
+    struct presence *parting; /* upstream, owned reference: the device's next CONNECT waits for its
+                                 end; NULL: none does */
+    size_t unsent;            /* closing: at the latest look */
+    uint64_t at_ms;           /* when TLS came up; closing: until when it may linger */
     enum leg_state state;
     enum flip_slot slot;  /* upstream: whose identity */
     uint8_t version;      /* upstream: of MQTT, as it is spoken there */
@@ -95,9 +99,20 @@ void leg_write(struct leg *leg, const void *p, size_t n); /* seal and collect */
 void leg_flush(struct leg *leg);
 size_t leg_queued(const struct leg *leg);
 
-/* Let go: no more callbacks.  Abrupt: the socket is closed at once.  Gentle: what was written goes
- * out, close_notify, FIN, and the peer's end is awaited, bounded by limits.idle_close_ms.  NULL is
- * fine. */
+/* Say the end: what was written goes out, close_notify, FIN.  The peer's own end is told as ever,
+ * once it has read all of it. */
+void leg_finish(struct leg *leg);
+
+/* Its session is over: the device's next CONNECT waits until this leg has ended.  To be said before
+ * the leg is closed, or finished. */
+void leg_part(struct leg *leg, struct presence *presence);
+
+/* Is it getting rid of what was written?  For those who look now and then. */
+bool leg_goes_out(struct leg *leg);
+
+/* Let go: no more callbacks.  Abrupt: the socket is closed at once.  Gentle: it is finished, and
+ * the peer's end is awaited, bounded by limits.idle_close_ms without any progress.  NULL is fine.
+ */
 void leg_close_abrupt(struct leg **leg);
 void leg_close_gentle(struct leg **leg);
 

@@ -9,6 +9,7 @@
 struct presence {
     atomic_uint refs;
     atomic_uint sessions;
+    atomic_uint parting;  /* legs */
     pthread_mutex_t lock; /* of the rest */
     enum presence_legacy legacy;
     uint64_t client;
@@ -27,6 +28,7 @@ struct presence *presence_new(void)
     }
     atomic_init(&p->refs, 1);
     atomic_init(&p->sessions, 0);
+    atomic_init(&p->parting, 0);
     return p;
 }
 
@@ -96,4 +98,22 @@ void presence_leave(struct presence *p)
 unsigned presence_count(struct presence *p)
 {
     return p != NULL ? atomic_load_explicit(&p->sessions, memory_order_acquire) : 0;
+}
+
+void presence_part(struct presence *p)
+{
+    if (presence_ref(p) != NULL)
+        atomic_fetch_add_explicit(&p->parting, 1, memory_order_acq_rel);
+}
+
+void presence_parted(struct presence *p)
+{
+    if (p != NULL)
+        atomic_fetch_sub_explicit(&p->parting, 1, memory_order_acq_rel);
+    presence_unref(p);
+}
+
+bool presence_parting(struct presence *p)
+{
+    return p != NULL && atomic_load_explicit(&p->parting, memory_order_acquire) > 0;
 }

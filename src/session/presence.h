@@ -8,6 +8,7 @@
 #ifndef SESSION_PRESENCE_H
 #define SESSION_PRESENCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct presence;
@@ -34,5 +35,12 @@ void presence_bequeath(struct presence *p, uint64_t client, enum presence_legacy
 /* It is taken up, or begun anew.  What there is goes into `subs`, which is empty, and is gone. */
 enum presence_legacy presence_inherit(struct presence *p, uint64_t client, struct subs *subs);
 unsigned presence_count(struct presence *p); /* 0 for NULL */
+
+/* An upstream leg of an ended session still has packets on their way to the broker, which would not
+ * read them if a CONNECT took its session over meanwhile.  The first takes a reference, which the
+ * second gives back. */
+void presence_part(struct presence *p);
+void presence_parted(struct presence *p);  /* NULL is fine */
+bool presence_parting(struct presence *p); /* is there such a leg?  NULL: no */
 
 #endif

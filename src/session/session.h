@@ -67,6 +67,8 @@ struct session {
     uint64_t last_rx_ms;    /* from the device */
     uint64_t last_tx_up_ms; /* to the broker */
     uint64_t due_ms;        /* of the present step; 0: none */
+    uint64_t behind_ms;     /* the candidate waits, so long at most, until the device's former leg
+                               has ended; 0: it does not */
     uint64_t retry_ms;      /* next attempt; 0: none */
     uint64_t hold_since_us;
     uint32_t drain_us;      /* of that hold: until what was under way had been acknowledged */
@@ -229,11 +231,12 @@ bool relay_ping(
 void relay_answer_pings(struct session *s);
 
 /* cleaner.c */
-/* Start clearing the session that s leaves at the broker of `slot`; it owns itself.
+/* Start clearing the session that s leaves at the broker of `slot`; it owns itself.  *last: the leg
+ * that has it, or NULL; it is taken, and ended first, so that the broker has read all of it.
  * `with_will`: its Will is due, and no leg is there that carries it; the clearing connection does
  * (and clears nothing, where the device has asked for a lasting session).
  */
-void cleaner_start(struct session *s, enum flip_slot slot, bool with_will);
+void cleaner_start(struct session *s, enum flip_slot slot, struct leg **last, bool with_will);
 /* The same of a session that has moved to another broker: takes the leg that is left, says PINGREQ
  * and DISCONNECT on it, and clears when the answer shows that it was not taken over.  *leg is NULL
  * then, unless memory is short. */

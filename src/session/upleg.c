@@ -9,11 +9,13 @@
 
 #include "base/log.h"
 #include "session/blame.h"
+#include "session/presence.h"
 #include "session/relay.h"
 #include "session/suspect.h"
 
 /* Attempts in a row that are given up because the spare did not come up: then it goes without. */
-#define SPARELESS_MAX 2u
+#define SPARELESS_MAX   2u
+#define PARTING_LOOK_MS 5u
 
 /* The candidate failed: is there a way back? */
 void upstream_cand_failed(struct session *s, const struct diag *why)
@@ -57,9 +59,28 @@ static bool is_on_trial(const struct session *s, const struct leg *leg)
            (leg == s->spare && s->phase == RH_SPARING);
 }
 
+/* A new session's CONNECT takes the broker's session over from the leg of the device's former one,
+ * and what that leg still has on its way would not be read: the device has said it all before it
+ * left.  Other workers may have that leg, so it is looked for again and again. */
+static bool must_stay_behind(struct session *s)
+{
+    uint64_t now = env_now_ms(s->env);
+
+    if (s->state != SESSION_OPENING || s->phase != RH_DIALING_LOST ||
+        !presence_parting(s->dev->presence))
+        return false;
+    if (s->behind_ms == 0)
+        s->behind_ms = now + upstream_profile(s, s->cand->slot, NULL)->barrier_timeout_ms;
+    s->due_ms = now + PARTING_LOOK_MS;
+    return now < s->behind_ms;
+}
+
 void upstream_leg_is_up(struct session *s, const struct leg *leg)
 {
     s->proven = false;
+    if (must_stay_behind(s))
+        return;
+    s->behind_ms = 0;
     if (leg == s->spare) {
         upstream_step(s, RH_EV_SPARE_UP, NULL);
     } else if (s->phase == RH_DIALING && s->probing && s->suspicion->far == DIFFER_TLS) {

@@ -321,7 +321,7 @@ static void step_is_due(struct session *s)
     case RH_SWITCHING:
     case RH_SWITCHING_LOST:
         d = blame_timeout(s, s->cand);
-        if (s->phase == RH_DIALING && s->proven)
+        if ((s->phase == RH_DIALING && s->proven) || s->behind_ms != 0)
             upstream_leg_is_up(s, s->cand);
         else if (upstream_awaits_old_end(s))
             upstream_old_has_ended(s);

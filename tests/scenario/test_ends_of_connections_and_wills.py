@@ -90,20 +90,41 @@ def test_a_retained_will(site):
                           lambda: observer.messages and observer.messages[-1].payload == b"offline")
 
 
-@PLAIN
-@VERSIONS
-def test_nothing_sent_before_the_disconnect_is_lost(site, version, plain):
-    """500 messages, DISCONNECT and the end, in one go."""
-    device = site.fresh()
-    observer = site.observer()
-    observer.subscribe(("last/" + device, 0))
-    client = site.connect(device, version, plain)
-    raw = b"".join(p.publish("last/" + device, "%d " % i + "." * 100, version=version) for i in range(500))
+def _leaves_in_a_hurry(site, device, version, plain, first=0):
+    """500 messages, DISCONNECT and the end, in one go.  The small buffer makes the last ones come late at the broker."""
+    client = site.sensor(device, version, plain=plain)
+    client.send_buffer = 8192
+    client.connect(device)
+    raw = b"".join(p.publish("last/" + device, "%d " % i + "." * 100, version=version)
+                   for i in range(first, first + 500))
     client.send_raw(raw + p.disconnect(version))
     until("the kernel has all of it", lambda: client.unsent() == 0)  # close() drops what it has not
     client.close()
+
+
+@PLAIN
+@VERSIONS
+def test_nothing_sent_before_the_disconnect_is_lost(site, version, plain):
+    """Whatever clears the broker's session must not take it over before all was read."""
+    device = site.fresh()
+    observer = site.observer()
+    observer.subscribe(("last/" + device, 0))
+    _leaves_in_a_hurry(site, device, version, plain)
     got = observer.wait_messages(500)
     assert [int(m.payload.split()[0]) for m in got] == list(range(500))
+
+
+@PLAIN
+@VERSIONS
+def test_nothing_is_lost_when_the_device_is_back_at_once(site, version, plain):
+    """Its next session must not take over what the former one's leg still has on its way."""
+    device = site.fresh()
+    observer = site.observer()
+    observer.subscribe(("last/" + device, 0))
+    for i in range(5):
+        _leaves_in_a_hurry(site, device, version, plain, first=500 * i)
+    got = observer.wait_messages(2500)
+    assert [int(m.payload.split()[0]) for m in got] == list(range(2500))
 
 
 @PLAIN

@@ -483,6 +483,12 @@ void leg_close_gentle(struct leg **legp)
     leg->state = LEG_CLOSED;
 }
 
+void leg_part(struct leg *leg, struct presence *presence)
+{
+    (void)leg;
+    (void)presence;
+}
+
 void leg_close_abrupt(struct leg **legp)
 {
     leg_close_gentle(legp);
@@ -690,10 +696,11 @@ void cleaner_take(struct session *s, struct leg **leg)
     leg_close_gentle(leg);
 }
 
-void cleaner_start(struct session *s, enum flip_slot slot, bool with_will)
+void cleaner_start(struct session *s, enum flip_slot slot, struct leg **last, bool with_will)
 {
     (void)s;
     (void)slot;
+    leg_close_gentle(last);
     if (with_will)
         here.s->will_due = 0;
 }

@@ -807,6 +807,8 @@ struct device *world_device(struct world *w, const char *name)
     dev->cred[FLIP_OLD] = load_cred("old");
     dev->cred[FLIP_NEW] = load_cred("new");
     dev->flip_seq = 1;
+    dev->presence = presence_new();
+    assert_non_null(dev->presence);
     list_init(&dev->sessions);
     assert_int_equal(map_put(w->env.devices, name, dev), 0);
     return dev;
@@ -968,6 +970,8 @@ void world_due(struct session *s)
 
     if (s->due_ms != 0)
         s->due_ms = now;
+    if (s->behind_ms != 0)
+        s->behind_ms = now;
     if (s->retry_ms != 0)
         s->retry_ms = now;
     s->timer_ms = 0;

@@ -1058,6 +1058,7 @@ static void clean_session_leaves_nothing_behind(void **unused)
     (void)unused;
     say_disconnect(p.dev, 0, NULL);
     sees(p.brk, "DISCONNECT");
+    end_finish(p.brk);
     struct end *wipe = broker_next(w);
     assert_string_equal(wipe->cn, "old");
     sees(wipe, "CONNECT 3.1.1 d1 clean ka=60");
@@ -1066,6 +1067,82 @@ static void clean_session_leaves_nothing_behind(void **unused)
     sees_end(wipe);
     assert_true(list_empty(&w->env.cleaners));
     assert_null(world_device(w, "d1")->cleaner);
+}
+
+static void some_turns(struct world *w)
+{
+    for (int i = 0; i < 30; i++)
+        world_turn(w);
+}
+
+/* Whoever says CONNECT takes the session over, and the broker reads no more of the leg that had it.
+ */
+static void clearing_waits_until_the_last_packets_are_read(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_clean);
+
+    (void)unused;
+    glue(p.dev);
+    say_publish(p.dev, 0, 0, "a", "last");
+    say_disconnect(p.dev, 0, NULL);
+    unglue(p.dev);
+    tells(w, "down d1: the device left");
+    some_turns(w);
+    assert_false(broker_has_next(w));
+    sees(p.brk, "PUBLISH q0 a last");
+    sees(p.brk, "DISCONNECT");
+    sees_end(p.brk);
+    assert_false(broker_has_next(w));
+    end_finish(p.brk);
+    struct end *wipe = broker_next(w);
+    sees(wipe, "CONNECT 3.1.1 d1 clean ka=60");
+}
+
+/* The same of the device itself, when it is back at once; also on another worker. */
+static void new_session_waits_until_the_former_ones_packets_are_read(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V5, &world_lasting);
+
+    (void)unused;
+    glue(p.dev);
+    say_publish(p.dev, 0, 0, "a", "last");
+    say_disconnect(p.dev, 0, NULL);
+    unglue(p.dev);
+    tells(w, "down d1: the device left");
+    struct end *again = device_new(w, MQTT_V5);
+    say_connect(again, &world_lasting);
+    struct end *brk = broker_next(w);
+    brk->version = MQTT_V5;
+    tells(w, "up d1");
+    some_turns(w);
+    assert_false(end_has_packet(brk));
+    sees(p.brk, "PUBLISH q0 a last");
+    sees(p.brk, "DISCONNECT session-expiry-interval=0");
+    sees_end(p.brk);
+    assert_false(end_has_packet(brk));
+    end_finish(p.brk);
+    struct mqtt_packet pkt = end_packet(brk, __FILE__, __LINE__);
+    assert_int_equal(pkt.type, MQTT_CONNECT);
+    say_connack(brk, true, 0, NULL);
+    sees(again, "CONNACK present");
+}
+
+/* A broker that does not end the former leg cannot keep the device out. */
+static void new_session_does_not_wait_for_ever(void **unused)
+{
+    struct world *w = world_new(&(struct world_args){.upstream = "barrier_timeout_ms = 100;"});
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    say_disconnect(p.dev, 0, NULL);
+    sees(p.brk, "DISCONNECT");
+    struct end *again = device_new(w, MQTT_V311);
+    say_connect(again, &world_lasting);
+    struct end *brk = broker_next(w);
+    sees(brk, "CONNECT 3.1.1 d1 ka=60");
+    assert_false(p.brk->closing);
 }
 
 /* The device is back before its cleaner is through: the new session does the clearing. */
@@ -1162,6 +1239,9 @@ int main(void)
         play(drop_mode_cuts_the_device_off),
         play(clean_session_never_sees_an_earlier_life),
         play(clean_session_leaves_nothing_behind),
+        play(clearing_waits_until_the_last_packets_are_read),
+        play(new_session_waits_until_the_former_ones_packets_are_read),
+        play(new_session_does_not_wait_for_ever),
         play(cleaner_makes_way_for_the_device),
         play(cleaner_is_bounded),
         play(keep_session_off_passes_the_devices_wish),

@@ -112,6 +112,7 @@ static void clean_session_moves_and_leaves_nothing(void **unused)
     /* In the end nothing is left where it is. */
     say_disconnect(p.dev, 0, NULL);
     sees(p.brk, "DISCONNECT");
+    end_finish(p.brk);
     struct end *wipe = here(w, MQTT_V311);
     sees(wipe, CLEAN_UP);
 }
@@ -366,6 +367,7 @@ static void both_are_wiped_when_the_session_ends_in_between(void **unused)
     tells(w, "down d1: the device sent a packet that breaks the standard");
     sees_end(next);
     sees_end(p.brk);
+    end_finish(p.brk);
     for (int i = 0; i < 2; i++) {
         struct end *wipe = broker_next(w);
         sees(wipe, CLEAN_UP);

@@ -711,7 +711,6 @@ static void subscriptions_of_an_earlier_connection_are_restored(void **unused)
     (void)unused;
     for (int version = MQTT_V311; version <= MQTT_V5; version++) {
         struct world *w = world_new(NULL);
-        world_device(w, "d1")->presence = presence_new();
         struct pair p = comes_back(w, version, false, "CONNACK");
 
         subscribed(&p, 1, "c/1", 1);
@@ -738,7 +737,6 @@ static void subscriptions_of_an_earlier_connection_are_restored(void **unused)
 static void session_that_nobody_knows_is_not_pretended(void **unused)
 {
     struct world *w = world_new(NULL);
-    world_device(w, "d1")->presence = presence_new();
     struct pair p = comes_back(w, MQTT_V5, true, "CONNACK present");
 
     (void)unused;

@@ -93,7 +93,6 @@ static void taken_over_by_the_devices_newer_session_is_no_stranger(void **unused
     struct device *dev = world_device(w, "d1");
 
     (void)unused;
-    dev->presence = presence_new();
     struct pair p = world_open(w, MQTT_V5, &world_clean);
     (void)presence_enter(dev->presence);
     say_disconnect(p.brk, 0x8E, NULL);
@@ -104,8 +103,6 @@ static void taken_over_by_the_devices_newer_session_is_no_stranger(void **unused
     tells(w, "down d1: taken over");
     presence_leave(dev->presence);
     assert_int_equal(presence_count(dev->presence), 0);
-    presence_unref(dev->presence);
-    dev->presence = NULL;
 }
 
 static void what_is_about_the_leg_is_not_told(void **unused)

@@ -129,6 +129,7 @@ class Link:
         self.up = False  # TCP and TLS are through
         self.bytes_in = 0
         self._receive_buffer = receive_buffer
+        self.send_buffer = None  # bytes that the kernel takes at once; to be set before open()
         self._connecting = False
         self._out = bytearray()
         self._ssl = None
@@ -145,6 +146,8 @@ class Link:
             self.sock.setblocking(False)
             if self._receive_buffer:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+            if self.send_buffer:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
             if not unix:
                 self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = self.sock.connect_ex(self.address)
