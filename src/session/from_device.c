@@ -34,7 +34,7 @@ static enum verdict resolve_alias(struct session *s, struct run *run, const stru
     }
     if (p->topic.n > 0) {
         bool known = p->topic_alias <= s->alias_most; /* another broker may allow fewer */
-        *spell_out = alias_set(&s->aliases, p->topic_alias, p->topic, known) == 0 ? !known : false;
+        *spell_out = alias_set(&s->aliases, p->topic_alias, p->topic, known) == 0 && !known;
         return PASS;
     }
     const struct alias *a = alias_find(&s->aliases, p->topic_alias);

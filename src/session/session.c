@@ -269,6 +269,11 @@ static void on_timer(uv_timer_t *timer)
     if (s->state == SESSION_OVER)
         return;
     upstream_due(s, now);
+    session_carry_on(s);
+}
+
+void session_carry_on(struct session *s)
+{
     if (s->state == SESSION_OVER)
         return;
     session_flush(s);

@@ -196,6 +196,8 @@ void session_arm(struct session *s); /* (re)arm the timer for what is due next *
 void session_reading(
     struct session *s); /* read, or stop reading, each leg by what waits for the other */
 void session_flush(struct session *s);
+/* After whatever may have ended it: write what came of it, and wait for what is due next. */
+void session_carry_on(struct session *s);
 bool session_hears(const struct session *s); /* the device's connection is being read */
 
 /* upstream.c and its like (session/upstream_inside.h) */

@@ -108,10 +108,7 @@ static void on_up_open(struct leg *leg)
         return;
     }
     upstream_leg_is_up(s, leg);
-    if (s->state == SESSION_OVER)
-        return;
-    session_flush(s);
-    session_arm(s);
+    session_carry_on(s);
 }
 
 static void on_up_progress(struct leg *leg)
@@ -121,10 +118,7 @@ static void on_up_progress(struct leg *leg)
     if (!is_on_trial(s, leg) || !tls_conn_ticket_seen(leg->tls))
         return;
     upstream_leg_is_up(s, leg);
-    if (s->state == SESSION_OVER)
-        return;
-    session_flush(s);
-    session_arm(s);
+    session_carry_on(s);
 }
 
 /* Enhanced authentication is between the device and the broker (MQTT 5.0, 4.12). */
@@ -177,10 +171,7 @@ static void on_up_data(struct leg *leg, const uint8_t *p, size_t n)
     }
     if (s->state != SESSION_OVER && leg == s->up && leg->state == LEG_OPEN && n > 0)
         relay_from_broker(s, leg, p, n);
-    if (s->state == SESSION_OVER)
-        return;
-    session_flush(s);
-    session_arm(s);
+    session_carry_on(s);
 }
 
 static void on_up_end(struct leg *leg, const struct leg_end *end)
@@ -202,10 +193,7 @@ static void on_up_end(struct leg *leg, const struct leg_end *end)
         upstream_cannot_spare(s, &d);
     else
         upstream_cand_failed(s, &d);
-    if (s->state == SESSION_OVER)
-        return;
-    session_flush(s);
-    session_arm(s);
+    session_carry_on(s);
 }
 
 static void on_up_drain(struct leg *leg)

@@ -409,6 +409,5 @@ void session_device_changed(struct session *s)
     if (s->state == SESSION_OVER)
         return;
     evidence_leg(s);
-    session_flush(s);
-    session_arm(s);
+    session_carry_on(s);
 }
