@@ -68,7 +68,7 @@ static char *folder_of(const char *path)
     return strndup(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
-static int sync_folder(const char *folder, struct err *err)
+int durable_sync_folder(const char *folder, struct err *err)
 {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = 0;
@@ -125,7 +125,7 @@ int durable_write(const char *path, const void *data, size_t n, mode_t mode, str
     }
     made = false;
     crash_point("durable.sync-folder");
-    rc = sync_folder(folder, err);
+    rc = durable_sync_folder(folder, err);
 out:
     if (fd >= 0)
         close(fd);
@@ -210,7 +210,7 @@ static int make_one(const char *path, mode_t mode, struct err *err)
     above = folder_of(path);
     if (above == NULL)
         return err_set(err, ERR_NOMEM, "%s: out of memory", path);
-    rc = sync_folder(above, err);
+    rc = durable_sync_folder(above, err);
     free(above);
     return rc;
 }

@@ -24,4 +24,7 @@ int durable_read(const char *path, size_t max, struct buf *out, struct err *err)
 /* mkdir -p with exactly `mode` for what is missing.  Returns 0, -ERR_IO, -ERR_TOO_BIG. */
 int durable_mkdirs(const char *path, mode_t mode, struct err *err);
 
+/* fsync a folder, so that the names in it stay.  Returns 0 or -ERR_IO. */
+int durable_sync_folder(const char *path, struct err *err);
+
 #endif

@@ -12,6 +12,7 @@
 
 #include "base/durable.h"
 #include "base/map.h"
+#include "base/names.h"
 #include "base/str.h"
 #include "conf/template.h"
 
@@ -623,6 +624,51 @@ static void none(struct parse *p, size_t count, const char *key, const char *why
                     why);
 }
 
+/* -- keys that are made here
+ * ------------------------------------------------------------------------ */
+
+/* The template as it is for some device.  Returns owned, or NULL. */
+static char *filled(struct parse *p, const char *template)
+{
+    struct buf text = {0};
+
+    if (template_fill(template, "a", p->conf->gateway, &text) == 0 && buf_append_u8(&text, 0) == 0)
+        return (char *)text.p;
+    no_memory(p);
+    buf_fini(&text);
+    return NULL;
+}
+
+static void check_keygen(struct parse *p)
+{
+    const unsigned allowed = TEMPLATE_BIT(TEMPLATE_DEVICE) | TEMPLATE_BIT(TEMPLATE_GATEWAY);
+    const struct conf_keygen *k = &p->conf->keygen;
+    struct err err = {0};
+    struct san san;
+    struct dn dn;
+    char *text;
+
+    if (k->subject != NULL && (text = filled(p, k->subject)) != NULL) {
+        if (dn_parse(text, &dn, &err) != 0)
+            parse_fault(p, p->conf, "keygen.subject", "%s", err.msg);
+        else if (dn.count == 0 && k->san_count == 0)
+            parse_fault(p, p->conf, "keygen.subject",
+                        "no subject and no keygen.sans: a certificate has to name its device");
+        else
+            dn_fini(&dn);
+        free(text);
+    }
+    for (size_t i = 0; i < k->san_count; i++) {
+        if (template_check(k->sans[i], allowed, &err) != 0) {
+            parse_fault(p, p->conf, "keygen.sans", "%s", err.msg);
+        } else if ((text = filled(p, k->sans[i])) != NULL) {
+            if (san_parse(text, &san, &err) != 0)
+                parse_fault(p, p->conf, "keygen.sans", "%s", err.msg);
+            free(text);
+        }
+    }
+}
+
 void check_all(struct parse *p)
 {
     struct conf *c = p->conf;
@@ -640,5 +686,6 @@ void check_all(struct parse *p)
         check_rule(p, &c->rules[i]);
     none(p, c->listener_count, "listeners", "nobody could connect: add a listener");
     none(p, c->upstream_count, "upstreams", "there is no broker: add the profile of one");
+    check_keygen(p);
     check_log(p);
 }

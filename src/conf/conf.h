@@ -129,6 +129,23 @@ struct conf_limits {
     uint32_t wakeups_per_second; /* per worker; 0: no bound */
 };
 
+enum conf_key {
+    CONF_KEY_EC_P256,
+    CONF_KEY_EC_P384,
+    CONF_KEY_RSA_2048,
+    CONF_KEY_RSA_3072,
+    CONF_KEY_RSA_4096,
+};
+
+/* Keys that are made here.  Each text with its places filled for a device is good: conf_load has
+ * tried it with a device of a short name. */
+struct conf_keygen {
+    enum conf_key key;
+    char *subject; /* template: {device} {gateway}; RFC 4514 when filled, may be empty */
+    char **sans;   /* templates likewise; as base/names.h has them */
+    size_t san_count;
+};
+
 struct conf_flip {
     uint32_t probation_s;
     enum conf_evidence evidence; /* of a flip that says nothing of it */
@@ -178,6 +195,7 @@ struct conf {
     struct conf_rule *rules;
     size_t rule_count;
     struct conf_limits limits;
+    struct conf_keygen keygen;
     struct conf_flip flip;
     struct conf_management management;
     struct conf_log log;

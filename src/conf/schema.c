@@ -53,6 +53,11 @@ static const struct conf_word switch_modes[] = {
     {"disconnect", CONF_SWITCH_DISCONNECT},
     {NULL, 0},
 };
+static const struct conf_word key_kinds[] = {
+    {"ec-p256", CONF_KEY_EC_P256},   {"ec-p384", CONF_KEY_EC_P384},
+    {"rsa-2048", CONF_KEY_RSA_2048}, {"rsa-3072", CONF_KEY_RSA_3072},
+    {"rsa-4096", CONF_KEY_RSA_4096}, {NULL, 0},
+};
 static const struct conf_word log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}, {NULL, 0}};
 static const struct conf_word log_levels[] = {
     {"error", LOG_ERROR_}, {"warn", LOG_WARN_},   {"notice", LOG_NOTICE_},
@@ -65,6 +70,7 @@ static const struct conf_word log_levels[] = {
      TEMPLATE_BIT(TEMPLATE_USERNAME) | TEMPLATE_BIT(TEMPLATE_GATEWAY))
 #define KNOWN         (SHOWN | TEMPLATE_BIT(TEMPLATE_DEVICE))
 #define ONLY_SELF     TEMPLATE_BIT(TEMPLATE_GATEWAY)
+#define NAMED         (TEMPLATE_BIT(TEMPLATE_DEVICE) | TEMPLATE_BIT(TEMPLATE_GATEWAY))
 #define MUST          conf_required
 #define AT(t, m)      offsetof(struct t, m), 0
 #define MANY(t, m, n) offsetof(struct t, m), offsetof(struct t, n)
@@ -263,6 +269,15 @@ const struct conf_row conf_rows[] = {
       "subscriptions of one session" },
     { "limits.wakeups_per_second",      CONF_UINT,        AT(conf, limits.wakeups_per_second),                0,      1000000,    "4000",                           "",      RELOAD_NOW,     NONE,
       "how often a worker looks for packets, for each second; 0: whenever one comes" },
+
+    { "keygen",                         CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
+      "keys that are made on the gateway, and what is asked of the CA for them" },
+    { "keygen.key",                     CONF_ENUM,        AT(conf, keygen.key),                               0,      0,          "ec-p256",                        "",      RELOAD_NOW,     key_kinds, 0,
+      "kind of key, when the command does not say" },
+    { "keygen.subject",                 CONF_TEMPLATE,    AT(conf, keygen.subject),                           0,      NAMED,      "CN={device}",                    "",      RELOAD_NOW,     NONE,
+      "subject of the request, as RFC 4514 writes it" },
+    { "keygen.sans",                    CONF_STRINGS,     MANY(conf, keygen.sans, keygen.san_count),          0,      16,         NULL,                             "",      RELOAD_NOW,     NONE,
+      "subject alternative names of the request, DNS: URI: email: or IP:, with {device} and {gateway}" },
 
     { "flip",                           CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
       "trials of new identities" },

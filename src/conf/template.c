@@ -96,3 +96,23 @@ unsigned template_fields(const char *template)
     }
     return fields;
 }
+
+int template_fill(const char *template, const char *device, const char *gateway, struct buf *out)
+{
+    struct template_piece piece;
+    int rc;
+
+    while ((rc = template_next(&template, &piece)) > 0) {
+        struct slice text = piece.text;
+
+        if (piece.field == TEMPLATE_DEVICE)
+            text = slice_of(device);
+        else if (piece.field == TEMPLATE_GATEWAY)
+            text = slice_of(gateway);
+        else if (piece.field != TEMPLATE_TEXT)
+            return -ERR_INVALID;
+        if (text.n > 0 && buf_append(out, text.p, text.n) != 0)
+            return -ERR_NOMEM;
+    }
+    return rc;
+}

@@ -6,6 +6,7 @@
 #ifndef CONF_TEMPLATE_H
 #define CONF_TEMPLATE_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
 
@@ -39,6 +40,10 @@ int template_check(const char *template, unsigned allowed, struct err *err);
 
 /* The TEMPLATE_BITs of the placeholders in a well-formed template. */
 unsigned template_fields(const char *template);
+
+/* Append the template with {device} and {gateway} filled in; it must have no others.  Returns 0,
+ * -ERR_NOMEM, or -ERR_INVALID for another placeholder. */
+int template_fill(const char *template, const char *device, const char *gateway, struct buf *out);
 
 /* "{cn}" and so on: static. */
 const char *template_field_name(enum template_field field);

@@ -22,8 +22,21 @@ static int is_there(const char *path, struct err *err)
                      path);
 }
 
+/* When the request was made; 0: there is none. */
+static int64_t csr_since_s(const char *folder)
+{
+    char *path = str_printf("%s/csr.pem", folder);
+    struct stat st;
+    int64_t since_s = 0;
+
+    if (path != NULL && stat(path, &st) == 0)
+        since_s = st.st_mtim.tv_sec > 0 ? st.st_mtim.tv_sec : 1;
+    free(path);
+    return since_s;
+}
+
 static int load_files(const char *folder, const char *chain, const char *cert, const char *key,
-                      struct cred **cred, struct err *fault)
+                      struct cred **cred, int64_t *waits_since_s, struct err *fault)
 {
     int has_chain = is_there(chain, fault);
     int has_cert = has_chain < 0 ? 0 : is_there(cert, fault);
@@ -32,6 +45,8 @@ static int load_files(const char *folder, const char *chain, const char *cert, c
     if (has_chain < 0 || has_cert < 0 || has_key < 0)
         return 1; /* something is there, and out of reach */
     if (has_chain + has_cert + has_key == 0)
+        return 0;
+    if (has_key != 0 && has_chain + has_cert == 0 && (*waits_since_s = csr_since_s(folder)) != 0)
         return 0;
     if (has_key == 0)
         err_set(fault, ERR_NOT_FOUND, "%s: is missing: put the private key of %s there", key,
@@ -61,7 +76,8 @@ static void load_slot(const char *identities_dir, const char *device, enum flip_
     if (chain == NULL || cert == NULL || key == NULL)
         err_set(fault, ERR_NOMEM, "out of memory");
     else
-        s->present[slot] = load_files(folder, chain, cert, key, &s->cred[slot], fault) != 0;
+        s->present[slot] =
+            load_files(folder, chain, cert, key, &s->cred[slot], &s->csr_since_s[slot], fault) != 0;
     if (fault->code != 0)
         err_wrap(fault, -fault->code, "device %s: %s identity", device, flip_slot_name(slot));
     free(folder);

@@ -7,6 +7,7 @@
 #define IDENTITY_SLOTS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "flip/slot.h"
@@ -16,7 +17,9 @@ struct slots {
     struct cred
         *cred[FLIP_SLOTS];        /* owned references, by enum flip_slot; NULL: empty or unusable */
     struct err fault[FLIP_SLOTS]; /* why a slot that has files is unusable; code 0: none */
-    bool present[FLIP_SLOTS];     /* the slot has files */
+    bool present[FLIP_SLOTS];     /* the slot has files, other than those of a key that waits */
+    int64_t csr_since_s[FLIP_SLOTS]; /* wall clock: key.pem and csr.pem wait for the certificate
+                                        since then; 0: they do not */
 };
 
 /* Load both slots of one device; what is wrong with one of them is in its `fault`.  Returns 0, or
