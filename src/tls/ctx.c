@@ -551,6 +551,9 @@ static WOLFSSL_CTX *wolf_new_server(struct tls_ctx *ctx, const struct tls_server
         return NULL;
     wolfSSL_CTX_no_ticket_TLSv13(wolf);
     wolfSSL_CTX_NoTicketTLSv12(wolf);
+    /* Without it the ticket of another server (a sensor that was behind a broker before) is passed
+     * over; with it one of more than 256 bytes ends the handshake. */
+    wolfSSL_CTX_set_TicketEncCb(wolf, NULL);
     if (own_chain_set(wolf, cred, err) != 0 || min_rsa_set(wolf, ctx->min_rsa_bits, err) != 0)
         goto refused;
     if (mode != WOLFSSL_VERIFY_NONE) {

@@ -16,6 +16,7 @@ class Connection:
         self.sock = sock
         self.broker = broker
         cert = sock.getpeercert() or {}
+        self.resumed = sock.session_reused
         self.subject = {k: v for part in cert.get("subject", ()) for k, v in part}
         self.version = None
         self.client_id = None
@@ -145,9 +146,10 @@ class ScriptedBroker:
         return self
 
     def _accept(self):
+        listening = self._sock
         while True:
             try:
-                sock = self._sock.accept()[0]
+                sock = listening.accept()[0]
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(sock,), name="scripted", daemon=True).start()
