@@ -1,9 +1,10 @@
 #include "base/clock.h"
 
 #include <limits.h>
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/timex.h>
 #include <time.h>
 
 static struct timespec now(clockid_t id)
@@ -51,6 +52,44 @@ char *clock_boot_id(char *out, size_t n)
 int64_t clock_wall_s(void)
 {
     return (int64_t)now(CLOCK_REALTIME).tv_sec;
+}
+
+static _Atomic int64_t known_s;
+
+void clock_known_set(int64_t wall_s)
+{
+    atomic_store_explicit(&known_s, wall_s, memory_order_relaxed);
+}
+
+int64_t clock_date_s(void)
+{
+    int64_t known = atomic_load_explicit(&known_s, memory_order_relaxed);
+    int64_t wall = clock_wall_s();
+
+    return wall < known ? known : wall;
+}
+
+/* A day earlier: __DATE__ is in the time zone of whoever built it.  SOURCE_DATE_EPOCH takes its
+ * place in a reproducible build. */
+int64_t clock_built_s(void)
+{
+    struct tm tm = {0};
+
+    if (strptime(__DATE__, "%b %d %Y", &tm) == NULL)
+        return 0;
+    return (int64_t)timegm(&tm) - 86400;
+}
+
+void clock_sync(struct clock_sync *out)
+{
+    struct timex tx = {.modes = 0};
+    int state = adjtimex(&tx);
+
+    *out = (struct clock_sync){.known = state >= 0};
+    if (state < 0)
+        return;
+    out->synchronised = state != TIME_ERROR && (tx.status & STA_UNSYNC) == 0;
+    out->max_error_us = tx.maxerror;
 }
 
 /* Years of more than four digits are no dates of certificates, but may come out of arithmetic. */

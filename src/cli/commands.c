@@ -89,6 +89,8 @@ static json_t *params_of(const struct words_line *line)
     set_text(params, "evidence", line->evidence);
     if (line->begin_s >= 0)
         set_number(params, "not_after_s", clock_wall_s() + line->begin_s);
+    if (line->force)
+        (void)json_object_set_new(params, "force", json_true());
     set_fingerprint(params, line->fingerprint);
     set_text(params, "reason", line->reason);
     set_number(params, "limit", line->limit);

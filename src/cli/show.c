@@ -311,6 +311,30 @@ static void status_central(struct table *t, const json_t *central)
     line(t, "central", connected ? TABLE_GOOD : TABLE_WARN, p.text);
 }
 
+static void status_clock(struct table *t, const json_t *clock)
+{
+    const json_t *synced = json_object_get(clock, "synchronised");
+    struct pieces p = {.n = 0};
+
+    if (!json_is_object(clock))
+        return;
+    piece(&p, "", "%s",
+          json_is_true(synced)    ? "synchronised"
+          : json_is_false(synced) ? "not synchronised"
+                                  : "the kernel does not say whether it is synchronised");
+    if (json_is_integer(json_object_get(clock, "max_error_ms")))
+        piece(&p, ", ", "within %" PRId64 " ms", number(clock, "max_error_ms"));
+    if (text(clock, "since")[0] != '\0')
+        piece(&p, ", ", "since %s", text(clock, "since"));
+    if (!is_true(clock, "flips"))
+        piece(&p, ": ", "flips are refused");
+    line(t, "clock",
+         !is_true(clock, "flips") ? TABLE_BAD
+         : json_is_true(synced)   ? TABLE_GOOD
+                                  : TABLE_PLAIN,
+         p.text);
+}
+
 static void status_counters(struct table *t, const json_t *c)
 {
     char out[200];
@@ -400,6 +424,7 @@ void show_status(const struct show *s, const json_t *status)
     status_process(&t, status);
     status_devices(&t, json_object_get(status, "devices"), json_object_get(status, "pace"));
     status_central(&t, json_object_get(status, "central"));
+    status_clock(&t, json_object_get(status, "clock"));
     status_counters(&t, json_object_get(status, "counters"));
     status_refused(&t, json_object_get(status, "refused"));
     for (size_t i = 0; i < json_array_size(messages); i++)

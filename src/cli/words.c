@@ -84,6 +84,8 @@ static const struct option {
       "what must be proven: that it is accepted, or also that a message of its own comes back" },
     { "--begin-within", NULL, "SECONDS", NUMBER, AT(begin_s), 1, 31622400, NULL, ON(WORDS_FLIP),
       "give it up when the broker has not accepted the new identity by then: the device may be away" },
+    { "--force", NULL, NULL, FLAG, AT(force), 0, 0, NULL, ON(WORDS_FLIP),
+      "go on by a clock that is not synchronised, or wrong" },
     { "--wait", NULL, NULL, FLAG, AT(wait), 0, 0, NULL, ON(WORDS_FLIP) | ON(WORDS_ROLLBACK),
       "follow it to its end; the exit status tells how it ended" },
     { "--timeout", NULL, "SECONDS", NUMBER, AT(timeout_s), 1, 31536000, NULL,

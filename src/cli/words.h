@@ -57,7 +57,7 @@ struct words_line {
     const char *socket; /* borrowed, like every word here; NULL: not given */
     const char *confirm, *evidence, *fingerprint, *reason;
     int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s; /* -1: not given */
-    bool json, names, wait, help, version;
+    bool json, names, force, wait, help, version;
 };
 
 /* Understand the words that follow the program's name.  With --help or --version, and without any

@@ -198,6 +198,7 @@ struct conf {
     struct conf_keygen keygen;
     struct conf_flip flip;
     struct conf_management management;
+    bool clock_require_sync; /* flips need a clock that is synchronised */
     struct conf_log log;
 };
 

@@ -296,6 +296,11 @@ const struct conf_row conf_rows[] = {
     { "flip.backoff_network_s",         CONF_BACKOFF,     MANY(conf, flip.backoff_network_s, flip.backoff_network_count), 1, 86400, "[1, 2, 5, 10, 30, 60, 120]",  "s",     RELOAD_NEXT,    NONE,
       "waits after failures of the network; the last one repeats" },
 
+    { "clock",                          CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
+      "how far the clock of the gateway is believed" },
+    { "clock.require_sync",             CONF_BOOL,        AT(conf, clock_require_sync),                       0,      0,          "true",                           "",      RELOAD_NOW,     NONE,
+      "refuse flips, unless forced, while the kernel does not say that the clock is synchronised" },
+
     { "log",                            CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
       "log lines" },
     { "log.format",                     CONF_ENUM,        AT(conf, log.format),                               0,      0,          "text",                           "",      RELOAD_NOW,     log_formats, 0,

@@ -19,7 +19,7 @@
 
 /* -- parameters -- */
 
-enum kind { K_TARGET, K_NAME, K_TEXT, K_NUMBER, K_OBJECT };
+enum kind { K_TARGET, K_NAME, K_TEXT, K_NUMBER, K_BOOL, K_OBJECT };
 
 struct param {
     const char *name;
@@ -33,6 +33,7 @@ static const char *const kind_texts[] = {
     [K_NAME] = "a string",
     [K_TEXT] = "a string",
     [K_NUMBER] = "a whole number",
+    [K_BOOL] = "true or false",
     [K_OBJECT] = "an object",
 };
 
@@ -67,6 +68,8 @@ static bool fits(const struct param *p, const json_t *value)
     case K_NUMBER:
         return json_is_integer(value) && json_integer_value(value) >= p->least &&
                json_integer_value(value) <= p->most;
+    case K_BOOL:
+        return json_is_boolean(value);
     case K_OBJECT:
         return json_is_object(value);
     }
@@ -95,6 +98,11 @@ json_int_t call_number(const struct call *c, const char *name, json_int_t otherw
     return value == NULL ? otherwise : json_integer_value(value);
 }
 
+bool call_flag(const struct call *c, const char *name)
+{
+    return json_is_true(json_object_get(c->params, name));
+}
+
 static void note_target(struct call *c)
 {
     const json_t *value = json_object_get(c->params, "target");
@@ -114,7 +122,7 @@ static void note_target(struct call *c)
 
 /* -- the table -- */
 
-#define PARAMS_MAX 6
+#define PARAMS_MAX 7
 
 struct command {
     int (*carry_out)(struct call *c); /* sets result, or returns -1 with the fault */
@@ -144,7 +152,8 @@ static const struct command commands[RPC_METHOD_COUNT] = {
                                                              { "confirm", K_NAME, false, 0, 0 },
                                                              { "confirm_s", K_NUMBER, false, 1, SECONDS_MAX },
                                                              { "evidence", K_NAME, false, 0, 0 },
-                                                             { "not_after_s", K_NUMBER, false, 1, INT64_C(1) << 40 } } },
+                                                             { "not_after_s", K_NUMBER, false, 1, INT64_C(1) << 40 },
+                                                             { "force", K_BOOL, false, 0, 0 } } },
     [RPC_ROLLBACK_METHOD]         = { do_rollback,         { TARGET, { "reason", K_TEXT, false, 1, 300 } } },
     [RPC_CONFIRM_METHOD]          = { do_confirm,          { TARGET, { "fingerprint", K_NAME, false, 0, 0 },
                                                              { "fingerprints", K_OBJECT, false, 0, 0 } } },

@@ -64,6 +64,7 @@ void jobs_stop(struct dispatch *d);
 /* A parameter that is a text; borrows, NULL when it was not given. */
 const char *call_text(const struct call *c, const char *name);
 json_int_t call_number(const struct call *c, const char *name, json_int_t otherwise);
+bool call_flag(const struct call *c, const char *name); /* false when it was not given */
 
 /* -- devices: dispatch_target.c -- */
 

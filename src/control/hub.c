@@ -121,7 +121,7 @@ static int refuse_slot(const struct hub *h, const struct hub_device *d, enum fli
 static int refuse_dates(const struct hub_device *d, struct rpc_fault *f)
 {
     const struct cert_info *leaf = cred_leaf(d->cred[FLIP_NEW]);
-    int64_t now_s = clock_wall_s();
+    int64_t now_s = clock_date_s();
     char date[32], now[32];
 
     if (now_s > leaf->not_after_s)
@@ -410,7 +410,11 @@ int hub_start(struct hub *h, struct err *err)
     int rc = store_value_get(h->store, "event-seq", &h->event_seq, err);
 
     if (rc == 0)
+        rc = hub_clock_start(h, err);
+    if (rc == 0)
         rc = hub_scan(h, true, &ignored, err);
+    if (rc == 0)
+        hub_clock_devices(h);
     return rc;
 }
 

@@ -21,11 +21,13 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/str.h"
 #include "control/jsonrpc.h"
+#include "flip/clock.h"
 #include "flip/engine.h"
 #include "flip/pace.h"
 #include "session/snapshot.h"
@@ -57,6 +59,7 @@ struct hub_sink {
     void (*wake)(void *arg, int64_t at_ms); /* call hub_tick then (CLOCK_BOOTTIME); 0: no need to */
     int64_t (*now_ms)(void *arg);           /* CLOCK_BOOTTIME */
     int64_t (*wall_s)(void *arg);           /* wall clock */
+    void (*sync)(void *arg, struct clock_sync *out); /* is it synchronised?  NULL: nobody asks */
     void *arg;
     const char *boot; /* which boot of the machine now_ms belongs to; "": not known.  Borrowed */
     unsigned workers;
@@ -257,6 +260,15 @@ void hub_remember(struct hub *h, char *id, char *reply);
 
 /* Make durable, then do.  Returns 0, or a negative code when nothing was changed. */
 int hub_flush(struct hub *h, struct err *err);
+
+/* Look at the clock: to be called every second or so.  What changes is logged; and what is known to
+ * have passed is remembered over a restart. */
+void hub_clock_look(struct hub *h);
+/* What is known of it now.  Returns since when it is, or is not, synchronised (wall clock); 0: it
+ * is not known which. */
+int64_t hub_clock(const struct hub *h, struct flip_clock *out);
+/* Somebody has commanded in spite of it: what seems to have happened later counts no more. */
+void hub_clock_vouched(struct hub *h);
 
 /* Ask the workers for their counters; the answers come as messages. */
 void hub_poll(struct hub *h);

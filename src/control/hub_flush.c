@@ -368,8 +368,10 @@ static int save_all(struct hub *h, struct err *err)
     crash_point("save.commit");
     rc = store_commit(h->store, err);
     crash_point("save.committed");
-    if (rc == 0)
+    if (rc == 0) {
         note_save_fault(h, NULL);
+        hub_clock_seen(h);
+    }
     return rc;
 }
 

@@ -60,11 +60,26 @@ struct hub {
     char *save_fault;     /* owned; why the latest flush failed, NULL: it did not */
     int64_t save_fault_s; /* wall clock, of that flush */
 
+    struct {
+        struct clock_sync sync; /* at the latest look */
+        int64_t since_s;        /* wall clock, of the look at which it became so; 0: none yet */
+        int64_t seen_s;         /* wall clock: the newest thing that has happened */
+        int64_t known_s;        /* the latest time at which the clock was synchronised; 0: never */
+        int64_t saved_s;        /* and as it is in the store */
+        bool behind;            /* it says what was before known_s */
+    } clock;
+
     struct worker_stats *stats; /* by worker */
     int64_t *stats_ms;          /* when it came; 0: not yet */
     struct hub_refused refused[HUB_REFUSED_CODES];
     size_t refused_count;
 };
+
+/* hub_clock.c: what an earlier life knew of the time; before and after the devices are read. */
+int hub_clock_start(struct hub *h, struct err *err);
+void hub_clock_devices(struct hub *h);
+/* Something is written down as having happened now. */
+void hub_clock_seen(struct hub *h);
 
 /* Let the engine take an event and collect what it wants done.  Returns 0 or the engine's refusal.
  */

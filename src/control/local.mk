@@ -12,6 +12,7 @@ libcontrol_a_SOURCES = \
 	src/control/dispatch_target.c \
 	src/control/hub.c \
 	src/control/hub.h \
+	src/control/hub_clock.c \
 	src/control/hub_flush.c \
 	src/control/hub_inside.h \
 	src/control/hub_load.c \

@@ -1,4 +1,5 @@
 /* control/methods_flip.c - methods that flip devices: see dispatch_inside.h and rpc.h. */
+#include "base/log.h"
 #include "control/dispatch_inside.h"
 #include "control/hub.h"
 
@@ -48,6 +49,35 @@ static int step_targets(struct call *c, enum flip_event ev, const struct hub_ter
     return on_targets(c, step_device, &step);
 }
 
+/* A clock that cannot be believed is no ground for a trial, unless somebody says that it is right.
+ */
+static int check_clock(struct call *c)
+{
+    bool require_sync = hub_conf(c->d->hub)->clock_require_sync;
+    enum flip_clock_verdict v;
+    struct flip_clock clock;
+    char text[160];
+
+    hub_clock_look(c->d->hub);
+    hub_clock(c->d->hub, &clock);
+    v = flip_clock_judge(&clock);
+    if (!flip_clock_refuses(v, require_sync))
+        return 0;
+    flip_clock_text(&clock, text, sizeof(text));
+    if (call_flag(c, "force")) {
+        log_event(LOG_FLIP, LOG_WARN_, "flip-forced", "by=%s target=%s msg=%s",
+                  LOG_Q(c->caller->who), LOG_Q(c->target), LOG_Q(text));
+        hub_clock_vouched(c->d->hub);
+        return 0;
+    }
+    return rpc_refuse(&c->fault, RPC_CLOCK,
+                      v == FLIP_CLOCK_WRONG
+                          ? "set the clock, see timedatectl; or flip with --force"
+                          : "start a time service, see timedatectl; where none can be, set "
+                            "clock.require_sync to false; or flip with --force",
+                      "no flip is begun: %s", text);
+}
+
 int do_flip(struct call *c)
 {
     struct hub_terms terms = {
@@ -68,6 +98,8 @@ int do_flip(struct call *c)
                           "evidence: must be \"connack\" or \"echo\"; that of the centre is asked "
                           "for by confirm");
     terms.evidence = evidence == NULL ? 0 : (unsigned)proof;
+    if (check_clock(c) != 0)
+        return -1;
     return step_targets(c, EV_FLIP, &terms);
 }
 

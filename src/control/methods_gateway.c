@@ -21,7 +21,8 @@ static json_t *messages(const struct call *c)
     int64_t when_s;
     const char *fault = hub_save_fault(c->d->hub, &when_s);
     json_t *list = json_array(), *when;
-    char text[900];
+    struct flip_clock clock;
+    char text[900], why[160];
     size_t n;
 
     if (fault != NULL) {
@@ -31,6 +32,12 @@ static json_t *messages(const struct call *c)
                  json_string_value(when), fault);
         json_array_append_new(list, rpc_text(text));
         json_decref(when);
+    }
+    hub_clock(c->d->hub, &clock);
+    if (flip_clock_refuses(flip_clock_judge(&clock), hub_conf(c->d->hub)->clock_require_sync)) {
+        snprintf(text, sizeof(text), "flips are refused: %s",
+                 flip_clock_text(&clock, why, sizeof(why)));
+        json_array_append_new(list, rpc_text(text));
     }
     hub_count(c->d->hub, &counts);
     all = hub_devices(c->d->hub, &n);
@@ -54,13 +61,14 @@ int do_status(struct call *c)
     json_t *central = c->d->central_status == NULL ? NULL : c->d->central_status(c->d->arg);
 
     c->result = json_pack(
-        "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "gateway",
-        conf->gateway, "version", PACKAGE_VERSION, "tls_library", tls_library(), "pid",
+        "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "gateway", conf->gateway, "version", PACKAGE_VERSION, "tls_library", tls_library(), "pid",
         (int)getpid(), "now", rpc_time(now_s), "started", rpc_time(c->d->started_s), "uptime_s",
         (json_int_t)((clock_boot_ms() - c->d->started_ms) / 1000), "config", c->d->config,
         "workers", (int)hub_workers(c->d->hub), "devices", show_counts(c->d->hub), "pace",
-        show_pace(c->d->hub), "central", central == NULL ? json_null() : central, "counters",
-        show_stats(c->d->hub), "refused", show_refused(c->d->hub), "messages", messages(c));
+        show_pace(c->d->hub), "central", central == NULL ? json_null() : central, "clock",
+        show_clock(c->d->hub), "counters", show_stats(c->d->hub), "refused",
+        show_refused(c->d->hub), "messages", messages(c));
     return 0;
 }
 

@@ -52,6 +52,11 @@
  * "192.0.2.7:51234", "client_id": "press-12", "mqtt": "3.1.1" | "3.1" | "5.0", "tls": "TLSv1.2" |
  * null, "fingerprint": 64 hex digits | null, "since": ISO-TIME }
  *
+ * CLOCK: { "synchronised": true | false | null: the kernel does not say, "max_error_ms": 12 | null,
+ * "since": ISO-TIME when that was first seen to be so, "seen": ISO-TIME of the newest thing that is
+ * known to have happened, "require_sync": true, "flips": true | false: refused unless forced,
+ * "text": null | "what is wrong with the clock" }
+ *
  * OUTCOME of a command that has a target:
  *
  *   { "done": 3, "refused": 1,
@@ -94,6 +99,7 @@ enum rpc_access {
      *   "devices": { "total", "online", "steady", "staged", "trial", "committed", "rolled_back", "queued", "faulty" },\
      *   "pace": { "waiting", "moving", "window": so many at once now, "paused": true in an outage },                  \
      *   "central": { "enabled", "device", "connected", "since", "last_error" },                                       \
+     *   "clock": CLOCK,                                                                                               \
      *     "since": of the connection, or of its loss; "faulty": devices with an identity that cannot be used          \
      *   "counters": { every member of struct worker_stats, summed, "age_ms" },                                        \
      *   "refused": { "unknown-device": 3, ... }, "messages": [ "what is wrong now", ... ] } */                        \
@@ -104,10 +110,10 @@ enum rpc_access {
     /* {device} -> DEVICE and "sessions": [ SESSION, ... ] */                                                          \
     X(RPC_DEVICE_GET,       "device.get",       RPC_OBSERVE, "device",                "all about one device")          \
     /* {target, probation_s?, confirm?: "auto" | "central", confirm_s?, evidence?: "connack" | "echo",                 \
-     *   not_after_s?: wall clock, seconds since 1970}                                                                 \
+     *   not_after_s?: wall clock, seconds since 1970, force?: by a clock that is wrong, too}                          \
      *   -> OUTCOME.  The reply comes when the intent is durable; follow the trial with device.get. */                 \
     X(RPC_FLIP,             "flip",             RPC_OPERATE,                                                           \
-      "target [probation_s] [confirm] [confirm_s] [evidence] [not_after_s]", "try the new identity, roll back if it fails") \
+      "target [probation_s] [confirm] [confirm_s] [evidence] [not_after_s] [force]", "try the new identity, roll back if it fails") \
     /* {target, reason?} -> OUTCOME */                                                                                 \
     X(RPC_ROLLBACK,         "rollback",         RPC_OPERATE, "target [reason]",       "back to the old identity")      \
     /* {target, fingerprint} or {target, fingerprints: {device: fp}} -> OUTCOME: the far side saw this certificate */  \
@@ -150,7 +156,8 @@ enum rpc_access {
     X(RPC_BUSY,            -32009, "busy")             /* at a limit; later it may work */                 \
     X(RPC_TOO_BIG,         -32010, "too-big")          /* beyond RPC_LINE_MAX, RPC_BATCH_MAX, or the replies beyond a limit */        \
     X(RPC_ID_REUSED,       -32011, "id-reused")        /* the id was used for another request */           \
-    X(RPC_TOO_LATE,        -32012, "too-late")         /* not_after_s has passed */
+    X(RPC_TOO_LATE,        -32012, "too-late")         /* not_after_s has passed */                        \
+    X(RPC_CLOCK,           -32013, "clock")            /* not synchronised, or wrong: `force` goes on */
 /* clang-format on */
 
 #define RPC_ENUM(id, name, access, params, help) id##_METHOD,

@@ -186,6 +186,23 @@ struct json_t *show_counts(const struct hub *h)
         "queued", (json_int_t)c.queued, "faulty", (json_int_t)c.faulty);
 }
 
+struct json_t *show_clock(const struct hub *h)
+{
+    bool require_sync = hub_conf(h)->clock_require_sync;
+    struct flip_clock c;
+    int64_t since_s = hub_clock(h, &c);
+    enum flip_clock_verdict v = flip_clock_judge(&c);
+    char text[160];
+
+    flip_clock_text(&c, text, sizeof(text));
+    return json_pack("{s:o, s:o, s:o, s:o, s:b, s:b, s:o}", "synchronised",
+                     c.known ? json_boolean(c.synchronised) : json_null(), "max_error_ms",
+                     c.synchronised ? json_integer(c.max_error_us / 1000) : json_null(), "since",
+                     rpc_time(since_s), "seen", rpc_time(c.seen_s), "require_sync",
+                     (int)require_sync, "flips", (int)!flip_clock_refuses(v, require_sync), "text",
+                     rpc_text_or_null(text));
+}
+
 struct json_t *show_pace(const struct hub *h)
 {
     struct hub_pace p;

@@ -87,6 +87,12 @@ static int64_t sink_wall_s(void *arg)
     return clock_wall_s();
 }
 
+static void sink_sync(void *arg, struct clock_sync *out)
+{
+    (void)arg;
+    clock_sync(out);
+}
+
 static int64_t sink_now_ms(void *arg)
 {
     (void)arg;
@@ -240,7 +246,10 @@ static void on_signal(uv_signal_t *handle, int number)
 
 static void on_poll(uv_timer_t *timer)
 {
-    hub_poll(((struct daemon *)timer->data)->hub);
+    struct daemon *d = timer->data;
+
+    hub_clock_look(d->hub);
+    hub_poll(d->hub);
 }
 
 static void on_watchdog(uv_timer_t *timer)
@@ -255,6 +264,16 @@ static void on_check(uv_check_t *check)
 
     if (!d->stopping)
         hub_flush(d->hub, NULL);
+}
+
+/* Before anything is judged by its dates; the hub knows more of it (control/hub_clock.c). */
+static void first_clock(void)
+{
+    struct clock_sync sync;
+
+    clock_sync(&sync);
+    if (!sync.synchronised)
+        clock_known_set(clock_built_s());
 }
 
 /* -- the process -- */
@@ -445,6 +464,7 @@ static int start(struct daemon *d, struct err *err)
         .wake = sink_wake,
         .now_ms = sink_now_ms,
         .wall_s = sink_wall_s,
+        .sync = sink_sync,
         .boot = clock_boot_id(d->boot, sizeof(d->boot)),
         .arg = d,
         .workers = d->snapshot->conf->workers,
@@ -622,6 +642,7 @@ int main(int argc, char **argv)
     }
     if (tls_init(&err) != 0)
         return start_failed(&err);
+    first_clock();
     d.snapshot = load(d.path, &status);
     if (d.snapshot != NULL && check) {
         printf("%s: ok\n", d.path);

@@ -150,7 +150,7 @@ static void ticket_drop(struct tls_conn *c)
 
 static uint32_t faults_of(const struct tls_conn *c, const struct cert_info *ci, unsigned *needs)
 {
-    int64_t now_s = clock_wall_s();
+    int64_t now_s = clock_date_s();
 
     return policy_faults(ci, c->ctx->server, c->ctx->min_rsa_bits,
                          (struct policy_now){now_s, now_s}, needs);
@@ -301,7 +301,7 @@ static struct policy_facts facts_of(struct tls_conn *c, const struct cert_info *
         .library_ok = ok,
         .library = ok ? 0 : fault_bit_of(store->error),
         .above = faults_above(c, ci, store),
-        .now_s = clock_wall_s(),
+        .now_s = clock_date_s(),
     };
 
     f.leaf = faults_of(c, ci, &f.needs);

@@ -30,10 +30,21 @@
 
 /* -- the library ------------------------------------------------------------------------------- */
 
+/* The library's own checks of dates; ours use clock_date_s themselves. */
+static time_t date_now(time_t *out)
+{
+    time_t now = (time_t)clock_date_s();
+
+    if (out != NULL)
+        *out = now;
+    return now;
+}
+
 int tls_init(struct err *err)
 {
     int rc = wolfSSL_Init();
 
+    wc_SetTimeCb(date_now);
     if (rc != WOLFSSL_SUCCESS)
         return err_set(err, ERR_TLS,
                        "the TLS library does not start (code %d): look at its installation", rc);
@@ -75,7 +86,7 @@ static bool is_pinned(const struct tls_anchor *a)
 const struct tls_anchor *tls_ctx_anchor_of(const struct tls_ctx *ctx, const uint8_t *der, size_t n)
 {
     const struct tls_anchor *found = NULL;
-    int64_t now_s = clock_wall_s();
+    int64_t now_s = clock_date_s();
 
     for (size_t i = 0; i < ctx->anchor_count; i++) {
         const struct tls_anchor *a = ctx->anchors[i];
@@ -193,7 +204,7 @@ static int load_one(WOLFSSL_CTX *wolf, const struct tls_anchor *a)
  * close the whole listener while the others still serve. */
 static int trust_take(struct tls_ctx *ctx, const struct tls_trust *trust, struct err *err)
 {
-    int64_t now_s = clock_wall_s();
+    int64_t now_s = clock_date_s();
 
     ctx->anchors = calloc(trust->anchor_count + 1, sizeof(struct tls_anchor *));
     ctx->helpers = calloc(trust->helper_count + 1, sizeof(struct tls_anchor *));

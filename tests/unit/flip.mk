@@ -2,6 +2,7 @@ flip_test_ldadd = libflip.a libbase.a $(CMOCKA_LIBS)
 
 check_PROGRAMS += \
 	tests/unit/test_flip_backoff \
+	tests/unit/test_flip_clock \
 	tests/unit/test_flip_diagnose \
 	tests/unit/test_flip_differ \
 	tests/unit/test_flip_engine \
@@ -9,6 +10,9 @@ check_PROGRAMS += \
 
 tests_unit_test_flip_backoff_SOURCES = tests/unit/test_flip_backoff.c
 tests_unit_test_flip_backoff_LDADD = $(flip_test_ldadd)
+
+tests_unit_test_flip_clock_SOURCES = tests/unit/test_flip_clock.c
+tests_unit_test_flip_clock_LDADD = $(flip_test_ldadd)
 
 tests_unit_test_flip_diagnose_SOURCES = tests/unit/test_flip_diagnose.c
 tests_unit_test_flip_diagnose_LDADD = $(flip_test_ldadd)

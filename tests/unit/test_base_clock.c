@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/timex.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -71,6 +72,65 @@ static void impossible_moments_are_said_to_be(void **unused)
     assert_string_equal(clock_iso(0, tiny, sizeof(tiny)), "out of ");
 }
 
+/* Certificates are never judged by a time that is known to have passed, and else by the clock. */
+static void dates_never_fall_behind_what_is_known(void **unused)
+{
+    int64_t now = clock_wall_s();
+
+    (void)unused;
+    clock_known_set(now + 1000);
+    assert_int_equal(clock_date_s(), now + 1000);
+    assert_true(clock_wall_s() < now + 1000);
+    clock_known_set(now - 1000);
+    assert_in_range(clock_date_s() - now, 0, 60);
+    clock_known_set(0);
+    assert_in_range(clock_date_s() - now, 0, 60);
+}
+
+static void built_before_now(void **unused)
+{
+    (void)unused;
+    assert_true(clock_built_s() > 1700000000);
+    assert_true(clock_built_s() < clock_wall_s());
+    assert_int_equal(clock_built_s() % 86400, 0);
+}
+
+static int adjtimex_returns, adjtimex_status;
+static long adjtimex_error_us;
+
+int __wrap_adjtimex(struct timex *tx);
+
+int __wrap_adjtimex(struct timex *tx)
+{
+    assert_int_equal(tx->modes, 0); /* it only asks */
+    tx->status = adjtimex_status;
+    tx->maxerror = adjtimex_error_us;
+    return adjtimex_returns;
+}
+
+static void the_kernel_tells_who_keeps_the_clock(void **unused)
+{
+    struct clock_sync sync;
+
+    (void)unused;
+    adjtimex_error_us = 1234;
+    clock_sync(&sync);
+    assert_true(sync.known && sync.synchronised && sync.max_error_us == 1234);
+    adjtimex_returns = TIME_INS; /* a leap second is on its way */
+    clock_sync(&sync);
+    assert_true(sync.known && sync.synchronised);
+    adjtimex_status = STA_UNSYNC;
+    clock_sync(&sync);
+    assert_true(sync.known && !sync.synchronised);
+    adjtimex_returns = TIME_ERROR;
+    adjtimex_status = STA_PLL;
+    clock_sync(&sync);
+    assert_true(sync.known && !sync.synchronised);
+    adjtimex_returns = -1;
+    clock_sync(&sync);
+    assert_true(!sync.known && !sync.synchronised);
+}
+
 static void below_stays_below_and_reaches_everything(void **unused)
 {
     unsigned seen[7] = {0};
@@ -114,6 +174,9 @@ int main(void)
         cmocka_unit_test(clocks_go_forward_and_agree),
         cmocka_unit_test(moments_are_written_in_utc),
         cmocka_unit_test(impossible_moments_are_said_to_be),
+        cmocka_unit_test(dates_never_fall_behind_what_is_known),
+        cmocka_unit_test(built_before_now),
+        cmocka_unit_test(the_kernel_tells_who_keeps_the_clock),
         cmocka_unit_test(below_stays_below_and_reaches_everything),
         cmocka_unit_test(dice_survive_interruption_and_absence),
     };

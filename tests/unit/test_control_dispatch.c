@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "control/jsonrpc.h"
 #include "control/show.h"
 
@@ -715,6 +716,137 @@ static void who_commanded_what_is_written_down(void **state)
     json_decref(r);
 }
 
+/* -- the clock -- */
+
+#define SYNCHRONISED \
+    ((struct clock_sync){.known = true, .synchronised = true, .max_error_us = 2500})
+#define UNSYNCHRONISED ((struct clock_sync){.known = true})
+
+static void clock_world(struct world *w, bool require_sync, struct clock_sync sync)
+{
+    w->asks_clock = true;
+    world_stop(w);
+    w->sync = sync;
+    w->conf.clock_require_sync = require_sync;
+    world_device(w, "press-1", 0xa1, 0xb1);
+    world_device(w, "press-2", 0xa2, 0xb2);
+    world_device(w, "press-3", 0xa3, 0xb3);
+    world_device(w, "press-4", 0xa4, 0xb4);
+    world_start(w);
+}
+
+static void flip_works(struct world *w, const char *params)
+{
+    json_t *r = result(w, "flip", params);
+
+    assert_int_equal(number(r, "done"), 1);
+    json_decref(r);
+}
+
+static json_t *clock_of(struct world *w)
+{
+    json_t *status = result(w, "status", ""),
+           *clock = json_incref(json_object_get(status, "clock"));
+    bool said =
+        strstr(json_string_value(json_array_get(json_object_get(status, "messages"), 0)) == NULL
+                   ? ""
+                   : json_string_value(json_array_get(json_object_get(status, "messages"), 0)),
+               "flips are refused") != NULL;
+
+    assert_int_equal(said, !json_is_true(json_object_get(clock, "flips")));
+    json_decref(status);
+    return clock;
+}
+
+static void a_flip_needs_a_clock_that_is_kept_right(void **state)
+{
+    struct world *w = *state;
+    json_t *clock;
+
+    clock_world(w, true, UNSYNCHRONISED);
+    refused(w, &operator, "flip", "\"target\":\"press-1\"", "clock");
+    refused(w, &operator, "flip", "\"target\":\"press-1\",\"force\":1", "invalid-params");
+    refused(w, &operator, "flip", "\"target\":\"press-1\",\"force\":false", "clock");
+    world_phase(w, "press-1", FLIP_STAGED);
+    clock = clock_of(w);
+    assert_true(json_is_false(json_object_get(clock, "synchronised")));
+    assert_true(json_is_null(json_object_get(clock, "max_error_ms")));
+    assert_string_equal(json_string_value(json_object_get(clock, "text")),
+                        "the clock is not synchronised");
+    json_decref(clock);
+    flip_works(w, "\"target\":\"press-1\",\"force\":true");
+    world_phase(w, "press-1", FLIP_TRIAL);
+    refused(w, &operator, "flip", "\"target\":\"press-2\"", "clock");
+    json_decref(result(w, "rollback", "\"target\":\"press-1\"")); /* never refused for the clock */
+    world_phase(w, "press-1", FLIP_ROLLED_BACK);
+
+    w->sync = SYNCHRONISED; /* is heard of at once */
+    flip_works(w, "\"target\":\"press-2\"");
+    clock = clock_of(w);
+    assert_true(json_is_true(json_object_get(clock, "synchronised")));
+    assert_int_equal(number(clock, "max_error_ms"), 2);
+    assert_true(json_is_string(json_object_get(clock, "since")));
+    json_decref(clock);
+}
+
+static void a_kernel_that_does_not_say_is_not_synchronised(void **state)
+{
+    struct world *w = *state;
+    json_t *clock;
+
+    clock_world(w, true, (struct clock_sync){0});
+    refused(w, &operator, "flip", "\"target\":\"press-1\"", "clock");
+    clock = clock_of(w);
+    assert_true(json_is_null(json_object_get(clock, "synchronised")));
+    json_decref(clock);
+    w->conf.clock_require_sync = false;
+    flip_works(w, "\"target\":\"press-1\"");
+}
+
+/* Also where nobody keeps it right on purpose; and a word for it counts until it is wrong again. */
+static void a_flip_needs_a_clock_that_is_not_before_the_past(void **state)
+{
+    struct world *w = *state;
+    int64_t now_s = clock_wall_s();
+
+    w->wall_s = now_s + 86400;
+    clock_world(w, false, UNSYNCHRONISED);
+    json_decref(
+        result(w, "log.level", "\"subsystem\":\"tls.handshake\",\"level\":\"info\"")); /* audited */
+    w->wall_s = now_s + 86200; /* a small step back */
+    flip_works(w, "\"target\":\"press-1\"");
+    w->wall_s = now_s;
+    refused(w, &operator, "flip", "\"target\":\"press-2\"", "clock");
+    flip_works(w, "\"target\":\"press-2\",\"force\":true");
+    flip_works(w, "\"target\":\"press-3\"");
+    w->wall_s = 86400; /* 1970, before certflip was built */
+    refused(w, &operator, "flip", "\"target\":\"press-4\"", "clock");
+}
+
+/* The journal knows it: after a power cut a gateway without a clock is found out. */
+static void what_has_happened_is_known_after_a_restart(void **state)
+{
+    struct world *w = *state;
+    int64_t now_s = clock_wall_s();
+
+    w->wall_s = now_s + 10 * 86400;
+    clock_world(w, false, SYNCHRONISED);
+    world_stop(w);
+    w->sync = UNSYNCHRONISED;
+    w->wall_s = now_s;
+    world_start(w);
+    refused(w, &operator, "flip", "\"target\":\"press-1\"", "clock");
+    assert_int_equal(clock_date_s(), now_s + 10 * 86400); /* certificates are judged by that */
+    w->sync = SYNCHRONISED; /* then it is the right one, and what was remembered was not */
+    flip_works(w, "\"target\":\"press-1\"");
+    assert_true(clock_date_s() < now_s + 3600);
+    world_stop(w);
+    w->sync = UNSYNCHRONISED;
+    world_start(w);
+    assert_true(clock_date_s() < now_s + 3600);
+    clock_known_set(0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_make, world_remove)
 
 int main(void)
@@ -743,6 +875,10 @@ int main(void)
         TEST(what_could_not_be_saved_is_not_remembered_as_done),
         TEST(an_event_is_told_whoever_commanded_it),
         TEST(who_commanded_what_is_written_down),
+        TEST(a_flip_needs_a_clock_that_is_kept_right),
+        TEST(a_kernel_that_does_not_say_is_not_synchronised),
+        TEST(a_flip_needs_a_clock_that_is_not_before_the_past),
+        TEST(what_has_happened_is_known_after_a_restart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

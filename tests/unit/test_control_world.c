@@ -216,6 +216,11 @@ static int64_t sink_wall_s(void *arg)
     return w->wall_s == 0 ? clock_wall_s() : w->wall_s;
 }
 
+static void sink_sync(void *arg, struct clock_sync *out)
+{
+    *out = ((const struct world *)arg)->sync;
+}
+
 /* -- life -- */
 
 void world_hub(struct world *w)
@@ -227,6 +232,7 @@ void world_hub(struct world *w)
         .wake = sink_wake,
         .now_ms = sink_now_ms,
         .wall_s = sink_wall_s,
+        .sync = w->asks_clock ? sink_sync : NULL,
         .boot = w->boot,
         .arg = w,
         .workers = WORLD_WORKERS,

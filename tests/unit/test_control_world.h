@@ -44,7 +44,9 @@ struct world {
     struct hub *hub;
     struct dispatch dispatch;
     int64_t now_ms, wake_ms;
-    int64_t wall_s;       /* 0: the machine's */
+    int64_t wall_s;  /* 0: the machine's */
+    bool asks_clock; /* the kernel says of it: */
+    struct clock_sync sync;
     const char *boot;     /* which boot of the machine it is */
     unsigned trials_over; /* messages of that, to the first worker */
     struct world_device device[WORLD_DEVICES];
