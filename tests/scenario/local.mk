@@ -2,6 +2,7 @@
 
 EXTRA_DIST += \
 	tests/scenario/pytest.ini \
+	tests/scenario/adjtimex.c \
 	tests/scenario/conftest.py \
 	tests/scenario/lib/__init__.py \
 	tests/scenario/lib/broker.py \
