@@ -947,6 +947,9 @@ static const struct catalogue_row commands[] = {
       "the id was used before, for another request", "give every request an id of its own" },
     { "rpc", "too-late", -32012, NULL, DIAG_POLICY,
       "the time after which it must not begin has passed", "give a later not_after_s, and check the clocks" },
+    { "rpc", "clock", -32013, NULL, DIAG_POLICY,
+      "no trial is begun by a clock that is not synchronised, or that is wrong",
+      "see timedatectl; where there can be no time service, set clock.require_sync to false; or flip with --force" },
 };
 
 static const struct catalogue_section sections[CATALOGUE_SECTIONS] = {

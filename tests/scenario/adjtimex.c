@@ -1,4 +1,5 @@
-/* A kernel that says of the clock what the file $CERTFLIP_TEST_SYNC says: "yes", "no", or nothing at all.  For LD_PRELOAD. */
+/* A kernel that says of the clock what the file $CERTFLIP_TEST_SYNC says: "yes", "no", or nothing
+ * at all.  For LD_PRELOAD. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
