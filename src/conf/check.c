@@ -224,10 +224,17 @@ static void idle_keys(struct parse *p, const struct conf_listener *l)
         const char *key;
         bool tls, plaintext, unix_;
     } uses[] = {
-        {"listeners.anchors", true, false, false}, {"listeners.client_cert", true, false, false},
-        {"listeners.tls_min", true, false, false}, {"listeners.tls_max", true, false, false},
-        {"listeners.ciphers", true, false, false}, {"listeners.min_rsa_bits", true, false, false},
-        {"listeners.port", true, true, false},     {"listeners.allow", true, true, false},
+        {"listeners.anchors", true, false, false},
+        {"listeners.client_cert", true, false, false},
+        {"listeners.crls", true, false, false},
+        {"listeners.crl_policy", true, false, false},
+        {"listeners.revoked_sessions", true, false, false},
+        {"listeners.tls_min", true, false, false},
+        {"listeners.tls_max", true, false, false},
+        {"listeners.ciphers", true, false, false},
+        {"listeners.min_rsa_bits", true, false, false},
+        {"listeners.port", true, true, false},
+        {"listeners.allow", true, true, false},
         {"listeners.device", false, false, true},
     };
 

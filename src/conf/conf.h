@@ -19,6 +19,8 @@
 
 enum conf_listener_type { CONF_LISTEN_TLS, CONF_LISTEN_PLAINTEXT, CONF_LISTEN_UNIX };
 enum conf_client_cert { CONF_CERT_REQUIRE, CONF_CERT_REQUEST, CONF_CERT_NONE };
+enum conf_revoked { CONF_REVOKED_CUT, CONF_REVOKED_KEEP };
+enum conf_crl_policy { CONF_CRL_OFF, CONF_CRL_SOFT, CONF_CRL_STRICT };
 
 struct conf_network {
     int family;       /* AF_INET or AF_INET6 */
@@ -40,6 +42,10 @@ struct conf_listener {
     size_t chain_count;
     char **anchors; /* TLS: PEM paths */
     size_t anchor_count;
+    char **crls; /* TLS: files or folders */
+    size_t crl_count;
+    enum conf_crl_policy crl_policy;
+    enum conf_revoked revoked_sessions;
     enum conf_client_cert client_cert;
     int tls_min, tls_max; /* 0x0301..0x0304, as enum tls_version */
     char *ciphers;        /* or NULL */
@@ -68,6 +74,9 @@ struct conf_upstream {
     size_t alpn_count;
     char **anchors;
     size_t anchor_count;
+    char **crls; /* files or folders */
+    size_t crl_count;
+    enum conf_crl_policy crl_policy;
     int tls_min, tls_max; /* 1.2 or 1.3 */
     char *ciphers;
     char *client_id; /* templates: {client_id} {device} {cn} {username} {gateway}; default

@@ -28,6 +28,17 @@ static const struct conf_word client_certs[] = {
     {"none", CONF_CERT_NONE},
     {NULL, 0},
 };
+static const struct conf_word crl_policies[] = {
+    {"off", CONF_CRL_OFF},
+    {"soft", CONF_CRL_SOFT},
+    {"strict", CONF_CRL_STRICT},
+    {NULL, 0},
+};
+static const struct conf_word revoked_sessions[] = {
+    {"cut", CONF_REVOKED_CUT},
+    {"keep", CONF_REVOKED_KEEP},
+    {NULL, 0},
+};
 static const struct conf_word tls_versions[] = {
     {"1.0", 0x0301}, {"1.1", 0x0302}, {"1.2", 0x0303}, {"1.3", 0x0304}, {NULL, 0},
 };
@@ -117,6 +128,12 @@ const struct conf_row conf_rows[] = {
       "server names that get this chain; without it: all others" },
     { "listeners.anchors",              CONF_PATHS,       MANY(conf_listener, anchors, anchor_count),         0,      64,         NULL,                             "",      RELOAD_NEXT,    NONE,
       "PEM files of the CAs that devices' certificates may come from" },
+    { "listeners.crls",                 CONF_PATHS,       MANY(conf_listener, crls, crl_count),               0,      64,         NULL,                             "",      RELOAD_NOW,     NONE,
+      "files, or folders of files, with lists of certificates that CAs have revoked" },
+    { "listeners.crl_policy",           CONF_ENUM,        AT(conf_listener, crl_policy),                      0,      0,          "soft",                           "",      RELOAD_NEXT,    crl_policies, 0,
+      "what becomes of a device whose CA has no list that is in date" },
+    { "listeners.revoked_sessions",     CONF_ENUM,        AT(conf_listener, revoked_sessions),                0,      0,          "cut",                            "",      RELOAD_NOW,     revoked_sessions, 0,
+      "what becomes of a connected device whose certificate is believed no longer" },
     { "listeners.client_cert",          CONF_ENUM,        AT(conf_listener, client_cert),                     0,      0,          "require",                        "",      RELOAD_NEXT,    client_certs, 0,
       "whether a device must show a certificate" },
     { "listeners.tls_min",              CONF_ENUM,        AT(conf_listener, tls_min),                         0,      0,          "1.2",                            "",      RELOAD_NEXT,    tls_versions, 0,
@@ -150,6 +167,10 @@ const struct conf_row conf_rows[] = {
       "application protocols to offer" },
     { "upstreams.anchors",              CONF_PATHS,       MANY(conf_upstream, anchors, anchor_count),         1,      64,         MUST,                             "",      RELOAD_NEXT,    NONE,
       "PEM files of the CAs that the broker's certificate may come from" },
+    { "upstreams.crls",                 CONF_PATHS,       MANY(conf_upstream, crls, crl_count),               0,      64,         NULL,                             "",      RELOAD_NEXT,    NONE,
+      "files, or folders of files, with lists of certificates that CAs have revoked" },
+    { "upstreams.crl_policy",           CONF_ENUM,        AT(conf_upstream, crl_policy),                      0,      0,          "soft",                           "",      RELOAD_NEXT,    crl_policies, 0,
+      "what becomes of a broker whose CA has no list that is in date" },
     { "upstreams.tls_min",              CONF_ENUM,        AT(conf_upstream, tls_min),                         0,      0,          "1.2",                            "",      RELOAD_NEXT,    tls_strict, 0,
       "oldest TLS version" },
     { "upstreams.tls_max",              CONF_ENUM,        AT(conf_upstream, tls_max),                         0,      0,          "1.3",                            "",      RELOAD_NEXT,    tls_strict, 0,

@@ -191,6 +191,10 @@ struct hub_device {
     X(hold_us_sum)               \
     X(downstream_closed_by_peer) \
     X(downstream_closed_by_us)   \
+    X(cut_revoked)               \
+    X(cut_distrusted)            \
+    X(crl_missing)               \
+    X(crl_stale)                 \
     X(publishes_shed)
 
 /* How the queue goes. */

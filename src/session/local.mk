@@ -7,6 +7,7 @@ libsession_a_SOURCES = \
 	src/session/connack.c \
 	src/session/dial.c \
 	src/session/dialect.c src/session/dialect.h \
+	src/session/distrust.c \
 	src/session/env.h \
 	src/session/evidence.c src/session/evidence.h \
 	src/session/from_broker.c \

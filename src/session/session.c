@@ -57,6 +57,7 @@ static void session_free(uv_handle_t *handle)
     evidence_free(s);
     free(s->refusals);
     free(s->accepted_news);
+    tls_trail_free(s->trail);
     if (s->connect != NULL)
         explicit_bzero(s->connect, s->connect_bytes); /* it may hold a password */
     free(s->connect);
@@ -585,6 +586,13 @@ static void on_down_open(struct leg *leg)
 
     handshake_over(s);
     s->opening->cert = tls_conn_take_peer(leg->tls);
+    s->trail = tls_conn_take_trail(leg->tls);
+    session_count_gap(s->env, leg->tls);
+    if (s->env->snap != s->snap) { /* it was judged by what was in force when it began */
+        session_trust_changed(s);
+        if (s->state == SESSION_OVER)
+            return;
+    }
     snprintf(s->tls, sizeof s->tls, "%s", tls_conn_version(leg->tls));
     s->due_ms = env_now_ms(s->env) + s->snap->conf->limits.connect_timeout_ms;
     session_arm(s);

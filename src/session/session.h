@@ -10,6 +10,7 @@
  * restore.c   tells a new leg what was under way;  retained.c  what the device has had
  * evidence.c  what an identity on trial has to prove, and what the broker refuses it
  * limits.c, pace.c  what the broker allows, where that is less than the device was told
+ * distrust.c  ends it when its certificate is believed no longer
  * cleaner.c   clears what is left at a broker of a device that asked for a clean session
  *
  * The members below are for these files; others use the functions.  Worker's thread.
@@ -114,6 +115,7 @@ struct session {
     struct retained retained;
     struct evidence *evidence; /* owned; NULL: it never had to prove anything */
     struct refusals *refusals; /* owned; NULL: none */
+    struct tls_trail *trail;   /* owned: by what its certificate was believed; NULL: it has none */
     char *topic_prefix;        /* owned: of the leg in use, or lost; NULL: none */
     uint64_t shed;             /* publishes dropped so, since the leg was lost */
     struct buf held;           /* whole packets of the device that wait for a leg */
@@ -185,12 +187,17 @@ void session_end(struct session *s, uint8_t reason, bool polite, const char *why
 /* End it because a newer connection of the device is there. */
 void session_taken_over(struct session *s, const char *why);
 
+/* There is a new snapshot: a session whose certificate is believed no longer is ended. */
+void session_trust_changed(struct session *s);
+
 /* Main has decided anew about s->dev (identities or active slot). */
 void session_device_changed(struct session *s);
 
 /* ---- between the files of this folder ---- */
 
 void session_refuse(struct session *s, uint8_t reason5, const char *code, const struct err *err);
+/* Count that a handshake went well without a list of revoked certificates that is in date. */
+void session_count_gap(struct env *env, const struct tls_conn *tls);
 void session_tell_refused(struct session *s, const char *code, const char *text);
 void session_arm(struct session *s); /* (re)arm the timer for what is due next */
 void session_reading(

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/str.h"
+
 /* -- what a context is made from ---------------------------------------------------------------
  */
 
@@ -59,8 +61,49 @@ static int source_copy(struct snapshot_source *to, const struct snapshot_source 
 /* -- contexts -----------------------------------------------------------------------------------
  */
 
-static struct tls_ctx *listener_ctx(const struct conf_listener *l, struct snapshot_source *s,
-                                    const struct trust_changes *changes, struct err *err)
+static const enum crl_policy crl_policy[] = {
+    [CONF_CRL_OFF] = CRL_OFF,
+    [CONF_CRL_SOFT] = CRL_SOFT,
+    [CONF_CRL_STRICT] = CRL_STRICT,
+};
+
+char *snapshot_crl_dir(const struct conf *conf)
+{
+    return str_printf("%s/crls", conf->state_dir);
+}
+
+/* The lists of a listener or an upstream.  Returns owned in *out, or NULL there for policy off. */
+static int crls_read(const struct conf *conf, char *const *paths, size_t count,
+                     enum conf_crl_policy policy, const struct trust_set *set, struct crl_set **out,
+                     struct err *err)
+{
+    char *stored = snapshot_crl_dir(conf);
+
+    *out = NULL;
+    if (policy == CONF_CRL_OFF) {
+        free(stored);
+        return 0;
+    }
+    if (stored == NULL)
+        return nomem(err);
+    *out = crl_set_new(
+        &(struct crl_args){
+            .paths = (const char *const *)paths,
+            .path_count = count,
+            .stored_dir = stored,
+            .anchors = set->anchors.at,
+            .anchor_count = set->anchors.count,
+            .helpers = set->helpers.at,
+            .helper_count = set->helpers.count,
+        },
+        err);
+    free(stored);
+    return *out == NULL ? -err->code : 0;
+}
+
+static struct tls_ctx *listener_ctx(const struct conf *conf, const struct conf_listener *l,
+                                    struct snapshot_source *s, const struct trust_changes *changes,
+                                    struct err *err)
 {
     static const enum tls_client_cert policy[] = {
         [CONF_CERT_REQUIRE] = TLS_CLIENT_CERT_REQUIRE,
@@ -68,12 +111,18 @@ static struct tls_ctx *listener_ctx(const struct conf_listener *l, struct snapsh
         [CONF_CERT_NONE] = TLS_CLIENT_CERT_NONE,
     };
     struct tls_ctx *ctx = NULL;
+    struct crl_set *crls = NULL;
     struct tls_server_chain *chains = calloc(l->chain_count + 1, sizeof *chains);
 
     if (chains == NULL ||
         trust_set_make(&s->set, &s->files, changes, TRUST_DOWNSTREAM, l->name) != 0) {
         free(chains);
         nomem(err);
+        return NULL;
+    }
+    if (l->client_cert != CONF_CERT_NONE &&
+        crls_read(conf, l->crls, l->crl_count, l->crl_policy, &s->set, &crls, err) != 0) {
+        free(chains);
         return NULL;
     }
     for (size_t i = 0; i < l->chain_count; i++)
@@ -88,27 +137,40 @@ static struct tls_ctx *listener_ctx(const struct conf_listener *l, struct snapsh
             .chains = chains,
             .chain_count = l->chain_count,
             .trust = trust_set_view(&s->set),
+            .crls = crls,
+            .crl_policy = crl_policy[l->crl_policy],
         },
         err);
+    crl_set_unref(crls);
     free(chains);
     return ctx;
 }
 
-static struct tls_ctx *upstream_ctx(const struct conf_upstream *u, struct snapshot_source *s,
-                                    const struct trust_changes *changes, struct err *err)
+static struct tls_ctx *upstream_ctx(const struct conf *conf, const struct conf_upstream *u,
+                                    struct snapshot_source *s, const struct trust_changes *changes,
+                                    struct err *err)
 {
+    struct crl_set *crls;
+    struct tls_ctx *ctx;
+
     if (trust_set_make(&s->set, &s->files, changes, TRUST_UPSTREAM, u->name) != 0) {
         nomem(err);
         return NULL;
     }
-    return tls_ctx_new_client(
+    if (crls_read(conf, u->crls, u->crl_count, u->crl_policy, &s->set, &crls, err) != 0)
+        return NULL;
+    ctx = tls_ctx_new_client(
         &(struct tls_client_args){
             .min = (enum tls_version)u->tls_min,
             .max = (enum tls_version)u->tls_max,
             .ciphers = u->ciphers,
             .trust = trust_set_view(&s->set),
+            .crls = crls,
+            .crl_policy = crl_policy[u->crl_policy],
         },
         err);
+    crl_set_unref(crls);
+    return ctx;
 }
 
 /* -- snapshots ----------------------------------------------------------------------------------
@@ -151,7 +213,7 @@ static int load(struct wk_snapshot *s, const struct wk_snapshot *from, struct er
             continue;
         if ((from != NULL ? source_copy(source, &from->listener_source[i], err)
                           : listener_read(source, l, err)) == 0)
-            s->listener_ctx[i] = listener_ctx(l, source, s->changes, err);
+            s->listener_ctx[i] = listener_ctx(c, l, source, s->changes, err);
         if (s->listener_ctx[i] == NULL)
             return err_wrap(err, -1, "listener %s", l->name);
     }
@@ -161,7 +223,7 @@ static int load(struct wk_snapshot *s, const struct wk_snapshot *from, struct er
 
         if ((from != NULL ? source_copy(source, &from->upstream_source[i], err)
                           : upstream_read(source, u, err)) == 0)
-            s->upstream_ctx[i] = upstream_ctx(u, source, s->changes, err);
+            s->upstream_ctx[i] = upstream_ctx(c, u, source, s->changes, err);
         if (s->upstream_ctx[i] == NULL)
             return err_wrap(err, -1, "upstream %s", u->name);
     }
@@ -217,7 +279,7 @@ unsigned snapshot_faults(const struct conf *conf, const struct trust_changes *ch
         if (l->type != CONF_LISTEN_TLS)
             continue;
         if (listener_read(&source, l, &err) == 0)
-            ctx = listener_ctx(l, &source, changes, &err);
+            ctx = listener_ctx(conf, l, &source, changes, &err);
         count += fault_of(ctx, &source, "listener", l->name, &err, out);
     }
     for (size_t i = 0; i < conf->upstream_count; i++) {
@@ -227,7 +289,7 @@ unsigned snapshot_faults(const struct conf *conf, const struct trust_changes *ch
         struct err err = {0};
 
         if (upstream_read(&source, u, &err) == 0)
-            ctx = upstream_ctx(u, &source, changes, &err);
+            ctx = upstream_ctx(conf, u, &source, changes, &err);
         count += fault_of(ctx, &source, "upstream", u->name, &err, out);
     }
     return count;

@@ -43,6 +43,9 @@ struct wk_snapshot *snapshot_with_trust(const struct wk_snapshot *s, struct trus
  * that cannot be had, as snapshot_new says it of the first one.  Returns how many. */
 unsigned snapshot_faults(const struct conf *conf, const struct trust_changes *changes,
                          struct buf *out);
+/* The folder of the lists of revoked certificates that came at run time.  Returns owned, or NULL
+ * when out of memory. */
+char *snapshot_crl_dir(const struct conf *conf);
 struct wk_snapshot *snapshot_ref(struct wk_snapshot *s);
 void snapshot_unref(struct wk_snapshot *s); /* NULL is fine; any thread */
 

@@ -31,6 +31,10 @@ struct worker_stats {
     uint64_t echoes;            /* of identities on trial that came back */
     uint64_t evidence_refused;  /* answers that an identity on trial should not have got */
     uint64_t hold_us_max, hold_us_sum;
+    uint64_t cut_revoked;    /* sessions ended because their certificate was revoked */
+    uint64_t cut_distrusted; /* and because their anchor was taken away */
+    uint64_t crl_missing; /* handshakes that went well though a list was missing, on either side */
+    uint64_t crl_stale;   /* or was out of date */
     uint64_t downstream_closed_by_peer, downstream_closed_by_us;
 };
 

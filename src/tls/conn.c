@@ -28,6 +28,9 @@ struct tls_conn {
     struct tls_fail *fail;           /* owned; NULL while nothing failed */
     struct cred *cred;               /* handshake, client: referenced */
     char *server_name;               /* handshake, client: owned */
+    struct tls_trail *trail;         /* owned; server: until it is taken */
+    char *revoked;                   /* handshake: owned; when and why, in words */
+    struct cert_info *to_blame;      /* handshake: owned; a CA above the leaf that was revoked */
     const struct tls_anchor *anchor; /* borrowed from ctx: who vouches for the peer; NULL: nobody */
     uint32_t faults;    /* handshake: bits of enum tls_fault, found in the peer's certificates */
     uint8_t in_seen;    /* bytes of the first record header seen, until the hello is known */
@@ -42,7 +45,8 @@ struct tls_conn {
     bool issuer_to_blame : 1; /* `peer` is a certificate above the leaf */
     bool peer_ok : 1;         /* handshake: its certificate was accepted */
     bool by_ip : 1; /* handshake, client: server_name is an IP address, as inet_ntop writes it */
-    bool nomem : 1; /* `fail` or `ssl` could not be made */
+    uint8_t crl_gap : 2; /* enum tls_crl_gap */
+    bool nomem : 1;      /* `fail` or `ssl` could not be made */
 };
 
 static const struct tls_fail fail_none = {.side = TLS_FAIL_NONE, .alert = -1, .alert_sent = -1};
@@ -188,6 +192,84 @@ static struct cert_info *issuer_of(const struct tls_conn *c, const WOLFSSL_X509_
     return cert_info_new(issuer.p, der_left(&issuer), NULL);
 }
 
+/* What the lists of revoked certificates say of one of the chain. */
+static uint32_t revocation(struct tls_conn *c, struct der der)
+{
+    const struct tls_ctx *ctx = c->ctx;
+    char why[96] = "";
+
+    if (ctx->crls == NULL || ctx->crl_policy == CRL_OFF ||
+        (ctx->crl_policy == CRL_SOFT && crl_set_count(ctx->crls) == 0))
+        return 0;
+    switch (crl_set_judge(ctx->crls, der.p, der_left(&der), clock_wall_s(), why, sizeof(why))) {
+    case CRL_SAYS_REVOKED:
+        free(c->revoked);
+        c->revoked = strdup(why);
+        return FAULT_BIT(TLS_FAULT_REVOKED);
+    case CRL_SAYS_STALE:
+        c->crl_gap |= TLS_CRL_STALE;
+        return ctx->crl_policy == CRL_STRICT ? FAULT_BIT(TLS_FAULT_CRL_EXPIRED) : 0;
+    case CRL_SAYS_NOTHING:
+        c->crl_gap |= TLS_CRL_MISSING;
+        return ctx->crl_policy == CRL_STRICT ? FAULT_BIT(TLS_FAULT_NO_CRL) : 0;
+    case CRL_SAYS_GOOD:
+        break;
+    }
+    return 0;
+}
+
+/* A CA above the leaf: what of it is wrong counts for all below.  Takes `ci`. */
+static uint32_t faults_of_ca(struct tls_conn *c, struct der der, struct cert_info *ci)
+{
+    uint32_t faults = (faults_of(c, ci, NULL) & CA_FAULTS) | revocation(c, der);
+
+    if ((faults & FAULT_BIT(TLS_FAULT_REVOKED)) != 0 && c->to_blame == NULL)
+        c->to_blame = ci;
+    else
+        cert_info_free(ci);
+    return faults;
+}
+
+/* The certificates of the chain, to be asked for again later. */
+struct steps {
+    struct crl_id ids[TLS_TRAIL_MAX];
+    size_t count;
+};
+
+static uint32_t step_add(struct steps *s, struct der der)
+{
+    if (s->count == TLS_TRAIL_MAX)
+        return FAULT_BIT(TLS_FAULT_CHAIN_LENGTH);
+    if (!crl_id_of(der.p, der_left(&der), &s->ids[s->count]))
+        return FAULT_BIT(TLS_FAULT_MALFORMED);
+    s->count++;
+    return 0;
+}
+
+/* An anchor that somebody stands above may be revoked, too. */
+static uint32_t faults_of_anchor(struct tls_conn *c, struct steps *s)
+{
+    struct der der = der_of(c->anchor->der, c->anchor->der_len);
+    uint32_t faults;
+
+    if (tls_anchor_self_signed(c->anchor))
+        return 0;
+    faults = step_add(s, der) | (revocation(c, der) & FAULT_BIT(TLS_FAULT_REVOKED));
+    if ((faults & FAULT_BIT(TLS_FAULT_REVOKED)) != 0 && c->to_blame == NULL)
+        c->to_blame = cert_info_new(der.p, der_left(&der), NULL);
+    return faults;
+}
+
+static void trail_keep(struct tls_conn *c, const struct cert_info *leaf, const struct steps *s)
+{
+    if (!c->ctx->server)
+        return;
+    tls_trail_free(c->trail);
+    c->trail = tls_trail_new(c->anchor, leaf->fp, s->ids, s->count);
+    if (c->trail == NULL)
+        c->nomem = true;
+}
+
 /* What is wrong with the certificates between the leaf and its anchor, which is found by that.  All
  * of them must have been sent, or be ours: the library remembers intermediates that other peers
  * sent, and does not ask again how they are signed or whether they have expired since. */
@@ -196,7 +278,8 @@ static uint32_t faults_above(struct tls_conn *c, const struct cert_info *leaf,
 {
     struct der der = der_of(store->certs[0].buffer, store->certs[0].length);
     int most = store->totalCerts + (int)c->ctx->helper_count;
-    uint32_t faults = 0;
+    struct steps steps_up = {.count = 0};
+    uint32_t faults = step_add(&steps_up, der);
 
     c->anchor = tls_ctx_pinned(c->ctx, leaf);
     for (int steps = 0; c->anchor == NULL; steps++) {
@@ -210,9 +293,10 @@ static uint32_t faults_above(struct tls_conn *c, const struct cert_info *leaf,
             return faults | FAULT_BIT(tls_ctx_has_name(c->ctx, der.p, der_left(&der))
                                           ? TLS_FAULT_BAD_SIGNATURE
                                           : TLS_FAULT_UNKNOWN_ISSUER);
-        faults |= faults_of(c, ci, NULL) & CA_FAULTS;
-        cert_info_free(ci);
+        faults |= step_add(&steps_up, der) | faults_of_ca(c, der, ci);
     }
+    faults |= faults_of_anchor(c, &steps_up);
+    trail_keep(c, leaf, &steps_up);
     return faults;
 }
 
@@ -305,6 +389,8 @@ static struct policy_facts facts_of(struct tls_conn *c, const struct cert_info *
     };
 
     f.leaf = faults_of(c, ci, &f.needs);
+    if (c->anchor == NULL || memcmp(c->anchor->info->fp, ci->fp, sizeof(ci->fp)) != 0)
+        f.leaf |= revocation(c, der_of(store->certs[0].buffer, store->certs[0].length));
     if (c->by_ip && !names_ip(ci, c->server_name))
         f.leaf |= FAULT_BIT(TLS_FAULT_NAME);
     memcpy(f.fp, ci->fp, sizeof(f.fp));
@@ -326,6 +412,14 @@ static void anchor_failed(struct tls_conn *c, const struct policy_facts *f)
     if (ci == NULL)
         return;
     peer_keep(c, ci, f->anchor);
+    c->issuer_to_blame = true;
+}
+
+/* A CA above the leaf was revoked, and the leaf itself was not: that is what has to be said. */
+static void revoked_ca_failed(struct tls_conn *c)
+{
+    peer_keep(c, c->to_blame, FAULT_BIT(TLS_FAULT_REVOKED));
+    c->to_blame = NULL;
     c->issuer_to_blame = true;
 }
 
@@ -365,6 +459,8 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
     c->peer_ok = verdict.ok;
     if (!verdict.ok && facts.anchor != 0 && facts.leaf == 0 && facts.above == 0)
         anchor_failed(c, &facts);
+    if (!verdict.ok && c->to_blame != NULL && (facts.leaf & FAULT_BIT(TLS_FAULT_REVOKED)) == 0)
+        revoked_ca_failed(c);
     return c->peer_ok;
 }
 
@@ -425,6 +521,8 @@ static void fault_detail(const struct tls_conn *c, enum tls_fault fault, char *o
         snprintf(out, n, " (%s)", clock_text(ci->not_after_s, when, sizeof(when)));
     else if (fault == TLS_FAULT_NOT_YET_VALID)
         snprintf(out, n, " (before %s)", clock_text(ci->not_before_s, when, sizeof(when)));
+    else if (fault == TLS_FAULT_REVOKED && c->revoked != NULL)
+        snprintf(out, n, " (%s)", c->revoked);
     else if (fault == TLS_FAULT_SMALL_KEY)
         snprintf(out, n, " (%s, %u bits)", ci->key_alg, ci->key_bits);
     else if (fault == TLS_FAULT_UNKNOWN_ISSUER)
@@ -528,6 +626,10 @@ static void handshake_release(struct tls_conn *c)
     c->server_name = NULL;
     c->by_ip = false;
     c->faults = 0;
+    free(c->revoked);
+    c->revoked = NULL;
+    cert_info_free(c->to_blame);
+    c->to_blame = NULL;
     if (!c->ctx->server) {
         cert_info_free(c->peer);
         c->peer = NULL;
@@ -723,6 +825,9 @@ void tls_conn_free(struct tls_conn *c)
     tls_ctx_unref(c->ctx);
     cred_unref(c->cred);
     cert_info_free(c->peer);
+    cert_info_free(c->to_blame);
+    tls_trail_free(c->trail);
+    free(c->revoked);
     hello_drop(c);
     free(c->server_name);
     free(c->fail);
@@ -832,6 +937,20 @@ struct cert_info *tls_conn_take_peer(struct tls_conn *c)
     if (peer != NULL)
         c->peer = NULL;
     return peer;
+}
+
+struct tls_trail *tls_conn_take_trail(struct tls_conn *c)
+{
+    struct tls_trail *trail = c->established ? c->trail : NULL;
+
+    if (trail != NULL)
+        c->trail = NULL;
+    return trail;
+}
+
+unsigned tls_conn_crl_gap(const struct tls_conn *c)
+{
+    return c->crl_gap;
 }
 
 const struct tls_anchor *tls_conn_anchor(const struct tls_conn *c)

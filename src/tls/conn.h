@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "tls/ctx.h"
 #include "tls/fail.h"
+#include "tls/trail.h"
 
 enum tls_status {
     TLS_OK,     /* handshake complete; or the bytes asked for */
@@ -62,6 +63,14 @@ const struct tls_fail *tls_conn_fail(const struct tls_conn *c);
 /* Server side: the client's certificate as parsed while verifying.  Returns owned, once; NULL when
  * it sent none. (On the client side nothing is kept of the server's.) */
 struct cert_info *tls_conn_take_peer(struct tls_conn *c);
+
+/* Server side: by what it was let in.  Returns owned, once; NULL when it sent no certificate. */
+struct tls_trail *tls_conn_take_trail(struct tls_conn *c);
+
+/* It was believed though a list of revoked certificates that would cover its chain is missing, or
+ * out of date (crl_policy soft). */
+enum tls_crl_gap { TLS_CRL_MISSING = 1, TLS_CRL_STALE = 2 };
+unsigned tls_conn_crl_gap(const struct tls_conn *c); /* bits */
 
 /* The anchor that vouches for the peer's certificate; borrowed, as long as the connection is there.
  * NULL before the handshake is over, and when there was no certificate to be verified. */

@@ -15,6 +15,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+struct tls_anchor;
+
 #define CRL_HASH_BYTES   32
 #define CRL_SERIAL_BYTES 21
 #define CRL_FILE_BYTES   ((size_t)64 * 1024 * 1024)
@@ -68,13 +70,15 @@ struct crl *crl_of_text(const uint8_t *text, size_t n, struct err *err);
 struct crl_args {
     const char *const *paths; /* files, or folders of them, as configured */
     size_t path_count;
-    const char *stored_dir;    /* folder of those that came at run time; NULL, or not there: none */
-    const struct buf *issuers; /* each a CA's certificate as DER, to verify with */
-    size_t issuer_count;
+    const char *stored_dir; /* folder of those that came at run time; NULL, or not there: none */
+    struct tls_anchor *const *anchors; /* borrowed: who may sign lists... */
+    size_t anchor_count;
+    struct tls_anchor *const *helpers; /* ...and intermediate CAs that may when they lead there */
+    size_t helper_count;
 };
 
 /* Read all of them.  A file holds lists and the certificates of intermediate CAs that signed some,
- * which must lead to one of `issuers`.  In a file that was named itself, every list must be by a
+ * which must lead to one of the anchors.  In a file that was named itself, every list must be by a
  * known CA; in folders, lists of others are passed over.  Of several lists of one scope the newest
  * counts.  Returns owned, or NULL with err set: file, what is wrong with it, remedy. */
 struct crl_set *crl_set_new(const struct crl_args *args, struct err *err);
@@ -109,7 +113,7 @@ enum crl_verdict {
  * CRL_SAYS_REVOKED the reason and the day, in words. */
 enum crl_verdict crl_set_judge(const struct crl_set *s, const uint8_t *der, size_t n, int64_t now_s,
                                char *why, size_t why_bytes);
-/* Is it listed, or is the CA above it? */
+/* Is it listed? */
 bool crl_set_lists(const struct crl_set *s, const struct crl_id *id);
 
 /* Fill in from a certificate.  False when it is none. */

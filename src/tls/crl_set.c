@@ -23,10 +23,8 @@
 /* A CA that may sign lists. */
 struct issuer {
     uint8_t name[CRL_HASH_BYTES];
-    struct buf spki;  /* owned */
-    struct crl_id id; /* of its own certificate */
+    struct buf spki; /* owned */
     bool signs_crls;
-    bool self_issued;
 };
 
 struct crl_set {
@@ -35,8 +33,6 @@ struct crl_set {
     size_t count;
     struct issuer *issuers; /* owned */
     size_t issuer_count;
-    uint8_t (*revoked_cas)[CRL_HASH_BYTES]; /* owned: names of trusted CAs that are listed */
-    size_t revoked_ca_count;
 };
 
 /* What was read and is not verified yet. */
@@ -98,19 +94,18 @@ bool crl_id_of(const uint8_t *der, size_t n, struct crl_id *out)
     return true;
 }
 
-static int issuer_add(struct crl_set *s, const struct buf *cert, struct err *err)
+static int issuer_add(struct crl_set *s, struct der cert, struct err *err)
 {
     struct issuer in = {0}, *list;
     struct cert_parts p;
 
-    if (!cert_parts(cert->p, cert->len, &p) || !crl_id_of(cert->p, cert->len, &in.id))
+    if (!cert_parts(cert.p, der_left(&cert), &p))
         return err_set(err, ERR_SYNTAX, "a CA's certificate cannot be read");
     list = grown(s->issuers, s->issuer_count, sizeof(*list));
     if (list == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
     s->issuers = list;
     in.signs_crls = may(&p, 6);
-    in.self_issued = der_eq(p.issuer, p.subject);
     if (name_hash(p.subject, in.name) != 0 ||
         buf_append(&in.spki, p.spki.p, der_left(&p.spki)) != 0)
         return err_set(err, ERR_NOMEM, "out of memory");
@@ -151,7 +146,7 @@ static int intermediates_add(struct reading *r, struct err *err)
         for (size_t i = 0; rc == 0 && i < r->cert_count; i++) {
             if (r->certs[i].len == 0 || !is_vouched_for(r->set, &r->certs[i]))
                 continue;
-            rc = issuer_add(r->set, &r->certs[i], err);
+            rc = issuer_add(r->set, der_of(r->certs[i].p, r->certs[i].len), err);
             buf_fini(&r->certs[i]);
             again = true;
         }
@@ -211,19 +206,19 @@ nomem:
     return err_set(err, ERR_NOMEM, "out of memory");
 }
 
-static int cert_add(struct reading *r, const struct buf *der, struct err *err)
+static int cert_add(struct reading *r, struct der der, struct err *err)
 {
     struct cert_parts p;
     struct buf *certs;
 
-    if (!cert_parts(der->p, der->len, &p))
+    if (!cert_parts(der.p, der_left(&der), &p))
         return err_set(err, ERR_SYNTAX, "a certificate in it cannot be read: copy it again");
     certs = grown(r->certs, r->cert_count, sizeof(*certs));
     if (certs == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
     r->certs = certs;
     certs[r->cert_count] = (struct buf){0};
-    if (buf_append(&certs[r->cert_count], der->p, der->len) != 0)
+    if (buf_append(&certs[r->cert_count], der.p, der_left(&der)) != 0)
         return err_set(err, ERR_NOMEM, "out of memory");
     r->cert_count++;
     r->found++;
@@ -240,7 +235,7 @@ static int block_add(struct reading *r, const struct pem_block *b, struct err *e
         return 0;
     rc = pem_decode(b, &der, err);
     if (rc == 0 && pem_is(b, "CERTIFICATE")) {
-        rc = cert_add(r, &der, err);
+        rc = cert_add(r, der_of(der.p, der.len), err);
     } else if (rc == 0) {
         c = crl_new(der.p, der.len, err);
         rc = c == NULL ? -ERR_SYNTAX : crl_add(r, c, err);
@@ -379,7 +374,7 @@ static int stored_add(struct reading *r, const char *dir, struct err *err)
 {
     struct stat st;
 
-    if (dir == NULL || (stat(dir, &st) != 0 && errno == ENOENT))
+    if (dir == NULL || (stat(dir, &st) != 0 && (errno == ENOENT || errno == ENOTDIR)))
         return 0;
     r->stored = true;
     return folder_add(r, dir, err);
@@ -483,51 +478,14 @@ static void reading_fini(struct reading *r)
     free(r->certs);
 }
 
-static bool is_named(const struct crl_set *s, const uint8_t name[CRL_HASH_BYTES])
-{
-    for (size_t i = 0; i < s->revoked_ca_count; i++)
-        if (memcmp(s->revoked_cas[i], name, CRL_HASH_BYTES) == 0)
-            return true;
-    return false;
-}
-
-/* Is there another certificate of that CA, which stands? */
-static bool stands_otherwise(const struct crl_set *s, const struct issuer *listed_one)
-{
-    for (size_t i = 0; i < s->issuer_count; i++) {
-        const struct issuer *in = &s->issuers[i];
-
-        if (memcmp(in->name, listed_one->name, CRL_HASH_BYTES) == 0 &&
-            (in->self_issued || listed(s, &in->id) == NULL))
-            return true;
-    }
-    return false;
-}
-
-/* A CA that is trusted itself, and that the one above it has revoked: what it issued is not
- * believed, though no chain leads through its certificate. */
-static int revoked_cas_find(struct crl_set *s, struct err *err)
-{
-    s->revoked_cas = calloc(s->issuer_count + 1, CRL_HASH_BYTES);
-    if (s->revoked_cas == NULL)
-        return err_set(err, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; i < s->issuer_count; i++) {
-        const struct issuer *in = &s->issuers[i];
-
-        if (in->self_issued || listed(s, &in->id) == NULL || stands_otherwise(s, in) ||
-            is_named(s, in->name))
-            continue;
-        memcpy(s->revoked_cas[s->revoked_ca_count++], in->name, CRL_HASH_BYTES);
-    }
-    return 0;
-}
-
 static int read_all(struct reading *r, const struct crl_args *args, struct err *err)
 {
     int rc = 0;
 
-    for (size_t i = 0; rc == 0 && i < args->issuer_count; i++)
-        rc = issuer_add(r->set, &args->issuers[i], err);
+    for (size_t i = 0; rc == 0 && i < args->anchor_count; i++)
+        rc = issuer_add(r->set, der_of(args->anchors[i]->der, args->anchors[i]->der_len), err);
+    for (size_t i = 0; rc == 0 && i < args->helper_count; i++)
+        rc = cert_add(r, der_of(args->helpers[i]->der, args->helpers[i]->der_len), err);
     for (size_t i = 0; rc == 0 && i < args->path_count; i++)
         rc = path_add(r, args->paths[i], err);
     if (rc == 0)
@@ -555,8 +513,6 @@ struct crl_set *crl_set_new(const struct crl_args *args, struct err *err)
     if (rc == 0 && s->count > 0)
         qsort(s->crls, s->count, sizeof(struct crl *), by_issuer);
     if (rc == 0)
-        rc = revoked_cas_find(s, err);
-    if (rc == 0)
         return s;
     crl_set_unref(s);
     return NULL;
@@ -579,7 +535,6 @@ void crl_set_unref(struct crl_set *s)
         buf_fini(&s->issuers[i].spki);
     free(s->crls);
     free(s->issuers);
-    free(s->revoked_cas);
     free(s);
 }
 
@@ -606,7 +561,7 @@ const struct crl *crl_set_like(const struct crl_set *s, const struct crl *c)
 
 bool crl_set_lists(const struct crl_set *s, const struct crl_id *id)
 {
-    return is_named(s, id->issuer) || listed(s, id) != NULL;
+    return listed(s, id) != NULL;
 }
 
 /* Does one of the certificate's distribution points carry a name of the list's? (RFC 5280, 6.3.3)
@@ -643,11 +598,7 @@ static void say_why(const struct crl_entry *e, char *why, size_t n)
 {
     char when[32];
 
-    if (why == NULL)
-        return;
-    if (e == NULL)
-        snprintf(why, n, "with the CA that issued it");
-    else
+    if (why != NULL)
         snprintf(why, n, "%s, %s", crl_reason_text(e->reason),
                  clock_text(e->revoked_s, when, sizeof(when)));
 }
@@ -664,7 +615,7 @@ enum crl_verdict crl_set_judge(const struct crl_set *s, const uint8_t *der, size
     if (!cert_parts(der, n, &p) || !crl_id_of(der, n, &id))
         return CRL_SAYS_NOTHING;
     e = listed(s, &id);
-    if (e != NULL || is_named(s, id.issuer)) {
+    if (e != NULL) {
         say_why(e, why, why_bytes);
         return CRL_SAYS_REVOKED;
     }

@@ -473,6 +473,12 @@ static struct tls_ctx *ctx_new(bool server, unsigned min_rsa_bits, struct err *e
     return ctx;
 }
 
+static void crls_take(struct tls_ctx *ctx, struct crl_set *crls, enum crl_policy policy)
+{
+    ctx->crls = crl_set_ref(crls);
+    ctx->crl_policy = policy;
+}
+
 static int min_rsa_set(WOLFSSL_CTX *wolf, unsigned bits, struct err *err)
 {
     if (bits > MAX_RSA_BITS || wolfSSL_CTX_SetMinRsaKey_Sz(wolf, (short)bits) != WOLFSSL_SUCCESS)
@@ -637,6 +643,8 @@ struct tls_ctx *tls_ctx_new_server(const struct tls_server_args *args, struct er
 {
     struct tls_ctx *ctx = ctx_new(true, args->min_rsa_bits, err);
 
+    if (ctx != NULL)
+        crls_take(ctx, args->crls, args->crl_policy);
     if (ctx != NULL && server_fill(ctx, args, err) == 0)
         return ctx;
     tls_ctx_unref(ctx);
@@ -692,6 +700,8 @@ struct tls_ctx *tls_ctx_new_client(const struct tls_client_args *args, struct er
 {
     struct tls_ctx *ctx = ctx_new(false, 0, err);
 
+    if (ctx != NULL)
+        crls_take(ctx, args->crls, args->crl_policy);
     if (ctx != NULL && client_fill(ctx, args, err) == 0)
         return ctx;
     tls_ctx_unref(ctx);
@@ -724,10 +734,21 @@ void tls_ctx_unref(struct tls_ctx *ctx)
         tls_anchor_unref(ctx->helpers[i]);
     free(ctx->anchors);
     free(ctx->helpers);
+    crl_set_unref(ctx->crls);
     free(ctx);
 }
 
 const struct tls_anchors *tls_ctx_anchors(const struct tls_ctx *ctx)
 {
     return &ctx->count;
+}
+
+const struct crl_set *tls_ctx_crls(const struct tls_ctx *ctx)
+{
+    return ctx->crls;
+}
+
+enum crl_policy tls_ctx_crl_policy(const struct tls_ctx *ctx)
+{
+    return ctx->crl_policy;
 }

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "tls/anchor.h"
 #include "tls/cred.h"
+#include "tls/crl.h"
 
 enum tls_version { TLS_V10 = 0x0301, TLS_V11 = 0x0302, TLS_V12 = 0x0303, TLS_V13 = 0x0304 };
 
@@ -49,12 +50,16 @@ struct tls_server_args {
     const struct tls_server_chain *chains; /* exactly one without sni_glob */
     size_t chain_count;
     struct tls_trust trust; /* none only with TLS_CLIENT_CERT_NONE */
+    struct crl_set *crls;   /* borrowed, the context takes a reference; NULL: none */
+    enum crl_policy crl_policy;
 };
 
 struct tls_client_args {
     enum tls_version min, max; /* 1.2 or 1.3 */
     const char *ciphers;
     struct tls_trust trust;
+    struct crl_set *crls; /* as above */
+    enum crl_policy crl_policy;
 };
 
 struct tls_ctx;
@@ -85,5 +90,7 @@ const struct tls_anchor *tls_trust_root(const struct tls_trust *trust, const str
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx *ctx);                              /* NULL is fine */
 const struct tls_anchors *tls_ctx_anchors(const struct tls_ctx *ctx); /* borrows */
+const struct crl_set *tls_ctx_crls(const struct tls_ctx *ctx);        /* borrows; NULL: none */
+enum crl_policy tls_ctx_crl_policy(const struct tls_ctx *ctx);
 
 #endif

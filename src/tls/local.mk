@@ -19,5 +19,6 @@ libtls_a_SOURCES = \
 	src/tls/pkcs8.c src/tls/pkcs8.h \
 	src/tls/policy.c src/tls/policy.h \
 	src/tls/sig.c src/tls/sig.h \
+	src/tls/trail.c src/tls/trail.h \
 	src/tls/verify.c src/tls/verify.h \
 	src/tls/wolf.h

@@ -62,6 +62,8 @@ struct tls_ctx {
     size_t anchor_count;
     struct tls_anchor **helpers; /* owned references; intermediates that an anchor vouches for */
     size_t helper_count;
+    struct crl_set *crls; /* owned reference, or NULL */
+    enum crl_policy crl_policy;
 };
 
 /* cred.c: what the library is given; both borrowed from `c`. */

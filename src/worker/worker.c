@@ -312,6 +312,13 @@ static void listeners_follow(struct worker *w)
     }
 }
 
+/* Who is believed no longer does not stay. */
+static void trust_follow(struct worker *w)
+{
+    list_for_each_safe (it, &w->env.sessions)
+        session_trust_changed(list_entry(it, struct session, link));
+}
+
 static const struct conf_listener *find_socket(const struct conf *c, const struct conf_listener *l)
 {
     for (size_t i = 0; i < c->listener_count; i++)
@@ -463,6 +470,7 @@ static void on_mail(struct inbox *box, struct list *item, void *arg)
         w->env.snap = m->u.conf;
         m->u.conf = NULL;
         listeners_follow(w);
+        trust_follow(w);
         break;
     case MSG_DEVICE:
         device_set(w, m);

@@ -137,6 +137,7 @@ def test_server_certificate_and_anchors_change_for_new_connections(site, pki):
     other = pki.server("127.0.0.1", ca=pki.new)
     site.gateway.listener()["chains"] = [{"chain": other.chain, "key": other.key}]
     site.gateway.listener()["anchors"] = [pki.new.cert]
+    site.gateway.listener()["revoked_sessions"] = "keep"
     site.gateway.reload()
     stays.ping()
     late = site.sensor("re-1")

@@ -110,13 +110,15 @@ class Authority:
                     "-startdate", start, "-enddate", end, "-extensions", "client")
         return pair
 
-    def revoke(self, *pairs, at=None):
-        """Write a CRL that names these certificates (and those revoked before); returns its path."""
+    def revoke(self, *pairs, at=None, reason=None, dates=None):
+        """Write a CRL that names these certificates (and those revoked before); returns its path.  `dates`: of this
+        update and the next one (YYYYMMDDHHMMSSZ)."""
         with self._lock:
             conf = self._database()
             for pair in pairs:
-                openssl("ca", "-config", conf, "-revoke", pair.chain)
-            openssl("ca", "-config", conf, "-gencrl", "-crldays", "30", "-out", self.crl, at=at)
+                openssl("ca", "-config", conf, "-revoke", pair.chain, *(["-crl_reason", reason] if reason else []))
+            valid = ["-crl_lastupdate", dates[0], "-crl_nextupdate", dates[1]] if dates else ["-crldays", "30"]
+            openssl("ca", "-config", conf, "-gencrl", *valid, "-out", self.crl, at=at)
         return self.crl
 
     def _database(self):
