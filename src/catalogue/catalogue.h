@@ -44,6 +44,7 @@ enum catalogue_id {
     CATALOGUE_REFUSED,      /* why a sensor was refused */
     CATALOGUE_SENT,         /* a TLS alert that we sent */
     CATALOGUE_LIBRARY,      /* a code of wolfSSL */
+    CATALOGUE_FINDING,      /* what lint finds */
     CATALOGUE_COMMAND,      /* why a command was refused: codes of JSON-RPC */
     CATALOGUE_SECTIONS
 };

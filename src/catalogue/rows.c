@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "catalogue/catalogue.h"
+#include "catalogue/findings.h"
 
 #define ROWS(rows) (rows), sizeof(rows) / sizeof((rows)[0])
 
@@ -952,6 +953,12 @@ static const struct catalogue_row commands[] = {
       "see timedatectl; where there can be no time service, set clock.require_sync to false; or flip with --force" },
 };
 
+/* Their severity is lint's affair; all of them are why a peer would not accept a certificate. */
+#define FINDING(id, code, x509, severity, help, remedy)                                   \
+    { "lint", &(code)[sizeof("lint.") - 1], CATALOGUE_NO_CODE, x509, DIAG_TRUST, help, remedy },
+static const struct catalogue_row findings[] = { LINT_FINDINGS(FINDING) };
+#undef FINDING
+
 static const struct catalogue_section sections[CATALOGUE_SECTIONS] = {
     [CATALOGUE_ALERT] = { "Alerts that a broker sends",
       "The TLS alert that ended a connection to the broker.  In TLS 1.3 it may come after the handshake.",
@@ -989,6 +996,9 @@ static const struct catalogue_section sections[CATALOGUE_SECTIONS] = {
     [CATALOGUE_LIBRARY] = { "Codes of the TLS library",
       "They stand in brackets behind a sentence of the log.",
       "wolfSSL", "wolfssl", false, ROWS(library) },
+    [CATALOGUE_FINDING] = { "What lint finds in an identity",
+      "Before it is used: certflipctl lint, and what is checked before an identity is staged or flipped to.",
+      NULL, NULL, false, ROWS(findings) },
     [CATALOGUE_COMMAND] = { "Why a command was refused",
       "The code of a JSON-RPC error, and its data.name.",
       "JSON-RPC error", "rpc", false, ROWS(commands) },
