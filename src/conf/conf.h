@@ -177,6 +177,12 @@ struct conf_management {
     int version; /* 4 or 5 */
 };
 
+struct conf_keys {
+    bool encrypt;          /* private keys are written under the passphrase */
+    char *passphrase_file; /* NULL: the credential certflip.passphrase, where the service has it */
+    bool core_dumps;       /* the process may be dumped and traced */
+};
+
 struct conf_log_level {
     char *subsystem; /* or "*" */
     enum log_level level;
@@ -208,6 +214,7 @@ struct conf {
     struct conf_flip flip;
     struct conf_management management;
     bool clock_require_sync; /* flips need a clock that is synchronised */
+    struct conf_keys keys;
     struct conf_log log;
 };
 

@@ -101,6 +101,15 @@ const struct conf_row conf_rows[] = {
     { "include_dir",                    CONF_PATH,        AT(conf, include_dir),                              0,      4000,       "conf.d",                         "",      RELOAD_NOW,     NONE,
       "folder whose *.conf are read too; empty: none" },
 
+    { "keys",                           CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
+      "private keys at rest and in memory" },
+    { "keys.encrypt",                   CONF_BOOL,        AT(conf, keys.encrypt),                             0,      0,          "false",                          "",      RELOAD_NOW,     NONE,
+      "write private keys under the passphrase" },
+    { "keys.passphrase_file",           CONF_PATH,        AT(conf, keys.passphrase_file),                     1,      4000,       NULL,                             "",      RELOAD_NOW,     NONE,
+      "file with the passphrase; default: the service's credential certflip.passphrase" },
+    { "keys.core_dumps",                CONF_BOOL,        AT(conf, keys.core_dumps),                          0,      0,          "false",                          "",      RELOAD_RESTART, NONE,
+      "let the process be dumped and traced, to look for a fault" },
+
     { "control",                        CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_RESTART, NONE,
       "the local control socket" },
     { "control.socket",                 CONF_PATH,        AT(conf, control_socket),                           1,      107,        CERTFLIP_RUN_DIR "/control.sock", "",      RELOAD_RESTART, NONE,

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "control/hub_inside.h"
 #include "identity/slots.h"
+#include "tls/keyring.h"
 
 struct scan {
     struct hub *hub;
@@ -136,9 +137,10 @@ static int load(struct hub *h, struct hub_device *d, bool *is_another, struct er
 
         take_fault(d, (enum flip_slot)slot, &on_disk.fault[slot]);
         d->present[slot] = on_disk.present[slot];
-        if (cred_equal(cred, d->cred[slot]))
-            continue;
-        changed |= 1 << slot;
+        if (!cred_equal(cred, d->cred[slot]))
+            changed |= 1 << slot;
+        else if (cred == NULL || cred_rest(cred) == cred_rest(d->cred[slot]))
+            continue; /* the same key under another passphrase is the same identity */
         cred_unref(d->cred[slot]);
         d->cred[slot] = cred == NULL ? NULL : cred_ref(cred);
     }
@@ -444,6 +446,33 @@ int hub_scan_check(const struct conf *conf, struct err *err)
     return rc < 0 ? rc : 0;
 }
 
+/* Keys that lie on disk otherwise than they would be written now. */
+static void tell_keys_at_rest(const struct hub *h)
+{
+    const char *first = NULL;
+    unsigned plain = 0, former = 0;
+
+    if (!keyring_encrypts())
+        return;
+    for (size_t i = 0; i < h->count; i++)
+        for (int slot = 0; slot < FLIP_SLOTS; slot++) {
+            const struct cred *cred = h->sorted[i]->cred[slot];
+
+            if (cred == NULL || cred_rest(cred) == CRED_ENCRYPTED)
+                continue;
+            plain += cred_rest(cred) == CRED_PLAIN;
+            former += cred_rest(cred) == CRED_FORMER;
+            if (first == NULL)
+                first = h->sorted[i]->name;
+        }
+    if (first != NULL)
+        log_event(LOG_CONTROL, LOG_WARN_, "keys-at-rest",
+                  "plain=%u former=%u first=%s msg=%s todo=%s", plain, former, first,
+                  LOG_Q("there are private keys that are not encrypted, or under a former "
+                        "passphrase"),
+                  LOG_Q("write them anew: certflipctl rekey"));
+}
+
 int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *err)
 {
     struct scan s = {.hub = h, .starting = starting, .out = out, .seen = map_new(), .err = err};
@@ -461,6 +490,8 @@ int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *e
     }
     if (h->count > 1)
         qsort(h->sorted, h->count, sizeof(struct hub_device *), by_name);
+    if (rc == 0)
+        tell_keys_at_rest(h);
     map_free(s.seen);
     return rc;
 }

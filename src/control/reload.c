@@ -2,11 +2,15 @@
 #include "control/reload.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
+#include "base/str.h"
 #include "control/central.h"
 #include "control/hub.h"
+#include "tls/keyring.h"
 #include "worker/worker.h"
 
 void reload_log(const struct conf *conf)
@@ -19,6 +23,30 @@ void reload_log(const struct conf *conf)
     for (size_t i = 0; i < conf->log.level_count; i++)
         if (strcmp(conf->log.levels[i].subsystem, "*") != 0)
             log_set_level(conf->log.levels[i].subsystem, conf->log.levels[i].level);
+}
+
+/* The service's credential (systemd.exec(5), LoadCredential=), where it has one.  Returns owned, or
+ * NULL. */
+static char *credential(void)
+{
+    const char *folder = secure_getenv("CREDENTIALS_DIRECTORY");
+    char *path = folder == NULL ? NULL : str_printf("%s/certflip.passphrase", folder);
+
+    if (path != NULL && access(path, F_OK) != 0) {
+        free(path);
+        path = NULL;
+    }
+    return path;
+}
+
+int reload_keys(const struct conf *conf, struct err *err)
+{
+    char *path = conf->keys.passphrase_file == NULL ? credential() : NULL;
+    int rc =
+        keyring_load(path == NULL ? conf->keys.passphrase_file : path, conf->keys.encrypt, err);
+
+    free(path);
+    return rc == 0 ? 0 : err_wrap(err, rc, "keys.passphrase_file");
 }
 
 /* The next line of `text` from *at: its length, without newline; -1 at the end. */
@@ -105,6 +133,11 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
     if (conf == NULL)
         return refused(&text, faults, err, count);
     buf_fini(&text);
+    if (reload_keys(conf, err) != 0) {
+        conf_unref(conf);
+        buf_printf(&text, "%s\n", err->msg);
+        return refused(&text, faults, err, 1);
+    }
     snapshot = snapshot_new(conf, hub_snapshot(hub)->changes, err);
     if (snapshot == NULL)
         count = snapshot_faults(conf, hub_snapshot(hub)->changes, &text);
@@ -115,6 +148,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
         }
         snapshot_unref(snapshot);
         conf_unref(conf);
+        (void)reload_keys(hub_conf(hub), NULL);
         return refused(&text, faults, err, count);
     }
     conf_restart_needed(started, conf, &text);
@@ -122,6 +156,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
     snapshot_unref(snapshot);
     if (rc != 0 && !what.begun) {
         conf_unref(conf);
+        (void)reload_keys(hub_conf(hub), NULL);
         buf_fini(&text);
         buf_printf(&text, "%s\n", err->msg);
         return refused(&text, faults, err, 1);

@@ -15,6 +15,10 @@ void reload_log(const struct conf *conf);
 /* Log each line of `text` (as conf_load and conf_restart_needed give them) as one event. */
 void reload_log_lines(enum log_level level, const char *event, const struct buf *text);
 
+/* Let keys be read and written under the configured passphrase.  Returns 0, or a negative code with
+ * err, and the passphrases as they were. */
+int reload_keys(const struct conf *conf, struct err *err);
+
 /* Load `path`; when all of it is good, hand it to workers, hub and management client and fill
  * `result` as rpc.h says.  On a fault nothing changes, every fault is logged, and `faults` is an
  * array of them.  `started` is the configuration that the daemon was started with: what differs

@@ -46,7 +46,8 @@
  *
  * SLOT: { "usable": true, "fingerprint": 64 hex digits, "subject": "CN=press-12", "issuer":
  * "CN=Plant", "not_before": ISO-TIME, "not_after": ISO-TIME, "fault": null | "file: what is wrong:
- * remedy" }; of a slot that is not usable only "usable" and "fault" are there.
+ * remedy", "key": how it lies on disk: "plain" | "encrypted" | "former" (encrypted under a former
+ * passphrase) }; of a slot that is not usable only "usable" and "fault" are there.
  *
  * SESSION: { "device": "press-12", "session": 17, "worker": 0, "listener": "tls", "peer":
  * "192.0.2.7:51234", "client_id": "press-12", "mqtt": "3.1.1" | "3.1" | "5.0", "tls": "TLSv1.2" |

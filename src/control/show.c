@@ -99,11 +99,11 @@ static json_t *show_slot(const struct hub_device *d, enum flip_slot slot)
     }
     leaf = cred_leaf(d->cred[slot]);
     str_hex(fp, leaf->fp, CERT_FP_BYTES);
-    return json_pack("{s:b, s:s, s:o, s:o, s:o, s:o, s:o}", "usable", 1, "fingerprint", fp,
-                     "subject", rpc_text_or_null(leaf->subject), "issuer",
-                     rpc_text_or_null(leaf->issuer), "not_before", rpc_time(leaf->not_before_s),
-                     "not_after", rpc_time(leaf->not_after_s), "fault",
-                     rpc_text_or_null(d->fault[slot]));
+    return json_pack("{s:b, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "usable", 1, "fingerprint", fp,
+                     "key", cred_rest_name(cred_rest(d->cred[slot])), "subject",
+                     rpc_text_or_null(leaf->subject), "issuer", rpc_text_or_null(leaf->issuer),
+                     "not_before", rpc_time(leaf->not_before_s), "not_after",
+                     rpc_time(leaf->not_after_s), "fault", rpc_text_or_null(d->fault[slot]));
 }
 
 static json_t *show_leg(const struct hub_device *d)

@@ -30,6 +30,7 @@
 #include "net/inbox.h"
 #include "store/store.h"
 #include "tls/ctx.h"
+#include "tls/keyring.h"
 #include "worker/worker.h"
 
 #define EXIT_START  2     /* it could not be started */
@@ -300,9 +301,9 @@ const char *__tsan_default_suppressions(void)
 #endif
 
 /* Sanitizers, and those who debug, need to look into the process. */
-static bool may_be_dumped(void)
+static bool may_be_dumped(const struct conf *conf)
 {
-    return SANITIZED || secure_getenv("CERTFLIP_DUMPABLE") != NULL;
+    return conf->keys.core_dumps || SANITIZED || secure_getenv("CERTFLIP_DUMPABLE") != NULL;
 }
 
 /* A device takes two, and one more while it moves to another identity. */
@@ -328,7 +329,7 @@ static void prepare_process(const struct conf *conf)
 {
 
     signal(SIGPIPE, SIG_IGN);
-    if (!may_be_dumped())
+    if (!may_be_dumped(conf))
         prctl(PR_SET_DUMPABLE, 0); /* no keys in core dumps */
     raise_files(conf);
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet */
@@ -567,7 +568,7 @@ static void say_faults(const struct conf *conf, const struct err *err)
 /* Load and check everything that the configuration names.  Returns owned, or NULL after all was
  * said, with the exit status: what is only a matter of the date may be so of a clock that will be
  * right later, and is tried again by whoever starts us. */
-static struct wk_snapshot *load(const char *path, int *status)
+static struct wk_snapshot *load(const char *path, int *status, struct err *keys)
 {
     struct buf faults = {0};
     struct err err = {0};
@@ -583,8 +584,13 @@ static struct wk_snapshot *load(const char *path, int *status)
         return NULL;
     }
     buf_fini(&faults);
+    /* Whoever's key is not encrypted is served without the passphrase. */
+    if (reload_keys(conf, keys) != 0)
+        keyring_without(conf->keys.encrypt);
     snapshot = snapshot_new(conf, NULL, &err);
     if (snapshot == NULL) {
+        if (keys->code != 0)
+            start_failed(keys);
         *status = err.code == ERR_EXPIRED ? EXIT_RUN : EXIT_START;
         say_faults(conf, &err);
     }
@@ -606,7 +612,7 @@ int main(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     struct daemon d = {.path = CERTFLIP_CONF_FILE};
-    struct err err = {0};
+    struct err err = {0}, keys = {0};
     bool check = false;
     int opt, status;
 
@@ -643,16 +649,24 @@ int main(int argc, char **argv)
     if (tls_init(&err) != 0)
         return start_failed(&err);
     first_clock();
-    d.snapshot = load(d.path, &status);
-    if (d.snapshot != NULL && check) {
+    d.snapshot = load(d.path, &status, &keys);
+    if (d.snapshot != NULL && check && keys.code != 0) {
+        status = start_failed(&keys);
+        snapshot_unref(d.snapshot);
+    } else if (d.snapshot != NULL && check) {
         printf("%s: ok\n", d.path);
         snapshot_unref(d.snapshot);
         status = 0;
     } else if (d.snapshot != NULL) {
         reload_log(d.snapshot->conf);
+        if (keys.code != 0)
+            log_event(LOG_DAEMON, LOG_ERROR_, "passphrase-missing", "msg=%s todo=%s",
+                      LOG_Q(keys.msg),
+                      LOG_Q("mend it, then reload: until then encrypted keys cannot be used"));
         prepare_process(d.snapshot->conf);
         status = run(&d);
     }
+    keyring_clear();
     tls_fini();
     return status;
 }

@@ -5,8 +5,12 @@
 #include <sys/stat.h>
 
 #include "base/durable.h"
+#include "base/secret.h"
 #include "base/str.h"
+#include "tls/keyring.h"
+#include "tls/keyring_inside.h"
 #include "tls/pem.h"
+#include "tls/pkcs8.h"
 #include "tls/wolf.h"
 
 #define MAX_CHAIN      9 /* what the library takes */
@@ -18,7 +22,8 @@ struct cred {
     struct cert_info *leaf; /* owned */
     struct buf chain;       /* leaf first, concatenated DER */
     size_t leaf_len;        /* of these, the leaf's */
-    struct buf key;         /* DER as it stood in the file: PKCS#1, SEC1 or PKCS#8 */
+    struct secret key;      /* PKCS#8 in DER */
+    enum cred_rest rest;
 };
 
 struct der cred_chain_der(const struct cred *c)
@@ -45,8 +50,11 @@ int cred_use(const struct cred *c, WOLFSSL *ssl, unsigned min_rsa_bits)
     wolfSSL_SetMinRsaKey_Sz(ssl, (short)cred_min_rsa_bits(c, min_rsa_bits));
     rc = wolfSSL_use_certificate_chain_buffer_format(ssl, c->chain.p, (long)c->chain.len,
                                                      WOLFSSL_FILETYPE_ASN1);
-    if (rc == WOLFSSL_SUCCESS)
+    if (rc == WOLFSSL_SUCCESS) {
+        wolf_secret_begin();
         rc = wolfSSL_use_PrivateKey_buffer(ssl, c->key.p, (long)c->key.len, WOLFSSL_FILETYPE_ASN1);
+        wolf_secret_end();
+    }
     return rc == WOLFSSL_SUCCESS ? 0 : rc;
 }
 
@@ -215,6 +223,33 @@ static const char *instead_of_key(const struct buf *text, bool certificate)
     return "holds no private key: put it there as PEM (PKCS#8, PKCS#1 or SEC1)";
 }
 
+/* What a block holds: into memory for keys. */
+static int key_take(struct cred *c, const struct pem_block *b, struct err *err)
+{
+    struct buf der = {0};
+    bool first = false;
+    int rc;
+
+    if (pem_is_encrypted(b) && !pem_is(b, "ENCRYPTED PRIVATE KEY"))
+        return err_set(err, ERR_INVALID,
+                       "is encrypted in a way of OpenSSL's own: store it as PKCS#8 (openssl pkcs8 "
+                       "-topk8)");
+    rc = pem_decode(b, &der, err);
+    if (rc == 0 && pem_is_encrypted(b)) {
+        rc = keyring_open(der_of(der.p, der.len), &c->key, &first, err);
+        c->rest = first ? CRED_ENCRYPTED : CRED_FORMER;
+    } else if (rc == 0) {
+        c->rest = CRED_PLAIN;
+        /* One form for all, so that a key that is written anew is the same key.  What cannot be
+         * brought into it is for the library to judge. */
+        if (pkcs8_wrap(der_of(der.p, der.len), &c->key, NULL) != 0 &&
+            secret_set(&c->key, der.p, der.len) != 0)
+            rc = err_set(err, ERR_NOMEM, "out of memory");
+    }
+    buf_fini_wipe(&der);
+    return rc;
+}
+
 static int key_find(struct cred *c, const struct buf *text, struct err *err)
 {
     const char *at = (const char *)text->p;
@@ -227,11 +262,7 @@ static int key_find(struct cred *c, const struct buf *text, struct err *err)
         certificate |= pem_is(&b, "CERTIFICATE");
         if (!pem_ends_with(&b, "PRIVATE KEY"))
             continue;
-        if (pem_is_encrypted(&b))
-            return err_set(
-                err, ERR_INVALID,
-                "is encrypted: store it without a passphrase (openssl pkey -in FILE -out FILE)");
-        return pem_decode(&b, &c->key, err);
+        return key_take(c, &b, err);
     }
     return rc < 0 ? rc : err_set(err, ERR_SYNTAX, "%s", instead_of_key(text, certificate));
 }
@@ -307,12 +338,14 @@ bool cred_pair_fits(struct der cert, struct der key)
     if (wolf == NULL)
         return false;
     wolfSSL_CTX_SetMinRsaKey_Sz(wolf, MIN_OWN_RSA);
+    wolf_secret_begin();
     fits = wolfSSL_CTX_use_certificate_buffer(wolf, cert.p, (long)der_left(&cert),
                                               WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS &&
            wolfSSL_CTX_use_PrivateKey_buffer(wolf, key.p, (long)der_left(&key),
                                              WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS &&
            wolfSSL_CTX_check_private_key(wolf) == WOLFSSL_SUCCESS &&
            (!WOLF_EC_UNCHECKED || !is_ec_key(key) || ec_matches(cert, key));
+    wolf_secret_end();
     wolfSSL_CTX_free(wolf);
     return fits;
 }
@@ -339,14 +372,17 @@ static int pair_check(const struct cred *c, const char *chain_path, const char *
             chain_path, c->leaf->subject, c->leaf->key_alg, c->leaf->key_bits, lib_text(rc, text));
         goto out;
     }
+    wolf_secret_begin();
     rc = wolfSSL_CTX_use_PrivateKey_buffer(wolf, c->key.p, (long)c->key.len, WOLFSSL_FILETYPE_ASN1);
+    wolf_secret_end();
     if (rc != WOLFSSL_SUCCESS) {
         rc = err_set(err, ERR_TLS, "%s: the TLS library does not take the key: %s: is it damaged?",
                      key_path, lib_text(rc, text));
         goto out;
     }
-    if (rc == WOLFSSL_SUCCESS)
-        rc = wolfSSL_CTX_check_private_key(wolf);
+    wolf_secret_begin();
+    rc = wolfSSL_CTX_check_private_key(wolf);
+    wolf_secret_end();
     if (rc == WOLFSSL_SUCCESS && WOLF_EC_UNCHECKED && !ec_pair_matches(c))
         rc = WOLFSSL_FAILURE;
     rc =
@@ -389,7 +425,7 @@ void cred_unref(struct cred *c)
 {
     if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
-    buf_fini_wipe(&c->key);
+    secret_fini(&c->key);
     buf_fini(&c->chain);
     cert_info_free(c->leaf);
     free(c);
@@ -398,6 +434,30 @@ void cred_unref(struct cred *c)
 const struct cert_info *cred_leaf(const struct cred *c)
 {
     return c->leaf;
+}
+
+enum cred_rest cred_rest(const struct cred *c)
+{
+    return c->rest;
+}
+
+const char *cred_rest_name(enum cred_rest rest)
+{
+    static const char *const names[] = {
+        [CRED_PLAIN] = "plain", [CRED_ENCRYPTED] = "encrypted", [CRED_FORMER] = "former"};
+
+    return names[rest];
+}
+
+int cred_put_key(const struct cred *c, struct buf *pem, struct err *err)
+{
+    struct secret pkcs8 = {0};
+    int rc = pkcs8_wrap(cred_key_der(c), &pkcs8, err);
+
+    if (rc == 0)
+        rc = keyring_put_pem(pkcs8.p, pkcs8.len, pem, err);
+    secret_fini(&pkcs8);
+    return rc;
 }
 
 bool cred_equal(const struct cred *a, const struct cred *b)

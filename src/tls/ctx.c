@@ -42,8 +42,10 @@ static time_t date_now(time_t *out)
 
 int tls_init(struct err *err)
 {
-    int rc = wolfSSL_Init();
+    int rc = wolf_heap_init();
 
+    if (rc == 0)
+        rc = wolfSSL_Init();
     wc_SetTimeCb(date_now);
     if (rc != WOLFSSL_SUCCESS)
         return err_set(err, ERR_TLS,
@@ -534,11 +536,15 @@ WOLFSSL_CTX *tls_ctx_for_hello(const struct tls_ctx *ctx, const uint8_t *hello, 
 static int own_chain_set(WOLFSSL_CTX *wolf, const struct cred *cred, struct err *err)
 {
     struct der chain = cred_chain_der(cred), key = cred_key_der(cred);
+    bool taken;
 
-    if (wolfSSL_CTX_use_certificate_chain_buffer_format(wolf, chain.p, (long)der_left(&chain),
-                                                        WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS ||
-        wolfSSL_CTX_use_PrivateKey_buffer(wolf, key.p, (long)der_left(&key),
-                                          WOLFSSL_FILETYPE_ASN1) != WOLFSSL_SUCCESS)
+    wolf_secret_begin();
+    taken = wolfSSL_CTX_use_certificate_chain_buffer_format(
+                wolf, chain.p, (long)der_left(&chain), WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS &&
+            wolfSSL_CTX_use_PrivateKey_buffer(wolf, key.p, (long)der_left(&key),
+                                              WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS;
+    wolf_secret_end();
+    if (!taken)
         return err_set(err, ERR_TLS, "the TLS library does not take the chain of %s",
                        cred_leaf(cred)->subject);
     return 0;

@@ -34,7 +34,7 @@ struct der {
 
 static inline struct der der_of(const uint8_t *p, size_t n)
 {
-    return (struct der){p, p + n};
+    return (struct der){p, n == 0 ? p : p + n}; /* nothing may be nowhere */
 }
 
 static inline size_t der_left(const struct der *d)

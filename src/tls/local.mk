@@ -13,6 +13,8 @@ libtls_a_SOURCES = \
 	src/tls/fail.c src/tls/fail.h \
 	src/tls/key.c src/tls/key.h \
 	src/tls/names.c src/tls/names.h \
+	src/tls/heap.c \
+	src/tls/keyring.c src/tls/keyring.h src/tls/keyring_inside.h \
 	src/tls/pbe.c src/tls/pbe.h \
 	src/tls/pem.c src/tls/pem.h \
 	src/tls/pkcs12.c src/tls/pkcs12.h \

@@ -66,6 +66,12 @@ struct tls_ctx {
     enum crl_policy crl_policy;
 };
 
+/* heap.c: between the two what the library allocates on this thread lies in memory for keys
+ * (base/secret.h), for as long as it lives.  They nest. */
+void wolf_secret_begin(void);
+void wolf_secret_end(void);
+int wolf_heap_init(void); /* before anything is allocated; 0, or the library's code */
+
 /* cred.c: what the library is given; both borrowed from `c`. */
 struct der cred_chain_der(const struct cred *c); /* leaf first, concatenated */
 struct der cred_key_der(const struct cred *c);

@@ -100,6 +100,9 @@ static void defaults_are_in_place(void **unused)
     assert_string_equal(c->gateway, "g");
     assert_true(c->workers >= 1);
     assert_null(c->control_group);
+    assert_false(c->keys.encrypt);
+    assert_null(c->keys.passphrase_file);
+    assert_false(c->keys.core_dumps);
     assert_int_equal(c->listener_count, 1);
     assert_int_equal(c->listeners[0].port, 1883); /* plaintext */
     assert_string_equal(c->listeners[0].address, "*");
@@ -205,9 +208,9 @@ static void includes_know_their_files(void **unused)
     put("sub/deep/c.inc", "");
     faults_are(
         "sub/a.inc:3: baz: unknown key: known here are gateway workers identities state "
-        "include_dir control listeners upstreams devices management limits keygen flip clock log\n"
+        "include_dir keys control listeners upstreams devices management limits keygen flip clock log\n"
         "main.conf:5: foo: unknown key: known here are gateway workers identities state "
-        "include_dir control listeners upstreams devices management limits keygen flip clock log\n"
+        "include_dir keys control listeners upstreams devices management limits keygen flip clock log\n"
         "sub/deep/b.inc:3: limits.inflight: 0 is out of range: a number from 1 to 65535\n"
         "main.conf:8: limits.bar: unknown key: known here are connections "
         "connections_per_source handshakes handshake_timeout_ms connect_timeout_ms "

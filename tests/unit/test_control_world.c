@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "identity/slots.h"
+#include "tls/keyring.h"
 
 /* What slots_load and the like stand on: there is one world at a time. */
 static struct world *here;
@@ -55,6 +56,22 @@ const struct cert_info *cred_leaf(const struct cred *c)
 bool cred_equal(const struct cred *a, const struct cred *b)
 {
     return a == b || (a != NULL && b != NULL && a->info.fp[0] == b->info.fp[0]);
+}
+
+enum cred_rest cred_rest(const struct cred *c)
+{
+    (void)c;
+    return CRED_PLAIN;
+}
+
+const char *cred_rest_name(enum cred_rest rest)
+{
+    return rest == CRED_PLAIN ? "plain" : "?";
+}
+
+bool keyring_encrypts(void)
+{
+    return false;
 }
 
 struct wk_snapshot *snapshot_ref(struct wk_snapshot *s)

@@ -15,6 +15,7 @@ check_PROGRAMS += \
 	tests/unit/test_tls_ctx \
 	tests/unit/test_tls_fail \
 	tests/unit/test_tls_key \
+	tests/unit/test_tls_keyring \
 	tests/unit/test_tls_openssl \
 	tests/unit/test_tls_policy
 
@@ -50,6 +51,10 @@ tests_unit_test_tls_fail_LDADD = libtls.a libbase.a $(CMOCKA_LIBS)
 tests_unit_test_tls_key_SOURCES = tests/unit/test_tls_key.c $(tls_test_pki)
 tests_unit_test_tls_key_CPPFLAGS = $(tls_test_cppflags)
 tests_unit_test_tls_key_LDADD = $(tls_test_ldadd)
+
+tests_unit_test_tls_keyring_SOURCES = tests/unit/test_tls_keyring.c $(tls_test_pki)
+tests_unit_test_tls_keyring_CPPFLAGS = $(tls_test_cppflags)
+tests_unit_test_tls_keyring_LDADD = $(tls_test_ldadd)
 
 tests_unit_test_tls_openssl_SOURCES = tests/unit/test_tls_openssl.c $(tls_test_pki)
 tests_unit_test_tls_openssl_CPPFLAGS = $(tls_test_cppflags)
