@@ -25,6 +25,8 @@ def openssl(*args, stdin=None, at=None):
 
 NEW_KEY = {
     "ec": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+    "p384": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+    "ed25519": ["-newkey", "ed25519"],
     "rsa": ["-newkey", "rsa:2048"],
     "rsa1024": ["-newkey", "rsa:1024"],
 }

@@ -17,6 +17,7 @@ class Connection:
         self.broker = broker
         cert = sock.getpeercert() or {}
         self.resumed = sock.session_reused
+        self.cipher = sock.cipher()
         self.subject = {k: v for part in cert.get("subject", ()) for k, v in part}
         self.version = None
         self.client_id = None
@@ -124,18 +125,23 @@ class Connection:
 
 
 class ScriptedBroker:
-    """`script(connection, kind, first, body)` returns True when it has dealt with the packet."""
+    """`script(connection, kind, first, body)` returns True when it has dealt with the packet.
 
-    def __init__(self, pki, script=None, anchors=None, version=None):
+    `verify`: whether it demands (ssl.CERT_REQUIRED), asks for (CERT_OPTIONAL) or does not ask for a certificate.
+    """
+
+    def __init__(self, pki, script=None, anchors=None, version=None, server=None, verify=ssl.CERT_REQUIRED, ciphers=None):
         self.script = script
         self.cond = threading.Condition()
         self.connections = []
         self.tls_port = free_port()
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server = pki.server()
+        server = server or pki.server()
+        if ciphers:
+            self._tls.set_ciphers(ciphers)
         self._tls.load_cert_chain(server.chain, server.key)
         self._tls.load_verify_locations(anchors or pki.both())
-        self._tls.verify_mode = ssl.CERT_REQUIRED
+        self._tls.verify_mode = verify
         if version:
             self._tls.minimum_version = self._tls.maximum_version = version
         self._sock = None
