@@ -23,7 +23,7 @@ enum diag_class {
     DIAG_NETWORK,  /* the way there */
     DIAG_BROKER,   /* there, but busy, unavailable, out of quota */
     DIAG_PROTOCOL, /* one of the two breaks a standard, or they have no version in common */
-    DIAG_POLICY,   /* settings that do not fit together */
+    DIAG_POLICY,   /* settings that do not fit together, or something amiss on this machine */
     DIAG_SUSPECT,  /* perhaps the identity: refused or closed without saying why */
     DIAG_CLASSES
 };
@@ -38,6 +38,7 @@ enum catalogue_id {
     CATALOGUE_REASON,       /* a reason code of MQTT 5.0 */
     CATALOGUE_WAY,          /* how a connection failed, by errno */
     CATALOGUE_END,          /* how an attempt ended otherwise; codes are enum catalogue_end */
+    CATALOGUE_TOKEN,        /* what is amiss with the token that holds our key */
     CATALOGUE_EVIDENCE,     /* what a trial did not prove */
     CATALOGUE_SENSOR_ALERT, /* a TLS alert that a sensor sent */
     CATALOGUE_CLIENT,       /* why we refused a sensor's certificate */

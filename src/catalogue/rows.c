@@ -722,6 +722,38 @@ static const struct catalogue_row ends[] = {
       "find what uses the memory" },
 };
 
+/* tls/token_session.c, tls/token_key.c.  None of it is the broker's word on the identity, nor the
+ * way's. */
+static const struct catalogue_row token[] = {
+    { "token", "absent", CATALOGUE_NO_CODE, NULL, DIAG_POLICY,
+      "the token that holds the key is not there",
+      "insert it; certflipctl status tells when it is back" },
+    { "token", "module", CATALOGUE_NO_CODE, NULL, DIAG_POLICY,
+      "the PKCS#11 module of the token that holds the key cannot be loaded",
+      "install it, or correct tokens.module, then: certflipctl reload" },
+    { "token", "login", CATALOGUE_NO_CODE, NULL, DIAG_POLICY,
+      "the token that holds the key does not let us in",
+      "mend its PIN; one that was refused is not tried again before its file changes" },
+    { "token", "silent", CATALOGUE_NO_CODE, NULL, DIAG_POLICY,
+      "the token that holds the key does not answer",
+      "look at the token, and at the service behind its module" },
+    { "token", "failed", CATALOGUE_NO_CODE, NULL, DIAG_POLICY,
+      "the token that holds the key did not sign",
+      "look into the log of the token's module or service" },
+    { "token", "no-key", CATALOGUE_NO_CODE, NULL, DIAG_POLICY,
+      "the key is not in its token",
+      "correct key.uri, or make the key anew, then: certflipctl reload" },
+    { "token", "mismatch", CATALOGUE_NO_CODE, NULL, DIAG_POLICY,
+      "the key in the token is not the certificate's",
+      "name the certificate's key in key.uri, then: certflipctl reload" },
+    { "token", "mechanism", CATALOGUE_NO_CODE, NULL, DIAG_POLICY,
+      "the token cannot sign with this kind of key",
+      "use an EC key, or another token" },
+    { "token", "slow", CATALOGUE_NO_CODE, NULL, DIAG_POLICY,
+      "the token that holds the key took so long to sign that the broker did not wait",
+      "look at the load of the token; what a broker waits for TLS can often be raised" },
+};
+
 /* session/evidence.c. */
 static const struct catalogue_row evidence[] = {
     { "evidence", "no-echo", CATALOGUE_NO_CODE, NULL, DIAG_IDENTITY,
@@ -978,6 +1010,10 @@ static const struct catalogue_section sections[CATALOGUE_SECTIONS] = {
     [CATALOGUE_END] = { "Connections that ended otherwise",
       "Without an answer, without a word, or with something that has no meaning.",
       NULL, NULL, false, ROWS(ends) },
+    [CATALOGUE_TOKEN] = { "What is amiss with a token",
+      "A key is in a PKCS#11 token, which does not sign with it.  A trial goes on, and the device is held "
+      "or falls back to its other identity.",
+      NULL, NULL, false, ROWS(token) },
     [CATALOGUE_EVIDENCE] = { "What a trial did not prove",
       "See certflipd(8), EVIDENCE.",
       NULL, NULL, false, ROWS(evidence) },

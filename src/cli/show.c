@@ -384,6 +384,30 @@ static void status_counters(struct table *t, const json_t *c)
     line(t, "", number(c, "restore_refused") > 0 ? TABLE_BAD : TABLE_PLAIN, out);
 }
 
+static void status_tokens(struct table *t, const json_t *tokens)
+{
+    for (size_t i = 0; i < json_array_size(tokens); i++) {
+        const json_t *one = json_array_get(tokens, i);
+        const char *state = text(one, "state");
+        struct pieces p = {.n = 0};
+
+        piece(&p, "", "%s %s", text(one, "name"), state);
+        if (number(one, "operations") > 0)
+            piece(&p, ", ",
+                  "%" PRId64 " operations, %" PRId64 " failed, %.1f ms each, longest %.1f ms",
+                  number(one, "operations"), number(one, "failures"),
+                  (double)number(one, "us_sum") / (double)number(one, "operations") / 1000.0,
+                  (double)number(one, "us_max") / 1000.0);
+        if (text(one, "message")[0] != '\0')
+            piece(&p, ": ", "%s", text(one, "message"));
+        line(t, i == 0 ? "tokens" : "",
+             text(one, "message")[0] != '\0' ? TABLE_BAD
+             : strcmp(state, "ready") == 0   ? TABLE_GOOD
+                                             : TABLE_PLAIN,
+             p.text);
+    }
+}
+
 static void status_refused(struct table *t, json_t *refused)
 {
     struct pieces p = {.n = 0};
@@ -426,6 +450,7 @@ void show_status(const struct show *s, const json_t *status)
     status_central(&t, json_object_get(status, "central"));
     status_clock(&t, json_object_get(status, "clock"));
     status_counters(&t, json_object_get(status, "counters"));
+    status_tokens(&t, json_object_get(status, "tokens"));
     status_refused(&t, json_object_get(status, "refused"));
     for (size_t i = 0; i < json_array_size(messages); i++)
         line(&t, i == 0 ? "attention" : "", TABLE_BAD, item(messages, i));

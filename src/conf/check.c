@@ -349,6 +349,26 @@ static void check_listener(struct parse *p, struct conf_listener *l)
                  nearest(l->device, c->rules, c->rule_count, sizeof(*c->rules)));
 }
 
+/* -- tokens
+ * ------------------------------------------------------------------------------------------ */
+
+static void check_token(struct parse *p, const struct conf_token *t)
+{
+    struct stat st;
+
+    if (t->label == NULL && t->serial == NULL && parse_spot(p, t, "tokens.label") == NULL &&
+        parse_spot(p, t, "tokens.serial") == NULL)
+        parse_fault(p, t, "tokens.label",
+                    "is missing: the label of the token, or serial, tells which one it is "
+                    "(pkcs11-tool -L lists them)");
+    if (t->module != NULL && t->module[0] != '/')
+        parse_fault(p, t, "tokens.module",
+                    "\"%s\" is not a path: such as \"/usr/lib/softhsm/libsofthsm2.so\"", t->module);
+    else if (t->module != NULL && p->lookups && stat(t->module, &st) != 0)
+        parse_fault(p, t, "tokens.module", "%s: there is no such file: install the token's module",
+                    t->module);
+}
+
 /* -- upstreams
  * -------------------------------------------------------------------------------------------- */
 
@@ -682,10 +702,13 @@ void check_all(struct parse *p)
 
     check_top(p);
     twice(p, c->listeners, c->listener_count, sizeof(*c->listeners), "listeners.name");
+    twice(p, c->tokens, c->token_count, sizeof(*c->tokens), "tokens.name");
     twice(p, c->upstreams, c->upstream_count, sizeof(*c->upstreams), "upstreams.name");
     twice(p, c->rules, c->rule_count, sizeof(*c->rules), "devices.name");
     for (size_t i = 0; i < c->listener_count; i++)
         check_listener(p, &c->listeners[i]);
+    for (size_t i = 0; i < c->token_count; i++)
+        check_token(p, &c->tokens[i]);
     for (size_t i = 0; i < c->upstream_count; i++)
         check_upstream(p, &c->upstreams[i]);
     add_management(p);

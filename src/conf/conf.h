@@ -56,6 +56,15 @@ struct conf_listener {
     char *device; /* unix: the device that connects here (management); or NULL */
 };
 
+/* A PKCS#11 token that keys of identities may be in. */
+struct conf_token {
+    char *name;
+    char *module;         /* path */
+    char *label, *serial; /* of the token; at least one of them */
+    char *pin_file;       /* NULL: the systemd credential <name>.pin */
+    uint32_t timeout_ms;  /* after which it counts as silent */
+};
+
 enum conf_uplink_lost { CONF_UPLINK_HOLD, CONF_UPLINK_DROP };
 enum conf_evidence { CONF_EVIDENCE_CONNACK, CONF_EVIDENCE_ECHO };
 enum conf_protocol {
@@ -203,6 +212,8 @@ struct conf {
     char *control_socket;
     char *control_group; /* group that may operate; NULL: only root and our own user */
     char *include_dir;   /* more files, *.conf; NULL: none */
+    struct conf_token *tokens;
+    size_t token_count;
     struct conf_listener *listeners;
     size_t listener_count;
     struct conf_upstream *upstreams;

@@ -458,7 +458,7 @@ static void tell_keys_at_rest(const struct hub *h)
         for (int slot = 0; slot < FLIP_SLOTS; slot++) {
             const struct cred *cred = h->sorted[i]->cred[slot];
 
-            if (cred == NULL || cred_rest(cred) == CRED_ENCRYPTED)
+            if (cred == NULL || cred_rest(cred) == CRED_ENCRYPTED || cred_rest(cred) == CRED_TOKEN)
                 continue;
             plain += cred_rest(cred) == CRED_PLAIN;
             former += cred_rest(cred) == CRED_FORMER;

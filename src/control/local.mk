@@ -32,4 +32,6 @@ libcontrol_a_SOURCES = \
 	src/control/rpc.c \
 	src/control/rpc.h \
 	src/control/show.c \
-	src/control/show.h
+	src/control/show.h \
+	src/control/token_watch.c \
+	src/control/token_watch.h

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "control/central.h"
 #include "control/hub.h"
+#include "control/token_watch.h"
 #include "tls/keyring.h"
 #include "worker/worker.h"
 
@@ -141,7 +142,8 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
     snapshot = snapshot_new(conf, hub_snapshot(hub)->changes, err);
     if (snapshot == NULL)
         count = snapshot_faults(conf, hub_snapshot(hub)->changes, &text);
-    if (snapshot == NULL || worker_check_listeners(hub_conf(hub), conf, err) != 0) {
+    if (snapshot == NULL || worker_check_listeners(hub_conf(hub), conf, err) != 0 ||
+        token_watch_conf(conf, err) != 0) {
         if (text.len == 0) {
             buf_printf(&text, "%s\n", err->msg);
             count = 1;
@@ -155,6 +157,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
     rc = hub_reload(hub, snapshot, &what, err);
     snapshot_unref(snapshot);
     if (rc != 0 && !what.begun) {
+        (void)token_watch_conf(hub_conf(hub), NULL);
         conf_unref(conf);
         (void)reload_keys(hub_conf(hub), NULL);
         buf_fini(&text);

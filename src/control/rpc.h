@@ -46,7 +46,7 @@
  *
  * SLOT: { "usable": true, "fingerprint": 64 hex digits, "subject": "CN=press-12", "issuer":
  * "CN=Plant", "not_before": ISO-TIME, "not_after": ISO-TIME, "fault": null | "file: what is wrong:
- * remedy", "key": how it lies on disk: "plain" | "encrypted" | "former" (encrypted under a former
+ * remedy", "key": how it lies on disk: "plain" | "token" | "encrypted" | "former" (under a former
  * passphrase) }; of a slot that is not usable only "usable" and "fault" are there.
  *
  * SESSION: { "device": "press-12", "session": 17, "worker": 0, "listener": "tls", "peer":
@@ -103,6 +103,9 @@ enum rpc_access {
      *   "clock": CLOCK,                                                                                               \
      *     "since": of the connection, or of its loss; "faulty": devices with an identity that cannot be used          \
      *   "counters": { every member of struct worker_stats, summed, "age_ms" },                                        \
+     *   "tokens": [ { "name", "state": "untried" | "ready" | "absent" | "no-module" | "no-login" | "failed" |         \
+     *     "silent", "label", "serial", "model", "message": of its trouble, "operations", "failures", "us_sum",        \
+     *     "us_max": microseconds } ],                                                                                 \
      *   "refused": { "unknown-device": 3, ... }, "messages": [ "what is wrong now", ... ] } */                        \
     X(RPC_STATUS,           "status",           RPC_OBSERVE, "",                      "the gateway in one object")     \
     /* {target?, after?, limit?} -> { "devices": [ DEVICE, ... ], "total": 4711, "next": "name" | null }; sorted by    \

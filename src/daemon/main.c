@@ -26,11 +26,13 @@
 #include "control/hub.h"
 #include "control/local.h"
 #include "control/reload.h"
+#include "control/token_watch.h"
 #include "daemon/notify.h"
 #include "net/inbox.h"
 #include "store/store.h"
 #include "tls/ctx.h"
 #include "tls/keyring.h"
+#include "tls/token.h"
 #include "worker/worker.h"
 
 #define EXIT_START  2     /* it could not be started */
@@ -251,6 +253,7 @@ static void on_poll(uv_timer_t *timer)
 
     hub_clock_look(d->hub);
     hub_poll(d->hub);
+    token_watch_poll();
 }
 
 static void on_watchdog(uv_timer_t *timer)
@@ -472,6 +475,8 @@ static int start(struct daemon *d, struct err *err)
     };
     int rc;
 
+    if ((rc = token_watch_conf(d->snapshot->conf, err)) != 0)
+        return rc;
     d->store = store_open(d->snapshot->conf->state_dir, err);
     if (d->store == NULL)
         return -err->code;
@@ -667,6 +672,7 @@ int main(int argc, char **argv)
         status = run(&d);
     }
     keyring_clear();
+    tokens_fini();
     tls_fini();
     return status;
 }

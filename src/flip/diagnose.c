@@ -245,8 +245,26 @@ static bool is_impatience(const struct diag_in *in)
            in->tls_side != DIAG_TLS_PEER_CERT && in->tls_side != DIAG_TLS_LOCAL;
 }
 
+static struct diag by_token(const struct diag_in *in, const char *word)
+{
+    const struct catalogue_row *row = catalogue_by_word(CATALOGUE_TOKEN, word);
+
+    return say(in, "token", row != NULL ? row : catalogue_by_word(CATALOGUE_TOKEN, "failed"));
+}
+
+/* An end without a word after a signature that took long is impatience rather than a refusal. */
+static bool is_late_token(const struct diag_in *in)
+{
+    return in->token_slow && in->stage <= DIAG_AT_CONNACK && in->tls_alert <= 0 && in->code < 0 &&
+           in->tls_side != DIAG_TLS_PEER_CERT && in->tls_side != DIAG_TLS_LOCAL;
+}
+
 static struct diag judge(const struct diag_in *in)
 {
+    if (in->tls_side == DIAG_TLS_TOKEN)
+        return by_token(in, in->tls_word == NULL ? "failed" : in->tls_word);
+    if (is_late_token(in))
+        return by_token(in, in->timed_out ? "silent" : "slow");
     if (is_impatience(in))
         return say_end(in, "connect", END_IMPATIENT);
     if (in->tls_side == DIAG_TLS_PEER_CERT)
@@ -266,12 +284,27 @@ struct diag diagnose(const struct diag_in *in)
     struct diag d = judge(in);
 
     name_tls(in, &d);
-    d.silent = is_silence(in) && !is_impatience(in);
+    d.silent = is_silence(in) && !is_impatience(in) && !is_late_token(in) &&
+               in->tls_side != DIAG_TLS_TOKEN;
     return d;
+}
+
+/* Of what is amiss with a token: what may pass by itself.  Nobody is dialled meanwhile. */
+static bool passes(const char *name)
+{
+    static const char *const those[] = {"token.absent", "token.silent", "token.failed",
+                                        "token.slow"};
+
+    for (size_t i = 0; i < COUNT(those); i++)
+        if (strcmp(name, those[i]) == 0)
+            return true;
+    return false;
 }
 
 enum diag_class diag_pace(const struct diag *d)
 {
+    if (passes(d->name))
+        return DIAG_NETWORK;
     return d->class == DIAG_SUSPECT && d->silent ? DIAG_NETWORK : d->class;
 }
 

@@ -30,6 +30,7 @@ enum diag_tls_side {
     DIAG_TLS_PEER_CERT,  /* we did not accept the peer's certificate */
     DIAG_TLS_EOF,        /* the connection ended without a word */
     DIAG_TLS_LOCAL,      /* anything else on our side */
+    DIAG_TLS_TOKEN,      /* the token that holds our key did not sign, or was known not to */
 };
 
 struct diag_in {
@@ -47,6 +48,8 @@ struct diag_in {
     int tls_code;         /* the library's */
     const char *tls_x509; /* "X509_V_ERR_CERT_HAS_EXPIRED" or NULL */
     const char *tls_word; /* "expired": its word in the catalogue, or NULL */
+    bool token_slow;      /* the broker had to wait for the token that holds our key, and was kept
+                             waiting      for longer than some wait */
     bool tls_after_hello; /* the server's hello had been seen */
     bool tls_after_cert;  /* our certificate had been sent */
 };

@@ -36,14 +36,24 @@ static int64_t csr_since_s(const char *folder)
 }
 
 static int load_files(const char *folder, const char *chain, const char *cert, const char *key,
-                      struct cred **cred, int64_t *waits_since_s, struct err *fault)
+                      const char *uri, struct cred **cred, int64_t *waits_since_s,
+                      struct err *fault)
 {
     int has_chain = is_there(chain, fault);
     int has_cert = has_chain < 0 ? 0 : is_there(cert, fault);
     int has_key = has_chain < 0 || has_cert < 0 ? 0 : is_there(key, fault);
+    int has_uri = has_chain < 0 || has_cert < 0 || has_key < 0 ? 0 : is_there(uri, fault);
 
-    if (has_chain < 0 || has_cert < 0 || has_key < 0)
+    if (has_chain < 0 || has_cert < 0 || has_key < 0 || has_uri < 0)
         return 1; /* something is there, and out of reach */
+    if (has_key + has_uri == 2) {
+        err_set(fault, ERR_EXISTS, "%s: holds both key.pem and key.uri: keep one of them", folder);
+        return 1;
+    }
+    if (has_uri != 0) { /* names a key in a token, in the place of key.pem */
+        key = uri;
+        has_key = 1;
+    }
     if (has_chain + has_cert + has_key == 0)
         return 0;
     if (has_key != 0 && has_chain + has_cert == 0 && (*waits_since_s = csr_since_s(folder)) != 0)
@@ -72,18 +82,20 @@ static void load_slot(const char *identities_dir, const char *device, enum flip_
     char *chain = folder == NULL ? NULL : str_printf("%s/chain.pem", folder);
     char *cert = folder == NULL ? NULL : str_printf("%s/cert.pem", folder);
     char *key = folder == NULL ? NULL : str_printf("%s/key.pem", folder);
+    char *uri = folder == NULL ? NULL : str_printf("%s/key.uri", folder);
 
-    if (chain == NULL || cert == NULL || key == NULL)
+    if (chain == NULL || cert == NULL || key == NULL || uri == NULL)
         err_set(fault, ERR_NOMEM, "out of memory");
     else
-        s->present[slot] =
-            load_files(folder, chain, cert, key, &s->cred[slot], &s->csr_since_s[slot], fault) != 0;
+        s->present[slot] = load_files(folder, chain, cert, key, uri, &s->cred[slot],
+                                      &s->csr_since_s[slot], fault) != 0;
     if (fault->code != 0)
         err_wrap(fault, -fault->code, "device %s: %s identity", device, flip_slot_name(slot));
     free(folder);
     free(chain);
     free(cert);
     free(key);
+    free(uri);
 }
 
 int slots_load(const char *identities_dir, const char *device, struct slots *out, struct err *err)

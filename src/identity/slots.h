@@ -1,6 +1,7 @@
 /* identity/slots.h - the identities of devices on disk.
  *
- * <identities_dir>/<device>/<old|new>/chain.pem (or cert.pem) and key.pem.  A device is there when
+ * <identities_dir>/<device>/<old|new>/chain.pem (or cert.pem) and key.pem, or key.uri, which
+ * names a key in a token (RFC 7512).  A device is there when
  * its folder is.  Reads files: main thread only.
  */
 #ifndef IDENTITY_SLOTS_H

@@ -20,7 +20,8 @@ static void facts_of_end(const struct leg_end *end, struct diag_in *in)
     else if (end->status < 0)
         in->detail = uv_strerror(end->status); /* the resolver's codes */
     /* What TLS found faulty here has ended it, whoever closed. */
-    in->eof = end->at != LEG_DIALING && (f == NULL || f->side != TLS_FAIL_LOCAL);
+    in->eof = end->at != LEG_DIALING &&
+              (f == NULL || (f->side != TLS_FAIL_LOCAL && f->side != TLS_FAIL_TOKEN));
     if (f == NULL)
         return;
     in->tls_side = (enum diag_tls_side)f->side;
@@ -52,6 +53,7 @@ struct diag blame_leg(const struct session *s, const struct leg *leg, const stru
         in.stage = DIAG_AT_ESTABLISHED;
     else
         in.stage = connect_sent_on(s, leg) ? DIAG_AT_CONNACK : DIAG_AT_CONNECT;
+    in.token_slow = leg->token_ms >= PATIENCE_MS;
     in.waited = end->at == LEG_OPEN && env_now_ms(s->env) - leg->at_ms >= PATIENCE_MS;
     if (in.stage >= DIAG_AT_TLS && leg->tls != NULL) /* close_notify brings no facts */
         in.tls_after_cert = tls_conn_cert_sent(leg->tls);
@@ -70,7 +72,18 @@ struct diag blame_timeout(const struct session *s, const struct leg *leg)
         in.stage = DIAG_AT_TLS;
     else
         in.stage = DIAG_AT_TCP;
+    in.token_slow = leg->away;
     in.tls_after_cert = leg->tls != NULL && tls_conn_cert_sent(leg->tls);
+    return diagnose(&in);
+}
+
+struct diag blame_token(const char *what, const struct err *err)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    in.tls_side = DIAG_TLS_TOKEN;
+    in.tls_word = what;
+    in.detail = err->msg;
     return diagnose(&in);
 }
 

@@ -15,6 +15,8 @@ struct diag blame_disconnect(const struct leg *leg, const struct mqtt_disconnect
  * somebody else may have the client id: before 5.0, and in some brokers after it, a client that is
  * taken over is told nothing. */
 struct diag blame_habit(struct session *s, const struct diag *why, uint64_t lived_ms);
+/* Nobody was dialled: the token that holds the key is in trouble, as cred_is_usable says. */
+struct diag blame_token(const char *what, const struct err *err);
 /* A deadline of ours passed in the present phase. */
 struct diag blame_timeout(const struct session *s, const struct leg *leg);
 

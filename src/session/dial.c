@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/crash.h"
+#include "session/blame.h"
 #include "session/dialect.h"
 #include "session/greet.h"
 
@@ -42,6 +43,20 @@ static void cannot_dial(struct session *s, const struct err *err)
         snprintf(d.remedy, sizeof d.remedy,
                  "certflipctl device %.100s names the fault of each slot", s->dev->name);
     upstream_step(s, RH_EV_CAND_FAILED, &d);
+}
+
+/* Is the token that holds the key, if one does, in trouble?  Then nobody is dialled. */
+static bool token_in_trouble(struct session *s, const struct cred *cred)
+{
+    struct err err = {0};
+    const char *what;
+
+    if (cred == NULL || cred_is_usable(cred, &what, &err))
+        return false;
+    struct diag d = blame_token(what, &err);
+
+    upstream_step(s, RH_EV_CAND_FAILED, &d);
+    return true;
 }
 
 /* A leg to the slot's profile, in that one's words.  Returns NULL with err. */
@@ -125,6 +140,10 @@ void upstream_dial(struct session *s)
     list_del(&s->at_gate);
     if (s->counted != NULL)
         upstream_gate(s);
+    if (token_in_trouble(s, cred)) {
+        upstream_gate(s);
+        return;
+    }
     if (cred == NULL)
         err_set(&err, ERR_NOT_FOUND, "device %s has no usable identity in slot %s", s->dev->name,
                 flip_slot_name(slot));

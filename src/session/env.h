@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "flip/differ.h"
 #include "flip/engine.h"
+#include "net/inbox.h"
 #include "net/stream.h"
 #include "session/gate.h"
 #include "session/presence.h"
@@ -73,12 +74,14 @@ struct env_gate {
 
 struct env {
     struct net_loop nl;
-    uint8_t *plain;                  /* owned, ENV_PLAIN_BYTES */
-    struct wk_snapshot *snap;        /* owned reference: the latest; sessions keep their own */
-    struct map *devices;             /* name -> struct device */
-    struct list sessions;            /* struct session.link */
-    struct list lingering;           /* struct leg.link: closing, with a bound */
-    struct list cleaners;            /* struct cleaner.link */
+    uint8_t *plain;           /* owned, ENV_PLAIN_BYTES */
+    struct inbox *steps;      /* borrowed: handshakes that were away at a token come back by it, to
+                                 leg_step_back; NULL: they wait in place */
+    struct wk_snapshot *snap; /* owned reference: the latest; sessions keep their own */
+    struct map *devices;      /* name -> struct device */
+    struct list sessions;     /* struct session.link */
+    struct list lingering;    /* struct leg.link: closing, with a bound */
+    struct list cleaners;     /* struct cleaner.link */
     struct env_gate gate[ENV_GATES]; /* of sessions without a leg, by the upstream's place */
     struct worker_stats stats;
     uint32_t handshakes;      /* downstream, under way */

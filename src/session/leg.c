@@ -85,6 +85,11 @@ static bool shake_hands(struct leg *leg)
         return leg->state == LEG_OPEN;
     case TLS_AGAIN:
         return false;
+    case TLS_AWAY: /* what comes meanwhile stays in the socket */
+        leg->away = true;
+        leg->away_ms = env_now_ms(leg->env);
+        (void)stream_read(&leg->st, false);
+        return false;
     case TLS_CLOSED:
     case TLS_FAILED:
     default:
@@ -92,6 +97,14 @@ static bool shake_hands(struct leg *leg)
         tell_end(leg, 0, tls_conn_fail(leg->tls));
         return false;
     }
+}
+
+/* On the token's thread: nothing of the leg may be touched but what never changes. */
+static void on_step_done(void *arg, struct list *item)
+{
+    const struct leg *leg = arg;
+
+    inbox_post(leg->env->steps, item);
 }
 
 static void take_tls(struct leg *leg, const uint8_t *p, size_t n, bool eof)
@@ -107,6 +120,20 @@ static void take_tls(struct leg *leg, const uint8_t *p, size_t n, bool eof)
     }
     if (leg->state != LEG_CLOSED)
         stream_flush(&leg->st);
+}
+
+void leg_step_back(struct inbox *box, struct list *item, void *env)
+{
+    struct leg *leg = tls_step_take(item);
+
+    (void)box;
+    (void)env;
+    if (leg == NULL || leg->state == LEG_CLOSED)
+        return;
+    leg->away = false;
+    leg->token_ms += (uint32_t)(env_now_ms(leg->env) - leg->away_ms);
+    leg_read(leg, true);
+    take_tls(leg, NULL, 0, false);
 }
 
 static void on_stream_read(struct stream *st, const uint8_t *p, size_t n, int status)
@@ -259,6 +286,8 @@ struct leg *leg_dial(struct env *env, const struct conf_upstream *profile, struc
             .alpn = (const char *const *)profile->alpn,
             .alpn_count = profile->alpn_count,
             .out = &leg->st.out,
+            .step_done = env->steps == NULL ? NULL : on_step_done,
+            .step_arg = leg,
         },
         err);
     if (leg->tls == NULL) {
@@ -277,7 +306,7 @@ struct leg *leg_dial(struct env *env, const struct conf_upstream *profile, struc
 
 void leg_read(struct leg *leg, bool on)
 {
-    if (leg->state == LEG_TLS || leg->state == LEG_OPEN)
+    if ((leg->state == LEG_TLS || leg->state == LEG_OPEN) && !leg->away)
         (void)stream_read(&leg->st, on);
 }
 
@@ -351,6 +380,10 @@ static bool let_go(struct leg *leg)
 
     leg->state = LEG_CLOSED;
     leg->owner = NULL;
+    if (leg->away) { /* what comes back, comes to nobody */
+        tls_conn_free(leg->tls);
+        leg->tls = NULL;
+    }
     if (was != LEG_DIALING)
         return true;
     if (leg->dial != NULL)
@@ -376,6 +409,10 @@ void leg_close_gentle(struct leg **legp)
     *legp = NULL;
     if (leg == NULL || !let_go(leg))
         return;
+    if (leg->away) { /* in the middle of its handshake: there is nothing to say */
+        stream_close(&leg->st);
+        return;
+    }
     if (leg->st.ended) {
         /* The peer is through; what is queued still goes out. */
         if (leg->tls != NULL)

@@ -60,11 +60,14 @@ struct leg {
                                  end; NULL: none does */
     size_t unsent;            /* closing: at the latest look */
     uint64_t at_ms;           /* when TLS came up; closing: until when it may linger */
+    uint64_t away_ms;         /* upstream: since when its handshake is away */
+    uint32_t token_ms;        /* upstream: how long it was away in all */
     enum leg_state state;
     enum flip_slot slot;  /* upstream: whose identity */
     uint8_t version;      /* upstream: of MQTT, as it is spoken there */
     uint16_t keepalive_s; /* upstream: what it has agreed to */
     bool downstream;
+    bool away;            /* upstream: its handshake is on the thread of its identity's token */
     bool ended;           /* the end was told */
     bool watch;           /* upstream, until CONNACK: tell `progress`, acknowledge quickly */
     bool answered;        /* upstream: CONNACK came */
@@ -94,6 +97,9 @@ void leg_read(struct leg *leg, bool on);
 /* Handle at once what the socket of an open leg holds (its `data` is called from inside another
  * leg's). */
 void leg_read_now(struct leg *leg);
+
+/* net/inbox's on_mail for env->steps. */
+void leg_step_back(struct inbox *box, struct list *item, void *env);
 
 void leg_write(struct leg *leg, const void *p, size_t n); /* seal and collect */
 void leg_flush(struct leg *leg);

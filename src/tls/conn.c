@@ -10,10 +10,27 @@
 #include "base/str.h"
 #include "catalogue/catalogue.h"
 #include "tls/policy.h"
+#include "tls/token_inside.h"
 #include "tls/wolf.h"
 
 #define MAX_PIECE             (1 << 20) /* bytes given to the library in one call */
 #define ALERT_BAD_CERTIFICATE 42
+
+/* A handshake that waits for a token, step by step on that token's thread.  While it is away the
+ * connection is that thread's, but for `step` itself: what goes in and out is put aside here. */
+struct tls_step {
+    struct token_task task;
+    struct tls_conn *conn; /* NULL: it was freed while this was on its way back */
+    struct token *token;   /* borrowed */
+    void (*done)(void *arg, struct list *item);
+    void *arg;
+    struct buf in, out;
+    struct buf *true_out; /* the connection's `out` */
+    enum tls_status status;
+    bool begun; /* the hello went out, which takes no key */
+    bool away;  /* from TLS_AWAY to tls_step_take; the owner's */
+    bool back;  /* its status is not yet fetched; the owner's */
+};
 
 /* Thousands of these are idle: what only the handshake needs is gone when it is over, and what only
  * a failure needs is made when it happens. */
@@ -32,6 +49,7 @@ struct tls_conn {
     char *revoked;                   /* handshake: owned; when and why, in words */
     struct cert_info *to_blame;      /* handshake: owned; a CA above the leaf that was revoked */
     const struct tls_anchor *anchor; /* borrowed from ctx: who vouches for the peer; NULL: nobody */
+    struct tls_step *step;           /* handshake, client with a key in a token: owned; else NULL */
     uint32_t faults;    /* handshake: bits of enum tls_fault, found in the peer's certificates */
     uint8_t in_seen;    /* bytes of the first record header seen, until the hello is known */
     uint8_t sealed_out; /* handshake, client: encrypted records sent */
@@ -616,6 +634,14 @@ static void fail_local(const struct tls_conn *c, struct tls_fail *f)
     snprintf(f->remedy, sizeof(f->remedy), "%s", row->remedy);
 }
 
+static void fail_token(struct tls_fail *f, const struct token_trouble *trouble)
+{
+    f->side = TLS_FAIL_TOKEN;
+    f->word = trouble->what;
+    snprintf(f->text, sizeof(f->text), "%s", trouble->text);
+    snprintf(f->remedy, sizeof(f->remedy), "%s", trouble->remedy);
+}
+
 /* The handshake is over, well or badly. */
 static void handshake_release(struct tls_conn *c)
 {
@@ -640,13 +666,16 @@ static void fail_describe(struct tls_conn *c, int code)
 {
     struct tls_fail *f = c->fail == NULL ? fail_new(c, code) : NULL;
     uint32_t faults = c->established ? 0 : faults_with(c, code);
+    struct token_trouble trouble;
 
     if (f == NULL)
         return;
     if (faults == 0 && !c->established && !c->peer_ok && f->code == ASN_PARSE_E &&
         f->alert_sent == ALERT_BAD_CERTIFICATE)
         faults = FAULT_BIT(TLS_FAULT_MALFORMED);
-    if (faults != 0)
+    if (c->step != NULL && token_key_trouble(&trouble))
+        fail_token(f, &trouble);
+    else if (faults != 0)
         fail_cert(c, f, faults);
     else if (f->alert >= 0)
         fail_alert(c, f);
@@ -725,6 +754,131 @@ static void hello_drop(struct tls_conn *c)
     c->hello = NULL;
 }
 
+/* -- steps that a token takes its time for ------------------------------------------------------
+ */
+
+static enum tls_status handshake_now(struct tls_conn *c);
+
+static void step_free(struct tls_step *step)
+{
+    if (step == NULL)
+        return;
+    buf_fini(&step->in);
+    buf_fini(&step->out);
+    free(step);
+}
+
+static void step_run(struct token_task *task)
+{
+    struct tls_step *step = list_entry(task, struct tls_step, task);
+
+    step->status = handshake_now(step->conn);
+}
+
+static void step_done(struct token_task *task)
+{
+    struct tls_step *step = list_entry(task, struct tls_step, task);
+
+    step->done(step->arg, &task->link);
+}
+
+static void step_drop(struct token_task *task)
+{
+    struct tls_step *step = list_entry(task, struct tls_step, task);
+
+    step->away = false;
+    tls_conn_free(step->conn);
+}
+
+static int step_new(struct tls_conn *c, const struct tls_conn_args *args)
+{
+    struct token_key *key = cred_token_key(args->cred);
+
+    if (key == NULL)
+        return 0;
+    c->step = calloc(1, sizeof(*c->step));
+    if (c->step == NULL)
+        return -ERR_NOMEM;
+    c->step->task = (struct token_task){.run = step_run, .done = step_done, .drop = step_drop};
+    list_init(&c->step->task.link);
+    c->step->conn = c;
+    c->step->token = key->token;
+    c->step->done = args->step_done;
+    c->step->arg = args->step_arg;
+    return 0;
+}
+
+/* The input is borrowed for this call alone, so it is copied. */
+static enum tls_status step_go(struct tls_conn *c)
+{
+    struct tls_step *step = c->step;
+
+    step->in.len = 0;
+    if (buf_append(&step->in, c->in, c->in_left) != 0) {
+        c->nomem = true;
+        return TLS_FAILED;
+    }
+    c->in = step->in.p;
+    step->true_out = c->out;
+    c->out = &step->out;
+    step->away = true;
+    token_post(step->token, &step->task);
+    return TLS_AWAY;
+}
+
+/* What the step has to send goes where the connection sends it. */
+static enum tls_status step_fetch(struct tls_conn *c)
+{
+    struct tls_step *step = c->step;
+
+    step->back = false;
+    c->out = step->true_out;
+    if (buf_append(c->out, step->out.p, step->out.len) != 0) {
+        c->nomem = true;
+        return TLS_FAILED;
+    }
+    step->out.len = 0;
+    return step->status;
+}
+
+void *tls_step_take(struct list *item)
+{
+    struct tls_step *step = list_entry(item, struct tls_step, task.link);
+
+    if (step->conn == NULL) {
+        step_free(step);
+        return NULL;
+    }
+    step->away = false;
+    step->back = true;
+    return step->arg;
+}
+
+/* Before the connection is freed.  False: the token's thread has it, and will free it. */
+static bool step_end(struct tls_conn *c)
+{
+    struct tls_step *step = c->step;
+
+    if (step == NULL)
+        return true;
+    if (step->away) {
+        if (!token_disown(step->token, &step->task))
+            return false;
+        if (step->task.state == TASK_DONE) { /* tls_step_take frees it */
+            step->conn = NULL;
+            return true;
+        }
+    }
+    step_free(step);
+    return true;
+}
+
+/* Whoever looks at a connection that is away sees what it was like before it went. */
+static bool is_away(const struct tls_conn *c)
+{
+    return c->step != NULL && c->step->away;
+}
+
 /* -- life ----------------------------------------------------------------------------------------
  */
 
@@ -791,6 +945,8 @@ static int client_setup(struct tls_conn *c, const struct tls_conn_args *args, st
         return err_set(err, ERR_TLS, "the TLS library does not take the identity %s (code %d)",
                        cred_leaf(args->cred)->subject, rc);
     c->cred = cred_ref(args->cred);
+    if (step_new(c, args) != 0)
+        return err_set(err, ERR_NOMEM, "out of memory");
     return 0;
 }
 
@@ -819,7 +975,7 @@ nomem:
 
 void tls_conn_free(struct tls_conn *c)
 {
-    if (c == NULL)
+    if (c == NULL || !step_end(c))
         return;
     wolfSSL_free(c->ssl);
     tls_ctx_unref(c->ctx);
@@ -836,9 +992,14 @@ void tls_conn_free(struct tls_conn *c)
 
 void tls_conn_input(struct tls_conn *c, const uint8_t *p, size_t n, bool eof)
 {
+    assert(!is_away(c));
     if (n > 0) {
         c->in = p;
         c->in_left = n;
+    }
+    if (n > 0 && c->established && c->step != NULL) { /* it holds input no longer */
+        step_free(c->step);
+        c->step = NULL;
     }
     if (eof)
         c->eof = true;
@@ -846,10 +1007,26 @@ void tls_conn_input(struct tls_conn *c, const uint8_t *p, size_t n, bool eof)
 
 size_t tls_conn_input_left(const struct tls_conn *c)
 {
-    return c->in_left;
+    return is_away(c) ? 0 : c->in_left;
 }
 
 enum tls_status tls_conn_handshake(struct tls_conn *c)
+{
+    struct tls_step *step = c->step;
+
+    if (step == NULL || step->done == NULL)
+        return handshake_now(c);
+    if (step->away)
+        return TLS_AWAY;
+    if (step->back)
+        return step_fetch(c);
+    if (step->begun && !c->established && c->fail == NULL && !c->nomem)
+        return step_go(c);
+    step->begun = true;
+    return handshake_now(c);
+}
+
+static enum tls_status handshake_now(struct tls_conn *c)
 {
     enum tls_status status;
     int rc;
@@ -872,12 +1049,12 @@ enum tls_status tls_conn_handshake(struct tls_conn *c)
 
 bool tls_conn_established(const struct tls_conn *c)
 {
-    return c->established;
+    return !is_away(c) && c->established;
 }
 
 bool tls_conn_cert_sent(const struct tls_conn *c)
 {
-    return c->cert_sent;
+    return !is_away(c) && c->cert_sent;
 }
 
 enum tls_status tls_conn_read(struct tls_conn *c, uint8_t *buf, size_t cap, size_t *n)
@@ -917,7 +1094,7 @@ enum tls_status tls_conn_write(struct tls_conn *c, const uint8_t *p, size_t n)
 
 void tls_conn_shutdown(struct tls_conn *c)
 {
-    if (c->shut || !c->established || c->fail != NULL || c->nomem)
+    if (is_away(c) || c->shut || !c->established || c->fail != NULL || c->nomem)
         return;
     c->shut = true;
     wolfSSL_shutdown(c->ssl);
@@ -925,6 +1102,8 @@ void tls_conn_shutdown(struct tls_conn *c)
 
 const struct tls_fail *tls_conn_fail(const struct tls_conn *c)
 {
+    if (is_away(c))
+        return &fail_none;
     if (c->fail != NULL)
         return c->fail;
     return c->nomem ? &fail_nomem : &fail_none;
@@ -965,7 +1144,7 @@ bool tls_conn_resumed(const struct tls_conn *c)
 
 bool tls_conn_ticket_seen(const struct tls_conn *c)
 {
-    return c->ticket;
+    return !is_away(c) && c->ticket;
 }
 
 const char *tls_conn_version(const struct tls_conn *c)

@@ -9,6 +9,7 @@
 #define TLS_CONN_H
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "tls/ctx.h"
 #include "tls/fail.h"
 #include "tls/trail.h"
@@ -16,6 +17,7 @@
 enum tls_status {
     TLS_OK,     /* handshake complete; or the bytes asked for */
     TLS_AGAIN,  /* more input is needed */
+    TLS_AWAY,   /* the handshake is on its token's thread: nothing to do until `step_done` */
     TLS_CLOSED, /* close_notify from the peer */
     TLS_FAILED, /* tls_conn_fail says why; `out` may hold an alert to be sent still */
 };
@@ -33,20 +35,29 @@ struct tls_conn_args {
     size_t alpn_count;
     struct buf
         *out; /* borrowed for the connection's life: ciphertext to be sent is appended here */
+    /* Client side, where the key of `cred` is in a token: its handshake goes on on that token's
+     * thread, and this is called there when the connection may be used again: post `item` to the
+     * thread that owns the connection, for tls_step_take.  NULL: it waits in tls_conn_handshake. */
+    void (*step_done)(void *step_arg, struct list *item);
+    void *step_arg;
 };
 
 /* Returns owned, or NULL with err set.  Which side it is follows from the context. Never resumes a
  * session. */
 struct tls_conn *tls_conn_new(const struct tls_conn_args *args, struct err *err);
-void tls_conn_free(struct tls_conn *c); /* NULL is fine */
+void tls_conn_free(struct tls_conn *c); /* NULL is fine; at any time, TLS_AWAY too */
 
 /* Hand in ciphertext, borrowed until the next status other than TLS_OK; it takes the place of what
  * was left.  n = 0 with eof says that the peer closed the socket. */
 void tls_conn_input(struct tls_conn *c, const uint8_t *p, size_t n, bool eof);
 size_t tls_conn_input_left(const struct tls_conn *c); /* what the library has not taken yet */
 
-enum tls_status tls_conn_handshake(
-    struct tls_conn *c); /* until TLS_OK; call once without input on the client side to start */
+/* Until TLS_OK; call once without input on the client side to start.  After TLS_AWAY hand in no
+ * input, and call again when tls_step_take has said so. */
+enum tls_status tls_conn_handshake(struct tls_conn *c);
+/* The thread that owns the connection has received `item` (and must, each of them).  Returns
+ * step_arg, or NULL when the connection was freed meanwhile. */
+void *tls_step_take(struct list *item);
 bool tls_conn_established(const struct tls_conn *c);
 bool tls_conn_cert_sent(const struct tls_conn *c); /* client: ours is on its way */
 

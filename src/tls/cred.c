@@ -11,6 +11,7 @@
 #include "tls/keyring_inside.h"
 #include "tls/pem.h"
 #include "tls/pkcs8.h"
+#include "tls/token_inside.h"
 #include "tls/wolf.h"
 
 #define MAX_CHAIN      9 /* what the library takes */
@@ -24,6 +25,7 @@ struct cred {
     size_t leaf_len;        /* of these, the leaf's */
     struct secret key;      /* PKCS#8 in DER */
     enum cred_rest rest;
+    struct token_key *token_key; /* owned reference; NULL: the key is `key` */
 };
 
 struct der cred_chain_der(const struct cred *c)
@@ -34,6 +36,27 @@ struct der cred_chain_der(const struct cred *c)
 struct der cred_key_der(const struct cred *c)
 {
     return der_of(c->key.p, c->key.len);
+}
+
+struct token_key *cred_token_key(const struct cred *c)
+{
+    return c->token_key;
+}
+
+bool cred_in_token(const struct cred *c)
+{
+    return c->token_key != NULL;
+}
+
+bool cred_is_usable(const struct cred *c, const char **what, struct err *err)
+{
+    struct token_trouble trouble;
+
+    if (c->token_key == NULL || token_is_usable(c->token_key->token, &trouble))
+        return true;
+    *what = trouble.what;
+    err_set(err, ERR_CLOSED, "%s: %s", trouble.text, trouble.remedy);
+    return false;
 }
 
 unsigned cred_min_rsa_bits(const struct cred *c, unsigned min_bits)
@@ -50,6 +73,8 @@ int cred_use(const struct cred *c, WOLFSSL *ssl, unsigned min_rsa_bits)
     wolfSSL_SetMinRsaKey_Sz(ssl, (short)cred_min_rsa_bits(c, min_rsa_bits));
     rc = wolfSSL_use_certificate_chain_buffer_format(ssl, c->chain.p, (long)c->chain.len,
                                                      WOLFSSL_FILETYPE_ASN1);
+    if (rc == WOLFSSL_SUCCESS && c->token_key != NULL)
+        return token_key_use(c->token_key, ssl);
     if (rc == WOLFSSL_SUCCESS) {
         wolf_secret_begin();
         rc = wolfSSL_use_PrivateKey_buffer(ssl, c->key.p, (long)c->key.len, WOLFSSL_FILETYPE_ASN1);
@@ -267,17 +292,49 @@ static int key_find(struct cred *c, const struct buf *text, struct err *err)
     return rc < 0 ? rc : err_set(err, ERR_SYNTAX, "%s", instead_of_key(text, certificate));
 }
 
-static int key_load(struct cred *c, const char *path, struct err *err)
+static bool is_uri(const struct buf *text)
 {
-    struct buf text = {0};
-    int rc = key_mode_check(path, err);
+    static const char scheme[] = "pkcs11:";
+    size_t at = 0;
+
+    while (at < text->len && strchr(" \t\r\n", text->p[at]) != NULL && text->p[at] != 0)
+        at++;
+    return text->len - at >= strlen(scheme) && memcmp(text->p + at, scheme, strlen(scheme)) == 0;
+}
+
+/* A token that is away may come back; a key that is not in it, or another's, does not change. */
+static int key_in_token(struct cred *c, const struct buf *text, struct err *err)
+{
+    struct token_trouble trouble;
+    struct pkcs11_uri uri;
+    struct der public;
+    int rc = pkcs11_uri_read((const char *)text->p, text->len, &uri, err);
 
     if (rc != 0)
         return rc;
-    rc = durable_read(path, MAX_FILE_BYTES, &text, err);
+    if (!cert_public_key(c->chain.p, c->leaf_len, &public))
+        return err_set(err, ERR_SYNTAX, "the certificate's key cannot be read");
+    c->token_key = token_key_new(&uri, public, strncmp(c->leaf->key_alg, "RSA", 3) == 0, err);
+    if (c->token_key == NULL)
+        return -err->code;
+    c->rest = CRED_TOKEN;
+    if (token_key_check(c->token_key, &trouble) || trouble_is_of_token(&trouble))
+        return 0;
+    return err_set(err, ERR_INVALID, "%s: %s", trouble.text, trouble.remedy);
+}
+
+static int key_load(struct cred *c, const char *path, struct err *err)
+{
+    struct buf text = {0};
+    int rc = durable_read(path, MAX_FILE_BYTES, &text, err);
+
     if (rc != 0)
         return rc;
-    rc = key_find(c, &text, err);
+    if (!is_uri(&text) && (rc = key_mode_check(path, err)) != 0) { /* a name is no secret */
+        buf_fini_wipe(&text);
+        return rc;
+    }
+    rc = is_uri(&text) ? key_in_token(c, &text, err) : key_find(c, &text, err);
     buf_fini_wipe(&text);
     return rc == 0 ? 0 : err_wrap(err, rc, "%s", path);
 }
@@ -372,6 +429,10 @@ static int pair_check(const struct cred *c, const char *chain_path, const char *
             chain_path, c->leaf->subject, c->leaf->key_alg, c->leaf->key_bits, lib_text(rc, text));
         goto out;
     }
+    if (c->token_key != NULL) { /* compared already, or when its token is there */
+        rc = 0;
+        goto out;
+    }
     wolf_secret_begin();
     rc = wolfSSL_CTX_use_PrivateKey_buffer(wolf, c->key.p, (long)c->key.len, WOLFSSL_FILETYPE_ASN1);
     wolf_secret_end();
@@ -426,6 +487,7 @@ void cred_unref(struct cred *c)
     if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
     secret_fini(&c->key);
+    token_key_unref(c->token_key);
     buf_fini(&c->chain);
     cert_info_free(c->leaf);
     free(c);
@@ -443,8 +505,10 @@ enum cred_rest cred_rest(const struct cred *c)
 
 const char *cred_rest_name(enum cred_rest rest)
 {
-    static const char *const names[] = {
-        [CRED_PLAIN] = "plain", [CRED_ENCRYPTED] = "encrypted", [CRED_FORMER] = "former"};
+    static const char *const names[] = {[CRED_PLAIN] = "plain",
+                                        [CRED_ENCRYPTED] = "encrypted",
+                                        [CRED_FORMER] = "former",
+                                        [CRED_TOKEN] = "token"};
 
     return names[rest];
 }
@@ -452,7 +516,11 @@ const char *cred_rest_name(enum cred_rest rest)
 int cred_put_key(const struct cred *c, struct buf *pem, struct err *err)
 {
     struct secret pkcs8 = {0};
-    int rc = pkcs8_wrap(cred_key_der(c), &pkcs8, err);
+    int rc;
+
+    if (c->token_key != NULL)
+        return err_set(err, ERR_INVALID, "the key is in a token, and stays there");
+    rc = pkcs8_wrap(cred_key_der(c), &pkcs8, err);
 
     if (rc == 0)
         rc = keyring_put_pem(pkcs8.p, pkcs8.len, pem, err);
@@ -464,5 +532,6 @@ bool cred_equal(const struct cred *a, const struct cred *b)
 {
     if (a == NULL || b == NULL)
         return a == b;
-    return der_eq(cred_chain_der(a), cred_chain_der(b)) && der_eq(cred_key_der(a), cred_key_der(b));
+    return der_eq(cred_chain_der(a), cred_chain_der(b)) &&
+           der_eq(cred_key_der(a), cred_key_der(b)) && token_key_same(a->token_key, b->token_key);
 }

@@ -50,7 +50,7 @@ int tls_init(struct err *err)
     if (rc != WOLFSSL_SUCCESS)
         return err_set(err, ERR_TLS,
                        "the TLS library does not start (code %d): look at its installation", rc);
-    return 0;
+    return token_keys_init(err);
 }
 
 void tls_fini(void)
@@ -538,6 +538,10 @@ static int own_chain_set(WOLFSSL_CTX *wolf, const struct cred *cred, struct err 
     struct der chain = cred_chain_der(cred), key = cred_key_der(cred);
     bool taken;
 
+    if (cred_in_token(cred)) /* every connection of a device would wait for it */
+        return err_set(err, ERR_INVALID,
+                       "the key of %s is in a token: a listener's key must be in a file",
+                       cred_leaf(cred)->subject);
     wolf_secret_begin();
     taken = wolfSSL_CTX_use_certificate_chain_buffer_format(
                 wolf, chain.p, (long)der_left(&chain), WOLFSSL_FILETYPE_ASN1) == WOLFSSL_SUCCESS &&

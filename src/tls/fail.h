@@ -12,6 +12,7 @@ enum tls_fail_side {
     TLS_FAIL_PEER_CERT,  /* we did not accept the peer's certificate, or it sent none: `x509` */
     TLS_FAIL_EOF,        /* the connection ended without a word */
     TLS_FAIL_LOCAL,      /* anything else on our side: `code` */
+    TLS_FAIL_TOKEN,      /* the token that holds our key did not sign: `word` */
 };
 
 struct tls_fail {
@@ -20,7 +21,8 @@ struct tls_fail {
     int alert_sent;   /* fatal alert that we sent, -1: none */
     int code;         /* the library's, negative; 0 when it has nothing to do with the library */
     const char *x509; /* "X509_V_ERR_CERT_HAS_EXPIRED" or NULL; static */
-    const char *word; /* "expired", "unknown_ca": its word in the catalogue, or NULL; static */
+    const char
+        *word; /* "expired", "unknown_ca", "absent": its word in the catalogue, or NULL; static */
     bool after_hello; /* the server's hello had been seen: it is a TLS server */
     bool after_cert;  /* our certificate had been sent */
     bool established; /* the handshake had completed on our side (TLS 1.3: the peer may still refuse

@@ -8,6 +8,7 @@ libtls_a_SOURCES = \
 	src/tls/crl.c src/tls/crl.h \
 	src/tls/crl_inside.h src/tls/crl_set.c \
 	src/tls/csr.c src/tls/csr.h \
+	src/tls/cryptoki.c src/tls/cryptoki.h \
 	src/tls/ctx.c src/tls/ctx.h \
 	src/tls/der.c src/tls/der.h \
 	src/tls/fail.c src/tls/fail.h \
@@ -21,6 +22,10 @@ libtls_a_SOURCES = \
 	src/tls/pkcs8.c src/tls/pkcs8.h \
 	src/tls/policy.c src/tls/policy.h \
 	src/tls/sig.c src/tls/sig.h \
+	src/tls/token.c src/tls/token.h src/tls/token_inside.h \
+	src/tls/token_key.c \
+	src/tls/token_session.c \
+	src/tls/uri.c src/tls/uri.h \
 	src/tls/trail.c src/tls/trail.h \
 	src/tls/verify.c src/tls/verify.h \
 	src/tls/wolf.h

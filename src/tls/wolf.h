@@ -81,6 +81,11 @@ struct der cred_key_der(const struct cred *c);
  * key has less. */
 unsigned cred_min_rsa_bits(const struct cred *c, unsigned min_bits);
 
+struct token_key;
+struct token_key *cred_token_key(const struct cred *c); /* borrowed; NULL: its key is a file's */
+/* token_key.c, once per process */
+int token_keys_init(struct err *err);
+
 /* cred.c: present the credential on this connection.  Returns 0 or the library's code. */
 int cred_use(const struct cred *c, WOLFSSL *ssl, unsigned min_rsa_bits);
 

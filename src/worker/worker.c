@@ -60,6 +60,7 @@ struct worker {
     pthread_t thread;
     bool has_run; /* there is a thread */
     struct inbox box;
+    struct inbox steps; /* of handshakes, from the threads of tokens */
     struct inbox *main_box;
     uv_timer_t tick;
     struct list listeners;
@@ -563,6 +564,8 @@ static void finish(struct worker *w)
     uv_close((uv_handle_t *)&w->tick, NULL);
     uv_close((uv_handle_t *)&w->pace.prepare, NULL);
     inbox_close(&w->box, NULL);
+    inbox_drain(&w->steps); /* of legs that are gone: no more will come */
+    inbox_close(&w->steps, NULL);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -661,6 +664,9 @@ struct worker *worker_start(unsigned index, struct wk_snapshot *snapshot, struct
         rc = -ERR_NOMEM;
     if (rc == 0)
         rc = inbox_init(&w->box, &w->loop, on_mail, w);
+    if (rc == 0 && (rc = inbox_init(&w->steps, &w->loop, leg_step_back, NULL)) != 0)
+        inbox_close(&w->box, NULL);
+    w->env.steps = &w->steps;
     if (rc != 0) {
         err_set(err, ERR_NOMEM, "worker %u: cannot start", index);
         map_free(w->env.devices);
@@ -697,6 +703,7 @@ static void close_unrun(struct worker *w)
     uv_close((uv_handle_t *)&w->tick, NULL);
     uv_close((uv_handle_t *)&w->pace.prepare, NULL);
     inbox_close(&w->box, NULL);
+    inbox_close(&w->steps, NULL);
 }
 
 void worker_post(struct worker *w, struct msg *m)

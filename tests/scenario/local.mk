@@ -19,6 +19,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/rough.py \
 	tests/scenario/lib/scripted.py \
 	tests/scenario/lib/streams.py \
+	tests/scenario/lib/token.py \
 	tests/scenario/lib/tsan.supp \
 	tests/scenario/lib/wait.py \
 	tests/scenario/test_a_broker_allows_less.py \
@@ -34,6 +35,7 @@ EXTRA_DIST += \
 	tests/scenario/test_full_and_failing_disks.py \
 	tests/scenario/test_flips_on_bad_links.py \
 	tests/scenario/test_hostile_input_costs_one_connection.py \
+	tests/scenario/test_keys_in_a_token.py \
 	tests/scenario/test_legs_speak_otherwise.py \
 	tests/scenario/test_many_devices_at_once.py \
 	tests/scenario/test_many_trials_and_an_outage.py \

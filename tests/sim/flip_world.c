@@ -189,6 +189,14 @@ bool keyring_encrypts(void)
     return false;
 }
 
+bool cred_is_usable(const struct cred *c, const char **what, struct err *err)
+{
+    (void)c;
+    (void)what;
+    (void)err;
+    return true;
+}
+
 int slots_scan(const char *dir, int (*each)(void *arg, const char *device), void *arg,
                struct err *err)
 {

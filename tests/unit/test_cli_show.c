@@ -404,6 +404,10 @@ static void status_fits_a_screen(void **unused)
         "  \"ways_back\": 1, \"spareless\": 0, \"taken_over\": 2,"
         "  \"restored_subscriptions\": 5, \"restore_refused\": 1, \"retained_suppressed\": 3,"
         "  \"rehome_lost\": 0, \"hold_us_max\": 3210},"
+        " \"tokens\": [{\"name\": \"hsm\", \"state\": \"ready\", \"label\": \"plant\", \"message\": \"\","
+        "  \"operations\": 4, \"failures\": 1, \"us_sum\": 42000, \"us_max\": 30500},"
+        "  {\"name\": \"spare\", \"state\": \"untried\", \"operations\": 0},"
+        "  {\"name\": \"tpm\", \"state\": \"absent\", \"message\": \"token tpm: insert it\"}],"
         " \"refused\": {\"unknown-device\": 3, \"tls\": 1},"
         " \"messages\": [\"device x: no identity\", \"clock not synchronised\"]}");
     struct screen s;
@@ -431,6 +435,9 @@ static void status_fits_a_screen(void **unused)
               "over by another client\n"
               "             5 subscriptions restored where the broker had lost the session, 1 "
               "refused; 3 retained messages not repeated\n"
+              "tokens       hsm ready, 4 operations, 1 failed, 10.5 ms each, longest 30.5 ms\n"
+              "             spare untried\n"
+              "             tpm absent: token tpm: insert it\n"
               "refused      unknown-device 3, tls 1\n"
               "attention    device x: no identity\n"
               "             clock not synchronised\n");

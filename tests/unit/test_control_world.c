@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "identity/slots.h"
 #include "tls/keyring.h"
+#include "tls/token.h"
 
 /* What slots_load and the like stand on: there is one world at a time. */
 static struct world *here;
@@ -87,6 +88,29 @@ void snapshot_unref(struct wk_snapshot *s)
 const char *tls_library(void)
 {
     return "none";
+}
+
+/* -- tokens: there are none -- */
+
+int tokens_configure(const struct token_conf *confs, size_t n, struct err *err)
+{
+    (void)confs;
+    (void)n;
+    (void)err;
+    return 0;
+}
+
+bool tokens_status(size_t index, struct token_status *out)
+{
+    (void)index;
+    (void)out;
+    return false;
+}
+
+const char *token_state_name(enum token_state state)
+{
+    (void)state;
+    return "ready";
 }
 
 /* -- identities on disk -- */

@@ -422,6 +422,68 @@ static void failures_of_our_own(void **unused)
     is(&in, DIAG_PROTOCOL, "tls.failed");
 }
 
+/* Trouble with the token that holds the key: neither the broker's word on the identity nor the
+ * way's, however the connection ended. */
+static void a_token_in_trouble_is_a_matter_of_this_machine(void **unused)
+{
+    static const struct {
+        const char *what, *name;
+        enum diag_class pace;
+    } rows[] = {
+        {"absent", "token.absent", DIAG_NETWORK},    {"silent", "token.silent", DIAG_NETWORK},
+        {"failed", "token.failed", DIAG_NETWORK},    {"login", "token.login", DIAG_POLICY},
+        {"module", "token.module", DIAG_POLICY},     {"no-key", "token.no-key", DIAG_POLICY},
+        {"mismatch", "token.mismatch", DIAG_POLICY}, {"mechanism", "token.mechanism", DIAG_POLICY},
+        {"something", "token.failed", DIAG_NETWORK}, {NULL, "token.failed", DIAG_NETWORK},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (int bits = 0; bits < 8; bits++) {
+            struct diag_in in = DIAG_IN_INIT;
+            struct diag d;
+
+            in.stage = (bits & 1) != 0 ? DIAG_AT_TLS : DIAG_AT_DNS;
+            in.eof = (bits & 2) != 0;
+            in.tls_after_cert = (bits & 4) != 0;
+            in.tls_side = DIAG_TLS_TOKEN;
+            in.tls_word = rows[i].what;
+            in.detail = "token hsm: C_Sign: CKR_DEVICE_ERROR";
+            is(&in, DIAG_POLICY, rows[i].name);
+            d = diagnose(&in);
+            assert_int_equal(diag_pace(&d), rows[i].pace);
+            assert_false(d.silent);
+            assert_non_null(strstr(d.sentence, "CKR_DEVICE_ERROR"));
+            assert_int_equal(diag_settle(&d, true).class, DIAG_POLICY);
+        }
+}
+
+/* A broker that was kept waiting by a token may just close.  Its word is its word. */
+static void a_slow_token_is_no_refusal(void **unused)
+{
+    struct diag_in in = DIAG_IN_INIT;
+
+    (void)unused;
+    in.token_slow = in.eof = in.tls_after_cert = in.tls_after_hello = true;
+    in.stage = DIAG_AT_TLS;
+    is(&in, DIAG_POLICY, "token.slow");
+    in.stage = DIAG_AT_CONNACK;
+    is(&in, DIAG_POLICY, "token.slow");
+    assert_false(diagnose(&in).silent);
+    in.stage = DIAG_AT_ESTABLISHED;
+    is(&in, DIAG_NETWORK, "established.closed");
+    in.stage = DIAG_AT_TLS;
+    in.tls_side = DIAG_TLS_PEER_ALERT;
+    in.tls_alert = 48;
+    is(&in, DIAG_IDENTITY, "tls.unknown_ca");
+    in = (struct diag_in)DIAG_IN_INIT;
+    in.stage = DIAG_AT_TLS;
+    in.token_slow = in.timed_out = true;
+    is(&in, DIAG_POLICY, "token.silent");
+    in.token_slow = false;
+    is(&in, DIAG_NETWORK, "tls.timeout");
+}
+
 /* What a peer says cannot break a line, and what is too long is cut. */
 static void details_are_tidied(void **unused)
 {
@@ -486,7 +548,7 @@ static bool name_is_stable(const char *name)
 static bool is_fact_free(const struct diag_in *in)
 {
     return in->code < 0 && in->tls_alert <= 0 && in->tls_side != DIAG_TLS_PEER_CERT &&
-           in->tls_side != DIAG_TLS_LOCAL;
+           in->tls_side != DIAG_TLS_LOCAL && in->tls_side != DIAG_TLS_TOKEN;
 }
 
 static void check_any(const struct diag_in *in)
@@ -509,7 +571,9 @@ static void check_any(const struct diag_in *in)
             class = works ? DIAG_IDENTITY : DIAG_BROKER;
         ok = ok && settled.class == class && (*settled.remedy != '\0' || class == DIAG_OK);
     }
-    ok = ok && diag_pace(&d) == (d.class == DIAG_SUSPECT && d.silent ? DIAG_NETWORK : d.class);
+    bool passes =
+        (d.class == DIAG_SUSPECT && d.silent) || (in->tls_side == DIAG_TLS_TOKEN && !in->tls_word);
+    ok = ok && diag_pace(&d) == (passes ? DIAG_NETWORK : d.class);
     if (!ok)
         fail_msg("stage %d side %d alert %d code %d errno %d v%d %s%s%s%s: %s %s '%s' '%s'",
                  in->stage, in->tls_side, in->tls_alert, in->code, in->errnum, in->mqtt_version,
@@ -529,7 +593,7 @@ static void every_combination_of_facts_is_answered(void **unused)
 
     (void)unused;
     for (int stage = DIAG_AT_DNS; stage <= DIAG_AT_ESTABLISHED; stage++)
-        for (int side = DIAG_TLS_NONE; side <= DIAG_TLS_LOCAL; side++)
+        for (int side = DIAG_TLS_NONE; side <= DIAG_TLS_TOKEN; side++)
             for (size_t a = 0; a < sizeof(alerts) / sizeof(alerts[0]); a++)
                 for (size_t c = 0; c < sizeof(codes) / sizeof(codes[0]); c++)
                     for (size_t e = 0; e < sizeof(errnums) / sizeof(errnums[0]); e++)
@@ -652,6 +716,8 @@ int main(void)
         cmocka_unit_test(silence_before_a_hello_is_network),
         cmocka_unit_test(deadlines),
         cmocka_unit_test(failures_of_our_own),
+        cmocka_unit_test(a_token_in_trouble_is_a_matter_of_this_machine),
+        cmocka_unit_test(a_slow_token_is_no_refusal),
         cmocka_unit_test(details_are_tidied),
         cmocka_unit_test(nothing_is_cut_that_we_say_ourselves),
         cmocka_unit_test(every_combination_of_facts_is_answered),

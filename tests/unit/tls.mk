@@ -62,3 +62,23 @@ tests_unit_test_tls_openssl_LDADD = $(tls_test_ldadd)
 
 tests_unit_test_tls_policy_SOURCES = tests/unit/test_tls_policy.c
 tests_unit_test_tls_policy_LDADD = libtls.a $(CMOCKA_LIBS)
+
+# A module that is slow, or fails, when told to.  Nothing of ours is in it, and no sanitizer.
+token_shim = tests/unit/token_shim.so
+tests/unit/token_shim.so: tests/unit/token_shim.c
+	$(AM_V_CC)$(CC) -O1 -g -shared -fPIC $(WOLFSSL_CFLAGS) -o $@ $(srcdir)/tests/unit/token_shim.c -ldl
+
+check_DATA = $(token_shim)
+CLEANFILES += $(token_shim)
+EXTRA_DIST += tests/unit/tls_token.sh tests/unit/token_shim.c
+
+check_PROGRAMS += tests/unit/test_tls_token tests/unit/test_tls_uri
+
+tests_unit_test_tls_token_SOURCES = tests/unit/test_tls_token.c $(tls_test_pki)
+tests_unit_test_tls_token_CPPFLAGS = $(tls_test_cppflags) \
+	-DTLS_TOKEN_SH='"$(abs_top_srcdir)/tests/unit/tls_token.sh"' \
+	-DTOKEN_SHIM='"$(abs_top_builddir)/tests/unit/token_shim.so"'
+tests_unit_test_tls_token_LDADD = $(tls_test_ldadd) -lpthread
+
+tests_unit_test_tls_uri_SOURCES = tests/unit/test_tls_uri.c
+tests_unit_test_tls_uri_LDADD = libtls.a libbase.a $(CMOCKA_LIBS)

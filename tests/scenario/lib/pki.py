@@ -82,14 +82,19 @@ class Authority:
         os.chmod(self.key, 0o600)
         return Pair(self.cert, self.key)
 
-    def issue(self, name, subject, extensions, kind="ec", days=365, more=(), chain=True, at=OWN):
-        """A leaf, made with its key in one go; behind it, unless told otherwise, the intermediate that issued it."""
+    def issue(self, name, subject, extensions, kind="ec", days=365, more=(), chain=True, at=OWN,
+              key=None):
+        """A leaf, made with its key in one go, or for the key `key`; behind it, unless told otherwise, the intermediate
+        that issued it."""
         pair = Pair(os.path.join(self.folder, name + ".pem"), os.path.join(self.folder, name + ".key"))
         if not os.path.exists(pair.chain):
             more = list(more)
             for ext in extensions:
                 more += ["-addext", ext]
-            openssl("req", "-x509", *NEW_KEY[kind], "-nodes", "-keyout", pair.key, "-out", pair.chain + ".part",
+            if key:
+                shutil.copy(key, pair.key)
+            made = ["-key", key] if key else [*NEW_KEY[kind], "-nodes", "-keyout", pair.key]
+            openssl("req", "-x509", *made, "-out", pair.chain + ".part",
                     "-days", days, "-subj", subject, "-CA", self.cert, "-CAkey", self.key,
                     "-addext", "basicConstraints=critical,CA:FALSE", *more, at=self.at if at is OWN else at)
             if self.parent is not None and chain:
@@ -185,10 +190,11 @@ class Pki:
         """What is baked into the sensor: shown to the gateway."""
         return (ca or self.old).issue("sensor-%s-%s" % (device, kind), "/O=Plant/OU=sensor/CN=" + device, CLIENT, kind)
 
-    def identity(self, device, slot, kind="ec", ca=None):
-        """What the gateway shows to the broker for that device; OU tells the slots apart."""
+    def identity(self, device, slot, kind="ec", ca=None, key=None):
+        """What the gateway shows to the broker for that device; OU tells the slots apart.  `key`: a key that is there."""
         ca = ca or (self.old if slot == "old" else self.new)
-        return ca.issue("%s-%s-%s" % (device, slot, kind), "/O=Plant/OU=%s/CN=%s" % (slot, device), CLIENT, kind)
+        name = "%s-%s-%s" % (device, slot, "given" if key else kind)
+        return ca.issue(name, "/O=Plant/OU=%s/CN=%s" % (slot, device), CLIENT, kind, key=key)
 
     def expired(self, device, slot, ca=None):
         ca = ca or (self.old if slot == "old" else self.new)
