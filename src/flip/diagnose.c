@@ -76,21 +76,16 @@ static struct diag by_nameless_alert(const struct diag_in *in)
 
 static struct diag by_alert(const struct diag_in *in)
 {
-    const struct catalogue_row *known = catalogue_by_code(CATALOGUE_ALERT, in->tls_alert), *early;
+    const struct catalogue_row *known = catalogue_by_code(CATALOGUE_ALERT, in->tls_alert);
     struct catalogue_row row;
 
     if (known == NULL)
         return by_nameless_alert(in);
+    if (known->class == DIAG_IDENTITY && !may_be_refusal(in) && in->stage < DIAG_AT_ESTABLISHED)
+        return say_end(in, "tls", END_REFUSED_EARLY);
     row = *known;
-    if (row.class == DIAG_SUSPECT && !may_be_refusal(in)) {
+    if (row.class == DIAG_SUSPECT && !may_be_refusal(in))
         row.class = row.code == 0 ? DIAG_NETWORK : DIAG_POLICY;
-    } else if (row.class == DIAG_IDENTITY && !may_be_refusal(in) &&
-               in->stage < DIAG_AT_ESTABLISHED) {
-        early = catalogue_by_code(CATALOGUE_END, END_REFUSED_EARLY);
-        row.class = early->class;
-        row.sentence = early->sentence;
-        row.remedy = early->remedy;
-    }
     return say(in, "tls", &row);
 }
 

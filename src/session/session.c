@@ -646,11 +646,13 @@ static void handshake_failed(struct session *s, const struct tls_fail *fail)
     const char *scope = fail->side == TLS_FAIL_PEER_CERT    ? "client"
                         : fail->side == TLS_FAIL_PEER_ALERT ? "sensor"
                                                             : "wolfssl";
-    char text[512], cause[64];
+    bool told = fail->alert_sent > 0; /* by it the sensor's own log may be found */
+    char text[512], cause[96];
 
     snprintf(text, sizeof text, "TLS: %.239s%s%.199s", fail->text,
              *fail->remedy != '\0' ? ": " : "", fail->remedy);
-    snprintf(cause, sizeof cause, "%s.%s", scope, fail->word != NULL ? fail->word : "");
+    snprintf(cause, sizeof cause, "%s.%s%s%s", scope, fail->word != NULL ? fail->word : "",
+             told ? " alert_sent=" : "", told ? tls_alert_name(fail->alert_sent) : "");
     tell_refused(s, fail->side == TLS_FAIL_PEER_CERT ? "certificate" : "tls",
                  fail->word != NULL ? cause : NULL, text);
 }

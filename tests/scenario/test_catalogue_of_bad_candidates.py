@@ -178,7 +178,7 @@ CATALOGUE = [
     Row("alpn", "strict", "policy", "tls.no_application_protocol", "alpn", profile="hello-alert-120"),
     Row("sni", "strict", "policy", "tls.unrecognized_name", "sni", profile="hello-alert-112"),
     Row("no-cipher", "strict", "policy", "tls.handshake_failure", "TLS settings", profile="hello-alert-40"),
-    Row("firewall-says-unknown-ca", "strict", "suspect", "tls.unknown_ca", "between", profile="hello-alert-48"),
+    Row("firewall-says-unknown-ca", "strict", "suspect", "tls.refused-early", "between", profile="hello-alert-48"),
     # 5.0 alone: mosquitto 2.0.11 loses count where a clean 3.x session is wiped first.
     Row("connections-used-up", "full", "network", "tls.no-server", "between", new="own", mqtt=V5),
     # -- and some that are fine: the catalogue can tell

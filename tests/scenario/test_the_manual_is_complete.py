@@ -69,6 +69,16 @@ def test_every_refusal_is_in_the_catalogue():
     assert sorted(found - rows) == []
 
 
+def test_names_of_failures_are_looked_up():
+    """Nobody above the catalogue makes one up; and a row that is looked up by its word is there."""
+    for path in [*SRC.glob("session/*.c"), *SRC.glob("control/*.c"), *SRC.glob("worker/*.c")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r'\.name = "[a-z]+\.[a-z-]+"|printf\(\w+(?:\.|->)name[^;]*"[a-z]+\.', text), path
+    words = re.findall(r'(?:fail\(s, |[?:=] )"([a-z]+(?:-[a-z]+)+)"', code("session/evidence.c"))
+    rows = re.findall(r'\{ "evidence", "([a-z-]+)"', code("catalogue/rows.c"))
+    assert sorted(words) == sorted(rows)
+
+
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
 def test_the_page_of_errors_is_well_formed():
     page = pathlib.Path(build_dir()) / "src/catalogue/certflip-errors.7"

@@ -190,7 +190,9 @@ def test_who_is_refused_is_told_why(gate, pki):
         anchors = pki.old.cert if name == "does-not-trust-us" else None
         text, answered = gate.s_client(("ec", listener), *flags, pair=pairs.get(pair), anchors=anchors)
         line = gate.gateway.log.wait(r"session-refused listener=ec-%s .*" % listener, at)[0]
-        if answered or " code=%s cause=%s msg=" % (code, cause) not in line or says not in line:
+        sent = re.search(r" alert_sent=(\w+) msg=", line)
+        if (answered or " code=%s cause=%s " % (code, cause) not in line or says not in line
+                or (sent is None) != cause.startswith("sensor.")):
             faults.append("%s: %s\n%s" % (name, line, text[:200] if answered else ""))
         status, told, _ = gate.gateway.ctl("explain", cause, check=False)
         if status != 0 or cause not in told:

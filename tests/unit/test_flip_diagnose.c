@@ -149,6 +149,19 @@ static void a_failure_of_tls_carries_the_names_that_operators_know(void **unused
     assert_null(d.x509);
 }
 
+/* Whoever refuses a certificate that was not sent means something else by the alert. */
+static void an_early_refusal_has_a_name_of_its_own(void **unused)
+{
+    struct diag_in in = alert(48, false);
+    struct diag d = diagnose(&in);
+
+    (void)unused;
+    is(&in, DIAG_SUSPECT, "tls.refused-early");
+    assert_string_equal(d.alert, "unknown_ca");
+    in.tls_after_cert = true;
+    is(&in, DIAG_IDENTITY, "tls.unknown_ca");
+}
+
 /* TLS 1.3 tells late: the alert counts, wherever the attempt had got to on our side. */
 static void late_alerts_count(void **unused)
 {
@@ -705,6 +718,7 @@ int main(void)
         cmocka_unit_test(every_alert_has_its_class),
         cmocka_unit_test(alerts_carry_their_rfc_names),
         cmocka_unit_test(a_failure_of_tls_carries_the_names_that_operators_know),
+        cmocka_unit_test(an_early_refusal_has_a_name_of_its_own),
         cmocka_unit_test(late_alerts_count),
         cmocka_unit_test(connack_3_1_1),
         cmocka_unit_test(reasons_of_5_0),
