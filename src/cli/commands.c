@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "cli/crl.h"
 #include "cli/devices.h"
 #include "cli/follow.h"
 #include "cli/table.h"
@@ -65,9 +66,12 @@ static json_t *params_of(const struct words_line *line)
             set_text(params, "level", line->args[1]);
         }
         break;
+    case WORDS_CRL_UPDATE: /* its file is read in `ask` */
+        break;
     case WORDS_STATUS:
     case WORDS_DEVICES:
     case WORDS_SESSIONS:
+    case WORDS_CRL_LIST:
     case WORDS_FLIP:
     case WORDS_ROLLBACK:
     case WORDS_CONFIRM:
@@ -171,6 +175,12 @@ static void show_answer(const struct cli *cli, const json_t *answer)
         show_sessions(out, json_object_get(answer, "sessions"),
                       json_integer_value(json_object_get(answer, "total")));
         break;
+    case WORDS_CRL_LIST:
+        show_crls(out, json_object_get(answer, "crls"));
+        break;
+    case WORDS_CRL_UPDATE:
+        show_crl_update(out, answer);
+        break;
     case WORDS_RELOAD:
         show_reload(out, answer);
         break;
@@ -266,13 +276,21 @@ static int ask(const struct cli *cli, json_t **answer, struct err *err)
         [WORDS_STATUS]   = "status",      [WORDS_DEVICE]  = "device.get", [WORDS_SESSIONS] = "sessions.list",
         [WORDS_FLIP]     = "flip",        [WORDS_CONFIRM] = "confirm",    [WORDS_COMMIT]   = "commit",
         [WORDS_ROLLBACK] = "rollback",    [WORDS_QUARANTINE_CLEAR] = "quarantine.clear",
+        [WORDS_CRL_LIST] = "crl.list",    [WORDS_CRL_UPDATE] = "crl.update",
         [WORDS_RELOAD]   = "config.reload", [WORDS_LOG]   = "log.level",  [WORDS_AUDIT]    = "audit.list",
     };
     /* clang-format on */
 
-    if (cli->line->command != WORDS_DEVICES)
-        return client_call(cli->client, methods[cli->line->command], params_of(cli->line), answer,
-                           err);
+    if (cli->line->command != WORDS_DEVICES) {
+        json_t *params = params_of(cli->line);
+
+        if (cli->line->command == WORDS_CRL_UPDATE &&
+            (rc = crl_params(cli->line->args[0], params, err)) != 0) {
+            json_decref(params);
+            return rc;
+        }
+        return client_call(cli->client, methods[cli->line->command], params, answer, err);
+    }
     target = target_of(cli->line);
     rc = devices_fetch(cli->client, target, answer, err);
     json_decref(target);

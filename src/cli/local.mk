@@ -3,6 +3,7 @@ noinst_LIBRARIES += libcli.a
 libcli_a_SOURCES = \
 	src/cli/client.c src/cli/client.h \
 	src/cli/commands.c src/cli/commands.h \
+	src/cli/crl.c src/cli/crl.h \
 	src/cli/devices.c src/cli/devices.h \
 	src/cli/explain.c src/cli/explain.h \
 	src/cli/follow.c src/cli/follow.h \

@@ -822,6 +822,66 @@ void show_audit(const struct show *s, const json_t *entries)
     print_and_free(&t, s);
 }
 
+/* "listener tls, upstream broker" */
+static void used_by(const json_t *row, char *out, size_t n)
+{
+    const json_t *list = json_object_get(row, "used_by");
+    size_t at = 0;
+
+    snprintf(out, n, "-");
+    for (size_t i = 0; i < json_array_size(list) && at < n; i++)
+        at += (size_t)snprintf(out + at, n - at, "%s%s %s", i == 0 ? "" : ", ",
+                               text(json_array_get(list, i), "kind"),
+                               text(json_array_get(list, i), "name"));
+}
+
+void show_crls(const struct show *s, const json_t *crls)
+{
+    static const char *const titles[] = {"ISSUER", "NUMBER",  "ENTRIES", "NEXT UPDATE",
+                                         "STATE",  "USED BY", "FILE"};
+    struct table t;
+    char users[300];
+
+    if (json_array_size(crls) == 0) {
+        fputs("no list: see crls in certflip.conf(5), or certflipctl crl update FILE\n", s->to);
+        return;
+    }
+    table_init(&t, sizeof(titles) / sizeof(titles[0]));
+    table_head(&t, titles);
+    for (size_t i = 0; i < json_array_size(crls); i++) {
+        const json_t *row = json_array_get(crls, i);
+        const char *state = text(row, "state");
+
+        used_by(row, users, sizeof(users));
+        table_add(&t, TABLE_PLAIN, "%s", text(row, "issuer"));
+        table_add(&t, TABLE_PLAIN, "%s",
+                  text(row, "number")[0] == '\0' ? "-" : text(row, "number"));
+        table_add(&t, TABLE_PLAIN, "%" PRId64, number(row, "entries"));
+        table_add(&t, TABLE_PLAIN, "%s",
+                  text(row, "next_update")[0] == '\0' ? "-" : text(row, "next_update"));
+        table_add(&t,
+                  strcmp(state, "stale") == 0 ? TABLE_BAD
+                  : strcmp(state, "due") == 0 ? TABLE_WARN
+                                              : TABLE_PLAIN,
+                  "%s", state);
+        table_add(&t, TABLE_PLAIN, "%s", users);
+        table_add(&t, TABLE_PLAIN, "%s", text(row, "file"));
+    }
+    print_and_free(&t, s);
+}
+
+void show_crl_update(const struct show *s, const json_t *row)
+{
+    char users[300];
+
+    used_by(row, users, sizeof(users));
+    table_text(s->to, false, TABLE_PLAIN, text(row, "issuer"));
+    fprintf(s->to, ": %s, %" PRId64 " revoked, next update %s, for %s\n",
+            json_is_true(json_object_get(row, "changed")) ? "taken" : "the same as before",
+            number(row, "entries"),
+            text(row, "next_update")[0] == '\0' ? "not said" : text(row, "next_update"), users);
+}
+
 void show_reload(const struct show *s, const json_t *result)
 {
     const json_t *restart = json_object_get(result, "restart_needed");

@@ -26,6 +26,8 @@ void show_device(const struct show *s, const struct json_t *device);
 void show_sessions(const struct show *s, const struct json_t *sessions, int64_t total);
 void show_levels(const struct show *s, struct json_t *levels);
 void show_audit(const struct show *s, const struct json_t *entries);
+void show_crls(const struct show *s, const struct json_t *crls);      /* of crl.list */
+void show_crl_update(const struct show *s, const struct json_t *row); /* of crl.update */
 void show_reload(const struct show *s, const struct json_t *result);
 
 /* Row after row of an OUTCOME's "devices": what became of each, remedies included. */

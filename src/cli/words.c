@@ -34,6 +34,10 @@ static const struct words_command commands[WORDS_COUNT] = {
     [WORDS_QUARANTINE_CLEAR] =
                        { "quarantine clear", WORDS_TARGETS, "the cause of a rollback is mended: allow another flip",
                          "quarantine clear press-12" },
+    [WORDS_CRL_LIST]   = { "crl list",   WORDS_NOTHING,    "lists of revoked certificates in force",
+                         "crl list" },
+    [WORDS_CRL_UPDATE] = { "crl update", WORDS_FILE,       "take a CA's list of revoked certificates; who is on it is cut off",
+                         "crl update devices-ca.crl" },
     [WORDS_RELOAD]   = { "reload",   WORDS_NOTHING,      "read configuration and identities again",
                          "reload" },
     [WORDS_LOG]      = { "log",      WORDS_LEVEL,        "show what is logged, or change it until the next start",
@@ -54,6 +58,7 @@ static const struct shape {
     [WORDS_MAYBE_TARGET] = { 0, 1,        "[DEVICE|GLOB]" },
     [WORDS_ONE_DEVICE]   = { 1, 1,        "DEVICE" },
     [WORDS_TARGETS]      = { 1, SIZE_MAX, "DEVICE|GLOB..." },
+    [WORDS_FILE]         = { 1, 1,        "FILE" },
     [WORDS_LEVEL]        = { 0, 2,        "[SUBSYSTEM LEVEL]" },
     [WORDS_CODE]         = { 0, 2,        "[CODE]" },
     [WORDS_COMMAND]      = { 0, 2,        "[COMMAND]" },
@@ -84,8 +89,8 @@ static const struct option {
       "what must be proven: that it is accepted, or also that a message of its own comes back" },
     { "--begin-within", NULL, "SECONDS", NUMBER, AT(begin_s), 1, 31622400, NULL, ON(WORDS_FLIP),
       "give it up when the broker has not accepted the new identity by then: the device may be away" },
-    { "--force", NULL, NULL, FLAG, AT(force), 0, 0, NULL, ON(WORDS_FLIP),
-      "go on by a clock that is not synchronised, or wrong" },
+    { "--force", NULL, NULL, FLAG, AT(force), 0, 0, NULL, ON(WORDS_FLIP) | ON(WORDS_CRL_UPDATE),
+      "flip: by a clock that is not synchronised, or wrong; crl update: in the place of a newer list" },
     { "--wait", NULL, NULL, FLAG, AT(wait), 0, 0, NULL, ON(WORDS_FLIP) | ON(WORDS_ROLLBACK),
       "follow it to its end; the exit status tells how it ended" },
     { "--timeout", NULL, "SECONDS", NUMBER, AT(timeout_s), 1, 31536000, NULL,
@@ -536,20 +541,32 @@ static void offer_word(const struct offers *o, const char *word)
 }
 
 /* The next word of each command that begins with `args`. */
+/* What comes in this command behind the words that are there; "" when it has others, or no more. */
+static void word_behind(int id, const char *const *args, size_t n, char word[WORD_MAX])
+{
+    for (size_t i = 0; i < n; i++) {
+        nth_word(commands[id].words, i, word);
+        if (strcmp(word, args[i]) != 0) {
+            word[0] = '\0';
+            return;
+        }
+    }
+    nth_word(commands[id].words, n, word);
+}
+
 static void offer_commands(const struct offers *o, const char *const *args, size_t n)
 {
-    char word[WORD_MAX];
+    char word[WORD_MAX], earlier[WORD_MAX];
 
     for (int id = 0; id < WORDS_COUNT; id++) {
-        size_t i = 0;
+        bool known = false;
 
-        for (; i < n; i++) {
-            nth_word(commands[id].words, i, word);
-            if (strcmp(word, args[i]) != 0)
-                break;
+        word_behind(id, args, n, word);
+        for (int before = 0; before < id && !known; before++) {
+            word_behind(before, args, n, earlier);
+            known = strcmp(word, earlier) == 0;
         }
-        nth_word(commands[id].words, i, word);
-        if (i == n && word[0] != '\0')
+        if (word[0] != '\0' && !known)
             offer_word(o, word);
     }
 }
@@ -590,6 +607,8 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
     case WORDS_ONE_DEVICE:
     case WORDS_TARGETS:
         return at < shapes[commands[command].shape].most ? WORDS_MORE_DEVICES : WORDS_NO_MORE;
+    case WORDS_FILE:
+        return at == 0 ? WORDS_MORE_FILES : WORDS_NO_MORE;
     case WORDS_LEVEL:
         return offer_levels(o, at);
     case WORDS_CODE:

@@ -22,6 +22,8 @@ enum words_id {
     WORDS_CONFIRM,
     WORDS_COMMIT,
     WORDS_QUARANTINE_CLEAR,
+    WORDS_CRL_LIST,
+    WORDS_CRL_UPDATE,
     WORDS_RELOAD,
     WORDS_LOG,
     WORDS_AUDIT,
@@ -36,6 +38,7 @@ enum words_shape {
     WORDS_MAYBE_TARGET, /* [DEVICE|GLOB] */
     WORDS_ONE_DEVICE,   /* DEVICE */
     WORDS_TARGETS,      /* DEVICE|GLOB... */
+    WORDS_FILE,         /* FILE */
     WORDS_LEVEL,        /* [SUBSYSTEM LEVEL] */
     WORDS_CODE,         /* [CODE], of one or two words */
     WORDS_COMMAND,      /* [COMMAND] */

@@ -160,6 +160,10 @@ static const struct command commands[RPC_METHOD_COUNT] = {
     [RPC_COMMIT_METHOD]           = { do_commit,           { TARGET } },
     [RPC_QUARANTINE_CLEAR_METHOD] = { do_quarantine_clear, { TARGET } },
     [RPC_CONFIG_RELOAD_METHOD]    = { do_config_reload,    { { 0 } } },
+    [RPC_CRL_UPDATE_METHOD]       = { do_crl_update,       { { "crl", K_TEXT, false, 1, RPC_LINE_MAX },
+                                                             { "file", K_TEXT, false, 1, 4000 },
+                                                             { "force", K_BOOL, false, 0, 0 } } },
+    [RPC_CRL_LIST_METHOD]         = { do_crl_list,         { { 0 } } },
     [RPC_LOG_LEVEL_METHOD]        = { do_log_level,        { { "subsystem", K_NAME, false, 0, 0 },
                                                              { "level", K_NAME, false, 0, 0 } } },
     [RPC_AUDIT_LIST_METHOD]       = { do_audit_list,       { { "after", K_NUMBER, false, 0, INT64_C(1) << 53 }, LIMIT } },
@@ -279,7 +283,7 @@ static struct json_t *reply_of(struct call *c, const json_t *id)
 /* Not with the flush: there only its audit row is written. */
 static bool is_done_at_once(enum rpc_method m)
 {
-    return m == RPC_CONFIG_RELOAD_METHOD || m == RPC_LOG_LEVEL_METHOD;
+    return m == RPC_CONFIG_RELOAD_METHOD || m == RPC_CRL_UPDATE_METHOD || m == RPC_LOG_LEVEL_METHOD;
 }
 
 /* Who waits for the end of a call. */

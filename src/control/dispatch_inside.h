@@ -122,6 +122,9 @@ int do_log_level(struct call *c);
 int do_audit_list(struct call *c);
 int do_help(struct call *c);
 
+int do_crl_update(struct call *c); /* methods_crl.c */
+int do_crl_list(struct call *c);
+
 int do_device_list(struct call *c); /* methods_device.c */
 int do_device_get(struct call *c);
 int do_sessions_list(struct call *c);

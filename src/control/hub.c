@@ -349,6 +349,22 @@ unsigned hub_workers(const struct hub *h)
     return h->sink.workers;
 }
 
+void hub_swap(struct hub *h, struct wk_snapshot *snapshot)
+{
+    struct msg *m = msg_new(MSG_CONF);
+
+    snapshot_ref(snapshot);
+    snapshot_unref(h->snapshot);
+    h->snapshot = snapshot;
+    if (m == NULL) {
+        log_event(LOG_CONTROL, LOG_ERROR_, "message-lost", "kind=%d cause=no-memory",
+                  (int)MSG_CONF);
+        return;
+    }
+    m->u.conf = snapshot_ref(snapshot);
+    hub_post_all(h, m);
+}
+
 void hub_poll(struct hub *h)
 {
     struct msg *m = msg_new(MSG_POLL);

@@ -262,6 +262,9 @@ int hub_audit(struct hub *h, const char *who, const char *what, const char *targ
 /* The same; takes `id` and `reply`. */
 void hub_remember(struct hub *h, char *id, char *reply);
 
+/* Another snapshot of the same configuration: the workers use it for what begins from now on. */
+void hub_swap(struct hub *h, struct wk_snapshot *snapshot);
+
 /* Make durable, then do.  Returns 0, or a negative code when nothing was changed. */
 int hub_flush(struct hub *h, struct err *err);
 

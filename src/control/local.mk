@@ -4,6 +4,8 @@ noinst_LIBRARIES += libcontrol.a
 libcontrol_a_SOURCES = \
 	src/control/central.c \
 	src/control/central.h \
+	src/control/crls.c \
+	src/control/crls.h \
 	src/control/dispatch.c \
 	src/control/dispatch.h \
 	src/control/dispatch_inside.h \
@@ -22,6 +24,7 @@ libcontrol_a_SOURCES = \
 	src/control/jsonrpc.h \
 	src/control/local.c \
 	src/control/local.h \
+	src/control/methods_crl.c \
 	src/control/methods_device.c \
 	src/control/methods_flip.c \
 	src/control/methods_gateway.c \

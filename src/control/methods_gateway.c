@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/crls.h"
 #include "control/dispatch_inside.h"
 #include "control/hub.h"
 #include "control/show.h"
@@ -14,6 +15,12 @@
 #include "tls/ctx.h"
 
 #define LIMIT_DEFAULT 100
+
+static void add_message(void *arg, bool stale, const char *text)
+{
+    (void)stale;
+    json_array_append_new(arg, rpc_text(text));
+}
 
 static json_t *messages(const struct call *c)
 {
@@ -40,6 +47,7 @@ static json_t *messages(const struct call *c)
                  flip_clock_text(&clock, why, sizeof(why)));
         json_array_append_new(list, rpc_text(text));
     }
+    crls_worries(c->d->hub, add_message, list);
     hub_count(c->d->hub, &counts);
     all = hub_devices(c->d->hub, &n);
     for (size_t i = 0; counts.stuck != 0 && i < n && json_array_size(list) < 20; i++) {

@@ -140,7 +140,12 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
         return refused(&text, faults, err, 1);
     }
     snapshot = snapshot_new(conf, hub_snapshot(hub)->changes, err);
-    if (snapshot == NULL)
+    if (snapshot != NULL && snapshot_crls_lost(snapshot, hub_snapshot(hub), err) != 0) {
+        buf_printf(&text, "%s\n", err->msg);
+        count = 1;
+        snapshot_unref(snapshot);
+        snapshot = NULL;
+    } else if (snapshot == NULL)
         count = snapshot_faults(conf, hub_snapshot(hub)->changes, &text);
     if (snapshot == NULL || worker_check_listeners(hub_conf(hub), conf, err) != 0 ||
         token_watch_conf(conf, err) != 0) {

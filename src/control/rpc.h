@@ -132,6 +132,14 @@ enum rpc_access {
      *   "faulty_devices": so many have an identity that cannot be used, "restart_needed": [ "workers: 2 -> 4" ] };   \
      *   a bad file changes nothing: error "config" with data.faults: [ "file:line: key: ...", ... ] */                \
     X(RPC_CONFIG_RELOAD,    "config.reload",    RPC_OPERATE, "",                      "read configuration and identities again") \
+    /* {crl: PEM, or DER in base64} or, at the gateway, {file: absolute path}, {force?: in the place of a newer one, too}  \
+     *   -> CRL and "changed": false when it is the one in force.  Kept in the state directory before it is used;      \
+     *   certificates of intermediate CAs may stand beside it, in PEM */                                               \
+    X(RPC_CRL_UPDATE,       "crl.update",       RPC_OPERATE, "[crl] [file] [force]",  "take a CA's list of revoked certificates") \
+    /* {} -> { "crls": [ CRL, ... ] }; CRL: { "issuer", "number": hex digits | null, "this_update", "next_update":     \
+     *   ISO-TIME | null, "entries", "file", "fingerprint", "state": "current" | "due" | "stale", "used_by": [         \
+     *   { "kind": "listener" | "upstream", "name" }, ... ] } */                                                       \
+    X(RPC_CRL_LIST,         "crl.list",         RPC_OBSERVE, "",                      "lists of revoked certificates in force") \
     /* {} -> { "levels": { "daemon": "info", ... } }; {subsystem: name or "*", level} sets and answers the same */     \
     X(RPC_LOG_LEVEL,        "log.level",        RPC_OPERATE, "[subsystem level]",     "show or set what is logged")    \
     /* {after?: seq, limit?}; without "after" the newest -> { "entries": [ { "seq", "time", "who", "what", "target", "outcome" } ],                \

@@ -22,6 +22,7 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "control/central.h"
+#include "control/crls.h"
 #include "control/dispatch.h"
 #include "control/hub.h"
 #include "control/local.h"
@@ -43,8 +44,9 @@
 #define FOREVER_MS  (INT64_C(24) * 3600 * 1000)
 
 struct daemon {
-    char boot[40];    /* which boot of the machine this is */
-    const char *path; /* of the configuration */
+    char boot[40];       /* which boot of the machine this is */
+    const char *path;    /* of the configuration */
+    int64_t crls_said_s; /* for crls_watch */
     uv_loop_t loop;
     struct inbox inbox;
     uv_signal_t term, interrupt, hangup;
@@ -254,6 +256,7 @@ static void on_poll(uv_timer_t *timer)
     hub_clock_look(d->hub);
     hub_poll(d->hub);
     token_watch_poll();
+    crls_watch(d->hub, &d->crls_said_s);
 }
 
 static void on_watchdog(uv_timer_t *timer)

@@ -1,6 +1,7 @@
 #include "session/snapshot.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/str.h"
 
@@ -293,6 +294,106 @@ unsigned snapshot_faults(const struct conf *conf, const struct trust_changes *ch
         count += fault_of(ctx, &source, "upstream", u->name, &err, out);
     }
     return count;
+}
+
+/* Is the file one of these, or in one of these folders? */
+static bool is_named(char *const *paths, size_t count, const char *file)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(paths[i]);
+
+        while (n > 1 && paths[i][n - 1] == '/')
+            n--;
+        if (strncmp(paths[i], file, n) == 0 && (file[n] == '\0' || file[n] == '/'))
+            return true;
+    }
+    return false;
+}
+
+static int crl_lost(const struct tls_ctx *is, const struct tls_ctx *was, char *const *paths,
+                    size_t count, struct err *err)
+{
+    const struct crl *lost;
+    size_t at = 0;
+
+    if (is == NULL || was == NULL || tls_ctx_crls(is) == NULL || tls_ctx_crls(was) == NULL)
+        return 0;
+    while ((lost = crl_set_lost(tls_ctx_crls(is), tls_ctx_crls(was), &at)) != NULL) {
+        struct crl_facts f = crl_facts(lost);
+
+        if (is_named(paths, count, f.file))
+            return err_set(err, ERR_INVALID,
+                           "%s: no longer holds the CRL of %s: copy the CA's latest list there "
+                           "again, or take the file away",
+                           f.file, f.issuer);
+    }
+    return 0;
+}
+
+int snapshot_crls_lost(const struct wk_snapshot *s, const struct wk_snapshot *was, struct err *err)
+{
+    const struct conf *c = s->conf;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < c->listener_count; i++) {
+        const struct conf_listener *l = conf_listener_find(was->conf, c->listeners[i].name);
+
+        if (l != NULL)
+            rc = crl_lost(s->listener_ctx[i], was->listener_ctx[l - was->conf->listeners],
+                          c->listeners[i].crls, c->listeners[i].crl_count, err);
+    }
+    for (size_t i = 0; rc == 0 && i < c->upstream_count; i++) {
+        const struct conf_upstream *u = conf_upstream_find(was->conf, c->upstreams[i].name);
+
+        if (u != NULL)
+            rc = crl_lost(s->upstream_ctx[i], was->upstream_ctx[u - was->conf->upstreams],
+                          c->upstreams[i].crls, c->upstreams[i].crl_count, err);
+    }
+    return rc;
+}
+
+static int crl_try(const struct snapshot_source *source, const char *path, struct err *err)
+{
+    struct crl_set *set = crl_set_new(
+        &(struct crl_args){
+            .paths = &path,
+            .path_count = 1,
+            .anchors = source->set.anchors.at,
+            .anchor_count = source->set.anchors.count,
+            .helpers = source->set.helpers.at,
+            .helper_count = source->set.helpers.count,
+        },
+        err);
+
+    if (set == NULL)
+        return -err->code;
+    crl_set_unref(set);
+    return 0;
+}
+
+int snapshot_crl_verify(const struct wk_snapshot *s, const char *path, struct err *err)
+{
+    const struct conf *c = s->conf;
+    int rc = err_set(err, ERR_NOT_FOUND, "no listener or upstream goes by lists (crl_policy off)");
+    struct err why = {0};
+
+    for (size_t i = 0; i < c->listener_count + c->upstream_count; i++) {
+        bool down = i < c->listener_count;
+        size_t u = i - c->listener_count;
+        const struct tls_ctx *ctx = down ? s->listener_ctx[i] : s->upstream_ctx[u];
+        int one;
+
+        if (ctx == NULL || tls_ctx_crls(ctx) == NULL)
+            continue;
+        one = crl_try(down ? &s->listener_source[i] : &s->upstream_source[u], path, &why);
+        if (one == 0)
+            return 0;
+        if (rc == -ERR_NOT_FOUND) { /* that a CA is not known says least */
+            rc = one;
+            *err = why;
+        }
+    }
+    return rc;
 }
 
 struct wk_snapshot *snapshot_ref(struct wk_snapshot *s)

@@ -36,7 +36,8 @@ struct wk_snapshot {
  * Returns owned or NULL; err names file and remedy. */
 struct wk_snapshot *snapshot_new(struct conf *conf, struct trust_changes *changes, struct err *err);
 /* The same configuration and files, as they were read for `s`, with other changes.  No file is
- * read.  Returns owned or NULL. */
+ * read but lists of revoked certificates, which depend on who is trusted.  Returns owned or NULL.
+ */
 struct wk_snapshot *snapshot_with_trust(const struct wk_snapshot *s, struct trust_changes *changes,
                                         struct err *err);
 /* What is wrong with the files that the configuration names: a line for each listener and upstream
@@ -46,6 +47,13 @@ unsigned snapshot_faults(const struct conf *conf, const struct trust_changes *ch
 /* The folder of the lists of revoked certificates that came at run time.  Returns owned, or NULL
  * when out of memory. */
 char *snapshot_crl_dir(const struct conf *conf);
+/* Has a file that `s` reads ceased to hold the list that it held for `was`, of a CA that is still
+ * trusted?  In a folder it would be passed over, and who was revoked let in.  Returns 0, or
+ * -ERR_INVALID with err. */
+int snapshot_crls_lost(const struct wk_snapshot *s, const struct wk_snapshot *was, struct err *err);
+/* Is the list in this file by a CA that somebody here trusts who goes by lists?  Returns 0, or a
+ * negative code with err. */
+int snapshot_crl_verify(const struct wk_snapshot *s, const char *path, struct err *err);
 struct wk_snapshot *snapshot_ref(struct wk_snapshot *s);
 void snapshot_unref(struct wk_snapshot *s); /* NULL is fine; any thread */
 

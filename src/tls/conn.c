@@ -219,7 +219,7 @@ static uint32_t revocation(struct tls_conn *c, struct der der)
     if (ctx->crls == NULL || ctx->crl_policy == CRL_OFF ||
         (ctx->crl_policy == CRL_SOFT && crl_set_count(ctx->crls) == 0))
         return 0;
-    switch (crl_set_judge(ctx->crls, der.p, der_left(&der), clock_wall_s(), why, sizeof(why))) {
+    switch (crl_set_judge(ctx->crls, der.p, der_left(&der), clock_date_s(), why, sizeof(why))) {
     case CRL_SAYS_REVOKED:
         free(c->revoked);
         c->revoked = strdup(why);

@@ -55,10 +55,9 @@ bool crl_same_scope(const struct crl *a, const struct crl *b);
 /* < 0: `a` is older than `b`.  By CRL number where both have one, else by thisUpdate. */
 int crl_compare(const struct crl *a, const struct crl *b);
 
-/* The text in which a list that came at run time is kept: PEM, and where it was forced in the place
- * of a newer one, a line before it that lets it stay there.  `over` may be NULL.  Appends to `out`;
- * returns 0 or -ERR_NOMEM. */
-int crl_stored_text(const struct crl *c, const struct crl *over, struct buf *out);
+/* The first line of the file of a list that came at run time and was forced in the place of `over`,
+ * which is newer: it lets it stay there.  Appends to `out`; returns 0 or -ERR_NOMEM. */
+int crl_forced_line(const struct crl *over, struct buf *out);
 /* The name of its file: that of its scope, so that the next one takes its place. */
 void crl_stored_name(const struct crl *c, char out[2 * CRL_HASH_BYTES + 5]);
 
@@ -94,6 +93,11 @@ int crl_set_verify(const struct crl_set *s, const struct crl *c, struct err *err
 
 /* The list of the same scope that counts in the set, or NULL; borrows. */
 const struct crl *crl_set_like(const struct crl_set *s, const struct crl *c);
+
+/* A list that `was` has, while its CA is still known and its file still there, and for which `s`
+ * has none: something happened to the file.  The next one from *at on, which is 0 at first; borrows
+ * from `was`, or NULL. */
+const struct crl *crl_set_lost(const struct crl_set *s, const struct crl_set *was, size_t *at);
 
 /* Which certificate: its issuer (SHA-256 of the name as encoded) and its serial number. */
 struct crl_id {

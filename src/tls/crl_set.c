@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/durable.h"
@@ -263,7 +264,7 @@ static int text_add(struct reading *r, const struct buf *text, struct err *err)
     return rc;
 }
 
-/* The line of crl_stored_text. */
+/* The line of crl_forced_line. */
 static void forced_read(struct crl *c, const struct buf *text)
 {
     size_t n = sizeof(FORCED) - 1;
@@ -282,32 +283,32 @@ static void forced_read(struct crl *c, const struct buf *text)
                        str_unhex(number, c->rank.number, CRL_NUMBER_BYTES) == 0;
 }
 
-int crl_stored_text(const struct crl *c, const struct crl *over, struct buf *out)
+int crl_forced_line(const struct crl *over, struct buf *out)
 {
     char number[2 * CRL_NUMBER_BYTES + 1] = "-";
-    byte *pem;
-    int n, rc;
 
-    if (over != NULL) {
-        if (over->rank.numbered)
-            str_hex(number, over->rank.number, CRL_NUMBER_BYTES);
-        if (buf_printf(out, FORCED "%s %lld\n", number, (long long)over->rank.this_update_s) != 0)
-            return -ERR_NOMEM;
-    }
-    n = wc_DerToPem(c->raw.p, (word32)c->raw.len, NULL, 0, CRL_TYPE);
-    pem = n <= 0 ? NULL : malloc((size_t)n);
-    if (pem == NULL)
-        return -ERR_NOMEM;
-    n = wc_DerToPem(c->raw.p, (word32)c->raw.len, pem, (word32)n, CRL_TYPE);
-    rc = n <= 0 ? -ERR_NOMEM : buf_append(out, pem, (size_t)n);
-    free(pem);
-    return rc;
+    if (over->rank.numbered)
+        str_hex(number, over->rank.number, CRL_NUMBER_BYTES);
+    return buf_printf(out, FORCED "%s %lld\n", number, (long long)over->rank.this_update_s);
 }
 
 void crl_stored_name(const struct crl *c, char out[2 * CRL_HASH_BYTES + 5])
 {
     str_hex(out, c->scope, CRL_HASH_BYTES);
     memcpy(out + 2 * CRL_HASH_BYTES, ".pem", 5);
+}
+
+/* One that was changed since may be by another CA, and would be passed over. */
+static int name_check(const struct crl *c, const char *path, struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+    char name[2 * CRL_HASH_BYTES + 5];
+
+    crl_stored_name(c, name);
+    if (strcmp(slash == NULL ? path : slash + 1, name) == 0)
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "is not the list that its name says: remove it, then send the CA's latest list");
 }
 
 static int file_add(struct reading *r, const char *path, struct err *err)
@@ -322,9 +323,10 @@ static int file_add(struct reading *r, const char *path, struct err *err)
     r->found = 0;
     rc = text.len == 0 ? err_set(err, ERR_SYNTAX, "is empty: put a CRL there")
                        : text_add(r, &text, err);
-    if (rc == 0 && r->stored)
-        for (size_t i = before; i < r->count; i++)
-            forced_read(r->crls[i], &text);
+    for (size_t i = before; rc == 0 && r->stored && i < r->count; i++) {
+        forced_read(r->crls[i], &text);
+        rc = name_check(r->crls[i], path, err);
+    }
     buf_fini(&text);
     return rc < 0 ? err_wrap(err, rc, "%s", path) : 0;
 }
@@ -562,6 +564,19 @@ const struct crl *crl_set_like(const struct crl_set *s, const struct crl *c)
 bool crl_set_lists(const struct crl_set *s, const struct crl_id *id)
 {
     return listed(s, id) != NULL;
+}
+
+const struct crl *crl_set_lost(const struct crl_set *s, const struct crl_set *was, size_t *at)
+{
+    while (*at < was->count) {
+        const struct crl *c = was->crls[(*at)++];
+
+        for (size_t k = 0; k < s->issuer_count && crl_set_like(s, c) == NULL; k++)
+            if (memcmp(s->issuers[k].name, c->issuer, CRL_HASH_BYTES) == 0 &&
+                access(c->file, F_OK) == 0)
+                return c;
+    }
+    return NULL;
 }
 
 /* Does one of the certificate's distribution points carry a name of the list's? (RFC 5280, 6.3.3)

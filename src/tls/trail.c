@@ -44,7 +44,7 @@ enum tls_fault tls_trail_fault(const struct tls_trail *t, const struct tls_ctx *
     for (size_t i = 0; ctx->crls != NULL && ctx->crl_policy != CRL_OFF && i < t->count; i++)
         if (crl_set_lists(ctx->crls, &t->ids[i]))
             return TLS_FAULT_REVOKED;
-    if (t->anchor == NULL || t->anchor->info->not_after_s < clock_wall_s() ||
+    if (t->anchor == NULL || t->anchor->info->not_after_s < clock_date_s() ||
         is_believed(t->anchor, ctx))
         return TLS_FAULT_NONE;
     return TLS_FAULT_UNKNOWN_ISSUER;

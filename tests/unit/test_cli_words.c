@@ -79,6 +79,8 @@ static const struct good {
     { "confirm press-12",                       WORDS_CONFIRM,          "press-12" },
     { "commit press-12 press-13",               WORDS_COMMIT,           "press-12,press-13" },
     { "quarantine clear press-12",              WORDS_QUARANTINE_CLEAR, "press-12" },
+    { "crl list",                               WORDS_CRL_LIST,         "" },
+    { "crl update --force ca.crl",              WORDS_CRL_UPDATE,       "ca.crl" },
     { "reload",                                 WORDS_RELOAD,           "" },
     { "log",                                    WORDS_LOG,              "" },
     { "log tls.handshake debug",                WORDS_LOG,              "tls.handshake,debug" },
@@ -372,12 +374,15 @@ static void completes(const char *text, const char *offers, enum words_more more
 static void next_words_are_offered(void **unused)
 {
     (void)unused;
-    completes("''",
-              "status devices device sessions flip rollback confirm commit quarantine reload log "
-              "audit explain help ",
-              WORDS_NO_MORE);
+    completes(
+        "''",
+        "status devices device sessions flip rollback confirm commit quarantine crl reload log "
+        "audit explain help ",
+        WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
     completes("quarantine ''", "clear ", WORDS_NO_MORE);
+    completes("crl ''", "list update ", WORDS_NO_MORE);
+    completes("crl update ''", "", WORDS_MORE_FILES);
     completes("explain rpc.q", "rpc.quarantined ", WORDS_NO_MORE);
     completes("explain alert ''", "", WORDS_NO_MORE);
     completes("quarantine clear ''", "", WORDS_MORE_DEVICES);

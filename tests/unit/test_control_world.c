@@ -1,15 +1,17 @@
 /* test_control_world.c - see test_control_world.h.
  *
- * It stands in for identity/slots, tls/cred and session/snapshot, so that no certificate has to be
- * made, and lets store_commit fail on demand (--wrap).
+ * It stands in for identity/slots, tls/cred, control/crls and session/snapshot, so that no
+ * certificate has to be made, and lets store_commit fail on demand (--wrap).
  */
 #include "test_control_world.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "control/crls.h"
 #include "identity/slots.h"
 #include "tls/keyring.h"
 #include "tls/token.h"
@@ -83,6 +85,28 @@ struct wk_snapshot *snapshot_ref(struct wk_snapshot *s)
 void snapshot_unref(struct wk_snapshot *s)
 {
     (void)s;
+}
+
+int crls_update(struct hub *h, const struct crls_update *u, json_t **result, struct err *err)
+{
+    (void)h;
+    (void)u;
+    (void)result;
+    return err_set(err, ERR_INVALID, "nobody goes by lists here");
+}
+
+json_t *crls_rows(const struct hub *h)
+{
+    (void)h;
+    return json_array();
+}
+
+void crls_worries(const struct hub *h, void (*say)(void *arg, bool stale, const char *text),
+                  void *arg)
+{
+    (void)h;
+    (void)say;
+    (void)arg;
 }
 
 const char *tls_library(void)
