@@ -22,6 +22,7 @@ struct plan {
     unsigned long count;
     bool from_then_on;
     int error; /* 0: SIGKILL */
+    bool hang;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
@@ -54,7 +55,7 @@ static int error_of(const char *line, const char *name)
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
         if (strcmp(errors[i].name, name) == 0)
             return errors[i].number;
-    misused(line, "there is no such error: EIO, ENOSPC, EROFS");
+    misused(line, "there is no such error: EIO, ENOSPC, EROFS, or HANG");
 }
 
 /* NAME[:COUNT[+]][:ERROR] */
@@ -83,6 +84,10 @@ static void arm(const char *line)
     }
     if (part == NULL)
         return;
+    if (strcmp(part, "HANG") == 0) {
+        plan.hang = true;
+        return;
+    }
     plan.error = error_of(line, part);
     if (!site->fails)
         misused(line, "no operation can fail at this point");
@@ -130,18 +135,22 @@ static _Noreturn void cut_power(const char *name)
 int crash_pass(const struct crash_site *site)
 {
     int saved = errno, error = 0;
+    bool hang = false;
 
     pthread_mutex_lock(&lock);
     look();
     if (strcmp(site->name, plan.name) == 0) {
         passed++;
         if (passed == plan.count || (plan.from_then_on && passed > plan.count)) {
-            if (plan.error == 0)
+            if (plan.error == 0 && !plan.hang)
                 cut_power(site->name);
             error = plan.error;
+            hang = plan.hang;
         }
     }
     pthread_mutex_unlock(&lock);
+    while (hang)
+        pause();
     errno = saved;
     return error;
 }

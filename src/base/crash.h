@@ -7,7 +7,8 @@
  *
  * The COUNTth time (the first, unless it is given) that the process passes the point of that name
  * it kills itself with SIGKILL; with ERROR, one of EIO, ENOSPC and EROFS, the operation there fails
- * with it instead, with a plus from then on.  A value that begins with a slash names a file that
+ * with it instead, with a plus from then on; with HANG in its place the thread that passes stays
+ * there for ever.  A value that begins with a slash names a file that
  * holds such a line, or is missing or empty while nothing is armed: it is looked at each time, so a
  * process that runs can be armed, and the count begins when the line changes.  A name that there is
  * not ends the process with a sentence, as a test that waits for it would wait for ever.

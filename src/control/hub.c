@@ -365,8 +365,23 @@ void hub_swap(struct hub *h, struct wk_snapshot *snapshot)
     hub_post_all(h, m);
 }
 
+int hub_silent_worker(const struct hub *h, int64_t ms)
+{
+    int64_t now = hub_now(h);
+
+    for (unsigned w = 0; w < h->sink.workers; w++) {
+        int64_t since = h->stats_ms[w] != 0 ? h->stats_ms[w] : h->polled_ms;
+        if (since != 0 && now - since > ms)
+            return (int)w;
+    }
+    return -1;
+}
+
 void hub_poll(struct hub *h)
 {
+    if (h->polled_ms == 0)
+        h->polled_ms = hub_now(h);
+
     struct msg *m = msg_new(MSG_POLL);
 
     if (m != NULL)

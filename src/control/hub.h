@@ -279,6 +279,9 @@ void hub_clock_vouched(struct hub *h);
 
 /* Ask the workers for their counters; the answers come as messages. */
 void hub_poll(struct hub *h);
+/* A worker that has not answered that for longer than `ms`, by CLOCK_BOOTTIME; -1: there is none.
+ */
+int hub_silent_worker(const struct hub *h, int64_t ms);
 
 struct hub_device *hub_find(const struct hub *h, const char *name); /* borrows, or NULL */
 /* All, sorted by name; valid until the next reload. */

@@ -71,6 +71,7 @@ struct hub {
 
     struct worker_stats *stats; /* by worker */
     int64_t *stats_ms;          /* when it came; 0: not yet */
+    int64_t polled_ms;          /* the workers were first asked; 0: not yet */
     struct hub_refused refused[HUB_REFUSED_CODES];
     size_t refused_count;
 };

@@ -8,4 +8,5 @@ certflipd_SOURCES = \
 certflipd_LDADD = libcontrol.a libworker.a libstore.a libsession.a libtrust.a libidentity.a libflip.a \
 	libconf.a libmqtt.a libtls.a libnet.a libbase.a $(external_libs)
 dist_man_MANS += src/daemon/certflipd.8
-EXTRA_DIST += packaging/systemd/certflip.service
+EXTRA_DIST += packaging/systemd/certflip.service packaging/systemd/privileged-ports.conf \
+	packaging/systemd/pkcs11-token.conf packaging/systemd/passphrase.conf

@@ -259,10 +259,24 @@ static void on_poll(uv_timer_t *timer)
     crls_watch(d->hub, &d->crls_said_s);
 }
 
+/* systemd starts the daemon anew when nobody says that it works: this loop turns, and every worker
+ * has answered lately. */
 static void on_watchdog(uv_timer_t *timer)
 {
-    (void)timer;
-    notify_watchdog();
+    struct daemon *d = timer->data;
+    int64_t patience_ms = (int64_t)uv_timer_get_repeat(timer) * 2;
+
+    if (patience_ms < INT64_C(3) * POLL_MS)
+        patience_ms = INT64_C(3) * POLL_MS;
+    int stuck = hub_silent_worker(d->hub, patience_ms);
+    if (stuck < 0) {
+        notify_watchdog();
+        return;
+    }
+    log_event(LOG_DAEMON, LOG_ERROR_, "worker-stuck", "worker=%d silent_ms=%lld msg=%s todo=%s",
+              stuck, (long long)patience_ms,
+              LOG_Q("a worker does not answer: its sensors are not served"),
+              LOG_Q("systemd starts certflipd anew; report it with what the log says before this"));
 }
 
 static void on_check(uv_check_t *check)

@@ -32,7 +32,7 @@ uint64_t notify_watchdog_ms(void)
 {
     uint64_t usec = 0;
 
-    return sd_watchdog_enabled(0, &usec) > 0 ? usec / 2000 : 0;
+    return sd_watchdog_enabled(0, &usec) > 0 ? usec / 4000 : 0;
 }
 
 #else

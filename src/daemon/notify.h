@@ -10,7 +10,7 @@ void notify_reloading(void);
 void notify_stopping(void);
 void notify_watchdog(void);
 
-/* How often the manager wants to hear from us, halved; 0: never. */
+/* A quarter of the time within which the manager wants to hear from us; 0: it does not care. */
 uint64_t notify_watchdog_ms(void);
 
 #endif

@@ -55,6 +55,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_control_socket.py \
 	tests/scenario/test_the_manual_is_complete.py \
 	tests/scenario/test_the_matrix_of_flips.py \
+	tests/scenario/test_the_service_manager.py \
 	tests/scenario/test_the_uplink_is_lost.py \
 	tests/scenario/test_tls_sessions_are_never_resumed.py \
 	tests/scenario/test_tls_versions_ciphers_and_keys.py \
