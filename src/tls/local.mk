@@ -24,6 +24,7 @@ libtls_a_SOURCES = \
 	src/tls/sig.c src/tls/sig.h \
 	src/tls/token.c src/tls/token.h src/tls/token_inside.h \
 	src/tls/token_key.c \
+	src/tls/token_keygen.c \
 	src/tls/token_session.c \
 	src/tls/uri.c src/tls/uri.h \
 	src/tls/trail.c src/tls/trail.h \

@@ -108,6 +108,69 @@ bool token_disown(struct token *t, struct token_task *task)
     return mine;
 }
 
+/* -- calls that are waited for ------------------------------------------------------------------
+ */
+
+static void call_run(struct token_task *task)
+{
+    struct token_call *c = list_entry(task, struct token_call, task);
+
+    c->run(c);
+}
+
+static void call_done(struct token_task *task)
+{
+    struct token_call *c = list_entry(task, struct token_call, task);
+
+    c->over = true;
+    pthread_cond_broadcast(&c->token->replied);
+}
+
+static void call_drop(struct token_task *task)
+{
+    struct token_call *c = list_entry(task, struct token_call, task);
+
+    c->free(c);
+}
+
+static void deadline(struct timespec *out, unsigned in_ms)
+{
+    clock_gettime(CLOCK_MONOTONIC, out);
+    out->tv_sec += in_ms / 1000;
+    out->tv_nsec += (long)(in_ms % 1000) * 1000000;
+    if (out->tv_nsec >= 1000000000) {
+        out->tv_sec++;
+        out->tv_nsec -= 1000000000;
+    }
+}
+
+bool token_ask(struct token *t, struct token_call *c, unsigned ms, struct token_trouble *out)
+{
+    struct timespec until;
+    int rc = 0;
+    bool over;
+
+    c->token = t;
+    c->task = (struct token_task){.run = call_run, .done = call_done, .drop = call_drop};
+    token_post(t, &c->task);
+    pthread_mutex_lock(&t->lock);
+    deadline(&until, ms != 0 ? ms : t->timeout_ms);
+    while (!c->over && rc == 0)
+        rc = pthread_cond_timedwait(&t->replied, &t->lock, &until);
+    over = c->over;
+    pthread_mutex_unlock(&t->lock);
+    if (over)
+        return true;
+    trouble_set(out, "silent", "look at the token and the service behind its module",
+                "token %s: did not answer in time", t->name);
+    if (!token_disown(t, &c->task))
+        return false; /* it is dropped when it ends */
+    if (c->over)
+        return true;
+    c->free(c);
+    return false;
+}
+
 /* -- its state ------------------------------------------------------------------------------- */
 
 static enum token_state state_of(const struct token_trouble *trouble)
@@ -456,4 +519,22 @@ struct token *token_for(const struct pkcs11_uri *uri, struct err *err)
         err_set(err, ERR_INVALID,
                 "fits %u of the configured tokens: add token=LABEL, or serial=", count);
     return NULL;
+}
+
+struct token *token_named(const char *name, struct err *err)
+{
+    struct token *found = NULL;
+
+    pthread_mutex_lock(&tokens.lock);
+    list_for_each (it, &tokens.list) {
+        struct token *t = list_entry(it, struct token, link);
+
+        if (t->listed && strcmp(t->name, name) == 0)
+            found = t;
+    }
+    pthread_mutex_unlock(&tokens.lock);
+    if (found == NULL)
+        err_set(err, ERR_NOT_FOUND, "there is no token \"%.60s\" in the configuration (tokens)",
+                name);
+    return found;
 }

@@ -14,7 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
+#include "tls/key.h"
 
 #define TOKEN_NAME_BYTES 129
 #define TOKEN_TEXT_BYTES 400
@@ -61,5 +63,28 @@ void tokens_fini(void);
 /* The configured tokens, in their order.  Any thread.  False at the end. */
 bool tokens_status(size_t index, struct token_status *out);
 const char *token_state_name(enum token_state state); /* "ready" */
+
+/* Make a key in the token `name`, which it never leaves: `uri` gets the text of key.uri, `spki` the
+ * SubjectPublicKeyInfo, both appended.  The key has this label and an identifier of its own. Blocks
+ * for as long as the token takes, minutes for large RSA keys in some.  Any thread but main's.
+ * Returns 0, -ERR_NOT_FOUND (no such token), -ERR_CLOSED (it is in trouble) or -ERR_NOMEM. */
+int token_keygen(const char *name, enum key_kind kind, const char *label, struct buf *uri,
+                 struct buf *spki, struct err *err);
+
+/* A key in a token, as struct csr_signer wants it.  Borrowed. */
+struct token_signer {
+    const char *uri;
+    size_t uri_len;
+    const uint8_t *spki;
+    size_t spki_len;
+};
+
+/* As key_sign; `arg` is a struct token_signer.  Blocks; any thread but a token's. */
+int token_sign(void *arg, const void *data, size_t n, struct buf *algorithm, struct buf *signature,
+               struct err *err);
+
+/* Destroy a key that token_keygen made, both halves.  Blocks, bounded by the token's timeout_ms.
+ * Returns 0, -ERR_NOT_FOUND (no such key or token), -ERR_CLOSED or another negative code. */
+int token_destroy(const char *uri, size_t n, struct err *err);
 
 #endif

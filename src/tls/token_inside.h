@@ -31,6 +31,16 @@ struct token_task {
     bool disowned;                                                  /* under the token's lock */
 };
 
+/* Something that is asked of a token and waited for.  Lives until both sides have let it go, since
+ * who asks does not wait for ever. */
+struct token_call {
+    struct token_task task;
+    struct token *token;                   /* borrowed; token_ask sets it */
+    void (*run)(struct token_call *call);  /* on the token's thread */
+    void (*free)(struct token_call *call); /* of the whole, which holds all that `run` needs */
+    bool over;                             /* under the token's lock */
+};
+
 struct token {
     struct list link; /* in the list of all */
     char *name, *module, *label, *serial,
@@ -80,6 +90,10 @@ struct token_key {
 /* token.c */
 struct token *token_for(const struct pkcs11_uri *uri, struct err *err); /* borrows */
 void token_post(struct token *t, struct token_task *task);
+/* Have it run, and wait for `ms`, 0: the token's timeout_ms.  True: it has been, and the caller
+ * frees it.  False: it takes too long, `out` says so, and it is freed. */
+bool token_ask(struct token *t, struct token_call *c, unsigned ms, struct token_trouble *out);
+struct token *token_named(const char *name, struct err *err); /* borrows */
 /* True: the caller has the task again, and neither `done` nor `drop` will be called any more (it
  * may have been).  False: `drop` will be. */
 bool token_disown(struct token *t, struct token_task *task);
@@ -94,6 +108,7 @@ void token_note(struct token *t, bool counts, int64_t took_us, const struct toke
 bool session_open(struct token *t, struct token_trouble *out);
 void session_close(struct token *t);
 void session_modules_fini(void); /* at the end of the process, when no token is open */
+bool session_failed(const struct token *t, struct token_trouble *out, const char *call, CK_RV rv);
 /* C_Login for one operation (CKA_ALWAYS_AUTHENTICATE). */
 bool session_authenticate(struct token *t, struct token_trouble *out);
 bool trouble_set(struct token_trouble *out, const char *what, const char *remedy, const char *fmt,
@@ -101,6 +116,10 @@ bool trouble_set(struct token_trouble *out, const char *what, const char *remedy
 bool trouble_is_of_token(const struct token_trouble *trouble);
 
 /* token_key.c */
+
+/* Up to two objects of a class that have the URI's names; on the token's thread. */
+CK_RV token_find_objects(struct token *t, CK_SESSION_HANDLE session, CK_OBJECT_CLASS class,
+                         const struct pkcs11_uri *uri, CK_OBJECT_HANDLE out[2], CK_ULONG *count);
 
 /* Returns owned (one reference); NULL with err.  `public` is what the certificate has. */
 struct token_key *token_key_new(const struct pkcs11_uri *uri, struct der public, bool rsa,
@@ -113,6 +132,10 @@ bool token_key_check(struct token_key *k, struct token_trouble *out);
 /* Give it to the library in place of a private key; the certificate was given before.  Returns 0 or
  * the library's code. */
 int token_key_use(struct token_key *k, WOLFSSL *ssl);
+/* Sign a digest (EC), or what was encoded and is padded here by RFC 8017, 9.2 (RSA).  Any thread;
+ * waits as token_key_check.  `out` gets ECDSA-Sig-Value, or the block. */
+bool token_key_sign(struct token_key *k, const uint8_t *in, size_t n, struct buf *out,
+                    struct token_trouble *trouble);
 /* Why the last signature on this thread failed; it is forgotten then.  False: it did not. */
 bool token_key_trouble(struct token_trouble *out);
 

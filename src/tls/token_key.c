@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <wolfssl/wolfcrypt/cryptocb.h>
 #include <wolfssl/wolfcrypt/rsa.h>
@@ -32,18 +31,6 @@ struct signature {
 
 static _Thread_local struct token_trouble last; /* of this thread's last signature */
 
-static bool call_failed(const struct token *t, struct token_trouble *out, const char *call,
-                        CK_RV rv)
-{
-    char name[CK_NAME_BYTES];
-
-    if (rv == CK_R_TOKEN_NOT_PRESENT || rv == CK_R_DEVICE_REMOVED)
-        return trouble_set(out, "absent", "insert it again", "token %s: %s: %s", t->name, call,
-                           ck_name(rv, name));
-    return trouble_set(out, "failed", "look into the log of the token's module or service",
-                       "token %s: %s: %s", t->name, call, ck_name(rv, name));
-}
-
 /* "the key press-07 (id 0a0b)" */
 static const char *key_text(const struct token_key *k, char out[160])
 {
@@ -60,8 +47,8 @@ static const char *key_text(const struct token_key *k, char out[160])
 
 /* -- finding it (on the token's thread) ------------------------------------------------------ */
 
-static CK_RV find_objects(struct token *t, CK_OBJECT_CLASS class, const struct pkcs11_uri *uri,
-                          CK_OBJECT_HANDLE out[2], CK_ULONG *count)
+CK_RV token_find_objects(struct token *t, CK_SESSION_HANDLE session, CK_OBJECT_CLASS class,
+                         const struct pkcs11_uri *uri, CK_OBJECT_HANDLE out[2], CK_ULONG *count)
 {
     struct pkcs11_uri u = *uri; /* templates are not const */
     CK_ATTRIBUTE template[3] = {{CKA_CLASS, &class, sizeof(class)}};
@@ -72,11 +59,11 @@ static CK_RV find_objects(struct token *t, CK_OBJECT_CLASS class, const struct p
         template[n++] = (CK_ATTRIBUTE){CKA_ID, u.id, u.id_len};
     if (u.object[0] != '\0')
         template[n++] = (CK_ATTRIBUTE){CKA_LABEL, u.object, strlen(u.object)};
-    rv = t->f->C_FindObjectsInit(t->session, template, n);
+    rv = t->f->C_FindObjectsInit(session, template, n);
     if (rv != CKR_OK)
         return rv;
-    rv = t->f->C_FindObjects(t->session, out, 2, count);
-    t->f->C_FindObjectsFinal(t->session);
+    rv = t->f->C_FindObjects(session, out, 2, count);
+    t->f->C_FindObjectsFinal(session);
     return rv;
 }
 
@@ -141,7 +128,9 @@ static int compare_ec(struct token_key *k)
         uri.object[0] = '\0';
     }
     n = attribute(k->token, k->handle, CKA_EC_POINT, point, sizeof(point)); /* some have it there */
-    if (n <= 0 && find_objects(k->token, CKO_PUBLIC_KEY, &uri, public, &count) == CKR_OK &&
+    if (n <= 0 &&
+        token_find_objects(k->token, k->token->session, CKO_PUBLIC_KEY, &uri, public, &count) ==
+            CKR_OK &&
         count == 1)
         n = attribute(k->token, public[0], CKA_EC_POINT, point, sizeof(point));
     if (n <= 0)
@@ -229,10 +218,10 @@ static bool find(struct token_key *k, struct token_trouble *out, bool *again)
 
     if (k->epoch == k->token->epoch)
         return true;
-    rv = find_objects(k->token, CKO_PRIVATE_KEY, &k->uri, found, &count);
+    rv = token_find_objects(k->token, k->token->session, CKO_PRIVATE_KEY, &k->uri, found, &count);
     if (rv != CKR_OK) {
         *again = true;
-        return call_failed(k->token, out, "C_FindObjects", rv);
+        return session_failed(k->token, out, "C_FindObjects", rv);
     }
     if (count == 1) {
         bool good = look_at(k, found[0], out, again);
@@ -289,7 +278,7 @@ static bool sign_once(struct token_key *k, struct signature *s, struct token_tro
     rv = t->f->C_SignInit(t->session, &mechanism, k->handle);
     if (rv != CKR_OK) {
         *again = true;
-        return call_failed(t, out, "C_SignInit", rv);
+        return session_failed(t, out, "C_SignInit", rv);
     }
     if (k->always_authenticate && !session_authenticate(t, out))
         return false;
@@ -298,7 +287,7 @@ static bool sign_once(struct token_key *k, struct signature *s, struct token_tro
     if (rv == CKR_OK)
         return true;
     *again = true;
-    return call_failed(t, out, "C_Sign", rv);
+    return session_failed(t, out, "C_Sign", rv);
 }
 
 static bool verify_ec(const struct token_key *k, const struct signature *s)
@@ -389,94 +378,53 @@ static bool use_counted(struct token_key *k, struct signature *s, struct token_t
 
 /* -- from other threads ---------------------------------------------------------------------- */
 
-/* Lives until both sides have let it go: who asked may not wait for ever. */
-struct call {
-    struct token_task task;
+struct key_call {
+    struct token_call call;
     struct token_key *key; /* referenced */
     bool signs;
     struct signature s;
     struct token_trouble trouble;
-    bool good, over; /* `over` under the token's lock */
+    bool good;
 };
 
-static void call_run(struct token_task *task)
+static void key_call_run(struct token_call *call)
 {
-    struct call *c = list_entry(task, struct call, task);
+    struct key_call *c = list_entry(call, struct key_call, call);
 
     c->good = use_counted(c->key, c->signs ? &c->s : NULL, &c->trouble);
 }
 
-static void call_done(struct token_task *task)
+static void key_call_free(struct token_call *call)
 {
-    struct call *c = list_entry(task, struct call, task);
-
-    c->over = true;
-    pthread_cond_broadcast(&c->key->token->replied);
-}
-
-static void call_drop(struct token_task *task)
-{
-    struct call *c = list_entry(task, struct call, task);
+    struct key_call *c = list_entry(call, struct key_call, call);
 
     token_key_unref(c->key);
     free(c);
 }
 
-static void deadline(struct timespec *out, unsigned in_ms)
-{
-    clock_gettime(CLOCK_MONOTONIC, out);
-    out->tv_sec += in_ms / 1000;
-    out->tv_nsec += (long)(in_ms % 1000) * 1000000;
-    if (out->tv_nsec >= 1000000000) {
-        out->tv_sec++;
-        out->tv_nsec -= 1000000000;
-    }
-}
-
-static bool wait_for(struct token *t, struct call *c)
-{
-    struct timespec until;
-    int rc = 0;
-    bool over;
-
-    pthread_mutex_lock(&t->lock);
-    deadline(&until, t->timeout_ms);
-    while (!c->over && rc == 0)
-        rc = pthread_cond_timedwait(&t->replied, &t->lock, &until);
-    over = c->over;
-    pthread_mutex_unlock(&t->lock);
-    return over || token_disown(t, &c->task);
-}
-
 /* Ask its thread, and wait.  With the trouble when it is known to be in some. */
 static bool ask(struct token_key *k, struct signature *s, struct token_trouble *out)
 {
-    struct token *t = k->token;
-    struct call *c;
+    struct key_call *c;
     bool good;
 
-    if (!token_is_usable(t, out))
+    if (!token_is_usable(k->token, out))
         return false;
     c = calloc(1, sizeof(*c));
     if (c == NULL)
         return trouble_set(out, "failed", "find what uses the memory", "out of memory");
-    c->task = (struct token_task){.run = call_run, .done = call_done, .drop = call_drop};
+    c->call = (struct token_call){.run = key_call_run, .free = key_call_free};
     c->key = token_key_ref(k);
     c->signs = s != NULL;
     if (s != NULL)
         c->s = *s;
-    token_post(t, &c->task);
-    if (!wait_for(t, c))
-        return trouble_set(out, "silent", "look at the token and the service behind its module",
-                           "token %s: did not answer in time", t->name);
-    good = c->over && c->good;
+    if (!token_ask(k->token, &c->call, 0, out))
+        return false;
+    good = c->good;
     *out = c->trouble;
-    if (!c->over)
-        trouble_set(out, "silent", "look at the token and the service behind its module",
-                    "token %s: is busy with something else", t->name);
     if (good && s != NULL)
         *s = c->s;
-    call_drop(&c->task);
+    key_call_free(&c->call);
     return good;
 }
 
@@ -604,6 +552,38 @@ int token_key_use(struct token_key *k, WOLFSSL *ssl)
     memcpy(id, &k, sizeof(k));
     return wolfSSL_use_PrivateKey_Id(ssl, id, sizeof(id), DEVICE_ID) == WOLFSSL_SUCCESS ? 0
                                                                                         : MEMORY_E;
+}
+
+bool token_key_sign(struct token_key *k, const uint8_t *in, size_t n, struct buf *out,
+                    struct token_trouble *trouble)
+{
+    struct signature s = {.mechanism = k->rsa ? CKM_RSA_X_509 : CKM_ECDSA};
+    word32 half, len = TOKEN_BLOCK;
+
+    s.in_len = k->rsa ? k->bytes : n < k->bytes ? n : k->bytes;
+    if (k->rsa && n + 11 > k->bytes)
+        return trouble_set(trouble, "mechanism", "use a larger key", "the key is too small");
+    if (k->rsa) {
+        memset(s.in, 0xff, k->bytes);
+        s.in[0] = 0;
+        s.in[1] = 1;
+        s.in[k->bytes - n - 1] = 0;
+        memcpy(s.in + k->bytes - n, in, n);
+    } else {
+        memcpy(s.in, in, s.in_len);
+    }
+    if (!ask(k, &s, trouble))
+        return false;
+    half = (word32)s.out_len / 2;
+    if (buf_reserve(out, TOKEN_BLOCK) == 0 && k->rsa) {
+        return buf_append(out, s.out, s.out_len) == 0;
+    } else if (out->cap - out->len >= TOKEN_BLOCK &&
+               wc_ecc_rs_raw_to_sig(s.out, half, s.out + half, half, out->p + out->len, &len) ==
+                   0) {
+        out->len += len;
+        return true;
+    }
+    return trouble_set(trouble, "failed", "find what uses the memory", "out of memory");
 }
 
 /* -- life ------------------------------------------------------------------------------------ */

@@ -52,7 +52,7 @@ bool trouble_is_of_token(const struct token_trouble *trouble)
     return trouble->what != NULL;
 }
 
-static bool failed(const struct token *t, struct token_trouble *out, const char *call, CK_RV rv)
+bool session_failed(const struct token *t, struct token_trouble *out, const char *call, CK_RV rv)
 {
     char name[CK_NAME_BYTES];
 
@@ -167,7 +167,7 @@ static bool find_slot(struct token *t, CK_TOKEN_INFO *info, struct token_trouble
     if (rv == CKR_OK)
         rv = t->f->C_GetSlotList(CK_TRUE_, slots, &n);
     if (rv != CKR_OK)
-        return failed(t, why, "C_GetSlotList", rv);
+        return session_failed(t, why, "C_GetSlotList", rv);
     for (CK_ULONG i = 0; i < n; i++) {
         CK_TOKEN_INFO one;
 
@@ -312,7 +312,7 @@ static bool login_failed(struct token *t, CK_RV rv, struct token_trouble *why)
                            "--init-pin), then touch the file of the PIN",
                            "token %s: C_Login: %s", t->name, ck_name(rv, name));
     default:
-        return failed(t, why, "C_Login", rv);
+        return session_failed(t, why, "C_Login", rv);
     }
 }
 
@@ -373,7 +373,7 @@ bool session_open(struct token *t, struct token_trouble *out)
     note_info(t, &info);
     rv = t->f->C_OpenSession(t->slot, CKF_SERIAL_SESSION, NULL, NULL, &t->session);
     if (rv != CKR_OK)
-        return failed(t, out, "C_OpenSession", rv);
+        return session_failed(t, out, "C_OpenSession", rv);
     t->open = true;
     t->epoch++;
     if ((info.flags & CKF_LOGIN_REQUIRED_) != 0 &&

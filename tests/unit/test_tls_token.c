@@ -22,6 +22,7 @@
 #include "base/str.h"
 #include "test_tls_pki.h"
 #include "tls/conn.h"
+#include "tls/csr.h"
 #include "tls/ctx.h"
 #include "tls/token.h"
 
@@ -721,6 +722,112 @@ static void tokens_are_told_apart(void **state)
     assert_false(tokens_status(0, &st));
 }
 
+/* -- keys that are made in it
+ * ---------------------------------------------------------------------- */
+
+/* The CA's part: openssl looks at the request, and signs it. */
+static void have_signed(const struct buf *csr)
+{
+    pki_write("made.csr", csr->p, csr->len, 0600);
+    assert_int_equal(run((const char *const[]){"openssl", "req", "-inform", "DER", "-in",
+                                               pki("made.csr"), "-verify", "-noout", NULL}),
+                     0);
+    assert_int_equal(run((const char *const[]){"openssl", "x509", "-req", "-inform", "DER", "-in",
+                                               pki("made.csr"), "-CA", pki("ca-new.pem"), "-CAkey",
+                                               pki("ca-new.key"), "-CAcreateserial", "-out",
+                                               pki("made.pem"), "-copy_extensions", "copy", NULL}),
+                     0);
+}
+
+static void makes_signs_and_ends(enum key_kind kind)
+{
+    struct buf uri = {0}, spki = {0}, csr = {0};
+    struct token_signer with;
+    struct csr_signer signer = {.sign = token_sign, .arg = &with};
+    struct csr_terms terms = {0};
+    struct dn subject = {0};
+    struct err err = {0};
+    struct cred *c;
+    char text[400];
+
+    assert_int_equal(dn_parse("CN=made,O=Plant", &subject, &err), 0);
+    terms.subject = &subject;
+    if (token_keygen("hsm", kind, "made", &uri, &spki, &err) != 0)
+        fail_msg("%s", err.msg);
+    with = (struct token_signer){(const char *)uri.p, uri.len, spki.p, spki.len};
+    signer.spki = spki.p;
+    signer.spki_len = spki.len;
+    if (csr_make(&terms, &signer, &csr, &err) != 0)
+        fail_msg("%s", err.msg);
+    have_signed(&csr);
+    snprintf(text, sizeof(text), "%.*s", (int)uri.len, (const char *)uri.p);
+    c = load("made", text);
+    shake(c, TLS_V12, true);
+    shake(c, TLS_V13, true);
+    cred_unref(c);
+    if (token_destroy(text, strlen(text), &err) != 0)
+        fail_msg("%s", err.msg);
+    refuses("made", text, "there is no key made");
+    assert_int_equal(token_destroy(text, strlen(text), &err), -ERR_NOT_FOUND);
+    dn_fini(&subject);
+    buf_fini(&uri);
+    buf_fini(&spki);
+    buf_fini(&csr);
+}
+
+static void a_key_is_made_signs_its_request_and_ends(void **state)
+{
+    (void)state;
+    configure("hsm", "pin", TIMEOUT_MS);
+    makes_signs_and_ends(KEY_EC_P256);
+    makes_signs_and_ends(KEY_EC_P384);
+    makes_signs_and_ends(KEY_RSA_2048);
+}
+
+/* It never leaves the token, whoever asks. */
+static void a_key_that_was_made_cannot_be_had(void **state)
+{
+    struct buf uri = {0}, spki = {0};
+    struct err err = {0};
+
+    (void)state;
+    configure("hsm", "pin", TIMEOUT_MS);
+    assert_int_equal(token_keygen("hsm", KEY_EC_P256, "kept", &uri, &spki, &err), 0);
+    buf_append_u8(&uri, 0);
+    assert_int_equal(strncmp((const char *)uri.p, "pkcs11:token=hsm;object=kept;id=%", 33), 0);
+    assert_int_equal(run((const char *const[]){
+                         "sh", "-c",
+                         "pkcs11-tool --module " SOFTHSM " --token-label hsm --login --pin 1234 "
+                         "--list-objects --type privkey | grep -A 4 'label: *kept' | "
+                         "grep 'Access: *sensitive, .*never extractable'",
+                         NULL}),
+                     0);
+    assert_int_equal(token_destroy((const char *)uri.p, uri.len - 1, &err), 0);
+    buf_fini(&uri);
+    buf_fini(&spki);
+}
+
+static void a_key_cannot_be_made_in_a_token_in_trouble(void **state)
+{
+    struct buf uri = {0}, spki = {0};
+    struct err err = {0};
+
+    (void)state;
+    configure("hsm", "pin", TIMEOUT_MS);
+    assert_int_equal(token_keygen("soft", KEY_EC_P256, "x", &uri, &spki, &err), -ERR_NOT_FOUND);
+    tell("rv", "0xe0");
+    assert_int_equal(token_keygen("hsm", KEY_EC_P256, "x", &uri, &spki, &err), -ERR_CLOSED);
+    assert_non_null(strstr(err.msg, "CKR_TOKEN_NOT_PRESENT"));
+    assert_int_equal(status().state, TOKEN_ABSENT);
+    assert_int_equal(uri.len + spki.len, 0);
+    tell("rv", NULL);
+    while (token_keygen("hsm", KEY_EC_P256, "back", &uri, &spki, &err) != 0)
+        moment();
+    assert_int_equal(token_destroy((const char *)uri.p, uri.len, &err), 0);
+    buf_fini(&uri);
+    buf_fini(&spki);
+}
+
 /* -- a slow one holds up nobody else
  * --------------------------------------------------------------- */
 
@@ -842,6 +949,9 @@ int main(void)
         cmocka_unit_test(a_token_without_raw_rsa_says_so),
         cmocka_unit_test(a_module_that_is_none_is_said),
         cmocka_unit_test(tokens_are_told_apart),
+        cmocka_unit_test(a_key_is_made_signs_its_request_and_ends),
+        cmocka_unit_test(a_key_that_was_made_cannot_be_had),
+        cmocka_unit_test(a_key_cannot_be_made_in_a_token_in_trouble),
         cmocka_unit_test(others_go_on_while_it_signs),
         cmocka_unit_test(a_connection_is_freed_at_any_time),
         cmocka_unit_test(one_that_does_not_answer_is_not_waited_for),
