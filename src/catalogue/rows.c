@@ -983,6 +983,8 @@ static const struct catalogue_row commands[] = {
     { "rpc", "clock", -32013, NULL, DIAG_POLICY,
       "no trial is begun by a clock that is not synchronised, or that is wrong",
       "see timedatectl; where there can be no time service, set clock.require_sync to false; or flip with --force" },
+    { "rpc", "lint", -32014, NULL, DIAG_POLICY,
+      "lint has found an error in the new identity, for which a peer would refuse it", "the message names it; mend it, or flip with force; see certflipctl lint NAME" },
 };
 
 /* Their severity is lint's affair; all of them are why a peer would not accept a certificate. */

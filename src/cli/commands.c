@@ -80,6 +80,7 @@ static json_t *params_of(const struct words_line *line)
     case WORDS_RELOAD:
     case WORDS_AUDIT:
     case WORDS_EXPLAIN: /* without the daemon: main.c */
+    case WORDS_LINT:    /* lint.c's */
     case WORDS_HELP:
     case WORDS_COUNT:
         if (target != NULL)
@@ -93,9 +94,9 @@ static json_t *params_of(const struct words_line *line)
     set_text(params, "evidence", line->evidence);
     if (line->begin_s >= 0)
         set_number(params, "not_after_s", clock_wall_s() + line->begin_s);
+    set_fingerprint(params, line->fingerprint);
     if (line->force)
         (void)json_object_set_new(params, "force", json_true());
-    set_fingerprint(params, line->fingerprint);
     set_text(params, "reason", line->reason);
     set_number(params, "limit", line->limit);
     set_number(params, "after", line->after);
@@ -198,6 +199,7 @@ static void show_answer(const struct cli *cli, const json_t *answer)
         show_outcome(out, json_object_get(answer, "devices"));
         break;
     case WORDS_EXPLAIN:
+    case WORDS_LINT:
     case WORDS_HELP:
     case WORDS_COUNT:
         break;

@@ -11,10 +11,12 @@
 /* The exit status of certflipctl, as certflipctl(1) has it. */
 enum cli_status {
     CLI_DONE = 0,
-    CLI_REFUSED = 1,     /* something was refused, or failed */
-    CLI_USAGE = 2,       /* the words make no sense */
-    CLI_UNREACHABLE = 3, /* no daemon, no permission, or the connection was lost */
-    CLI_ROLLED_BACK = 4, /* --wait: at least one device came back */
+    CLI_REFUSED = 1,       /* something was refused, or failed */
+    CLI_USAGE = 2,         /* the words make no sense */
+    CLI_UNREACHABLE = 3,   /* no daemon, no permission, or the connection was lost */
+    CLI_ROLLED_BACK = 4,   /* --wait: at least one device came back */
+    CLI_LINT_WARNINGS = 5, /* lint: the gravest finding is a warning */
+    CLI_LINT_ERRORS = 6,   /* or an error */
 };
 
 struct cli {

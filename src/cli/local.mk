@@ -7,13 +7,14 @@ libcli_a_SOURCES = \
 	src/cli/devices.c src/cli/devices.h \
 	src/cli/explain.c src/cli/explain.h \
 	src/cli/follow.c src/cli/follow.h \
+	src/cli/lint.c src/cli/lint.h \
 	src/cli/show.c src/cli/show.h \
 	src/cli/table.c src/cli/table.h \
 	src/cli/words.c src/cli/words.h
 
 bin_PROGRAMS += certflipctl
 certflipctl_SOURCES = src/cli/main.c
-certflipctl_LDADD = libcli.a libcontrol.a libbase.a $(JANSSON_LIBS)
+certflipctl_LDADD = libcli.a libcontrol.a liblint.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS)
 
 dist_man_MANS += src/cli/certflipctl.1
 

@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/devices.h"
 #include "cli/explain.h"
+#include "cli/lint.h"
 #include "cli/table.h"
 
 #define DEFAULT_SOCKET CERTFLIP_RUN_DIR "/control.sock"
@@ -90,10 +91,12 @@ static enum cli_status run(const struct words_line *line)
         return words_help(line, stdout, &err) == 0 ? CLI_DONE : fail(&err, CLI_USAGE);
     if (line->command == WORDS_EXPLAIN)
         return run_explain(line, &cli.out);
-    cli.client = client_open(socket_path(line->socket), &err);
-    if (cli.client == NULL)
-        return fail(&err, CLI_UNREACHABLE);
-    status = commands_run(&cli);
+    if (line->command != WORDS_LINT || lint_needs_daemon(line)) {
+        cli.client = client_open(socket_path(line->socket), &err);
+        if (cli.client == NULL)
+            return fail(&err, CLI_UNREACHABLE);
+    }
+    status = line->command == WORDS_LINT ? lint_command(&cli) : commands_run(&cli);
     client_close(cli.client);
     return status;
 }

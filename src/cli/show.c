@@ -517,7 +517,7 @@ static enum table_style note(const struct show *s, const json_t *device, char *o
         snprintf(out, n, "upstream %s: %s", upstream, text(error, "message"));
         return TABLE_BAD;
     }
-    if (fresh != NULL && !is_true(fresh, "usable"))
+    if (fresh != NULL && fault_of(device, "new")[0] != '\0')
         snprintf(out, n, "new: %s", fault_of(device, "new"));
     else if (fresh != NULL && validity(s, fresh)[0] != '\0')
         snprintf(out, n, "new: %s", validity(s, fresh));
@@ -557,6 +557,24 @@ void show_devices(const struct show *s, const json_t *devices)
     fprintf(s->to, "%zu device%s\n", n, n == 1 ? "" : "s");
 }
 
+/* What lint says of it; the fault is the sentence of what keeps a new one from being staged. */
+static void slot_findings(struct table *t, const json_t *slot)
+{
+    const json_t *findings = json_object_get(slot, "findings");
+    char out[600];
+
+    if (text(slot, "fault")[0] != '\0')
+        line(t, "", TABLE_BAD, text(slot, "fault"));
+    for (size_t i = 0; i < json_array_size(findings); i++) {
+        const json_t *f = json_array_get(findings, i);
+        bool error = strcmp(text(f, "severity"), "error") == 0;
+
+        snprintf(out, sizeof(out), "%s %s: %s", text(f, "severity"), text(f, "code"),
+                 text(f, "message"));
+        line(t, "", error ? TABLE_BAD : TABLE_WARN, out);
+    }
+}
+
 static void device_slot(const struct show *s, struct table *t, const json_t *device,
                         const char *name)
 {
@@ -580,6 +598,7 @@ static void device_slot(const struct show *s, struct table *t, const json_t *dev
     line(t, "", TABLE_BAD, validity(s, slot));
     snprintf(out, sizeof(out), "sha256 %s", text(slot, "fingerprint"));
     line(t, "", TABLE_PLAIN, out);
+    slot_findings(t, slot);
 }
 
 static void device_upstream(struct table *t, const json_t *upstream)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -23,6 +24,8 @@ static const struct words_command commands[WORDS_COUNT] = {
                          "device press-12" },
     [WORDS_SESSIONS] = { "sessions", WORDS_MAYBE_TARGET, "sensors that are connected",
                          "sessions 'press-*'" },
+    [WORDS_LINT]     = { "lint",     WORDS_FILES,        "what is wrong with a certificate, chain and key: in a file, or of devices",
+                         "lint chain.pem --anchors ca.pem --device press-12" },
     [WORDS_FLIP]     = { "flip",     WORDS_TARGETS,      "try the new identity; it rolls back by itself when it fails",
                          "flip 'press-*' --probation 600 --wait" },
     [WORDS_ROLLBACK] = { "rollback", WORDS_TARGETS,      "go back to the old identity",
@@ -59,12 +62,13 @@ static const struct shape {
     [WORDS_ONE_DEVICE]   = { 1, 1,        "DEVICE" },
     [WORDS_TARGETS]      = { 1, SIZE_MAX, "DEVICE|GLOB..." },
     [WORDS_FILE]         = { 1, 1,        "FILE" },
+    [WORDS_FILES]        = { 1, SIZE_MAX, "FILE|DEVICE|GLOB..." },
     [WORDS_LEVEL]        = { 0, 2,        "[SUBSYSTEM LEVEL]" },
     [WORDS_CODE]         = { 0, 2,        "[CODE]" },
     [WORDS_COMMAND]      = { 0, 2,        "[COMMAND]" },
 };
 
-enum kind { FLAG, NUMBER, TEXT, FILE_NAME };
+enum kind { FLAG, NUMBER, TEXT, TIME, FILE_NAME, FILE_NAMES };
 
 #define AT(field) offsetof(struct words_line, field)
 
@@ -90,7 +94,7 @@ static const struct option {
     { "--begin-within", NULL, "SECONDS", NUMBER, AT(begin_s), 1, 31622400, NULL, ON(WORDS_FLIP),
       "give it up when the broker has not accepted the new identity by then: the device may be away" },
     { "--force", NULL, NULL, FLAG, AT(force), 0, 0, NULL, ON(WORDS_FLIP) | ON(WORDS_CRL_UPDATE),
-      "flip: by a clock that is not synchronised, or wrong; crl update: in the place of a newer list" },
+      "flip: whatever lint says, and by a clock that is not synchronised, or wrong; crl update: in the place of a newer list" },
     { "--wait", NULL, NULL, FLAG, AT(wait), 0, 0, NULL, ON(WORDS_FLIP) | ON(WORDS_ROLLBACK),
       "follow it to its end; the exit status tells how it ended" },
     { "--timeout", NULL, "SECONDS", NUMBER, AT(timeout_s), 1, 31536000, NULL,
@@ -99,6 +103,19 @@ static const struct option {
       "kept with the device and in the audit log" },
     { "--fingerprint", NULL, "SHA256", TEXT, AT(fingerprint), 0, 0, NULL, ON(WORDS_CONFIRM),
       "of the certificate that the far side saw; refused when it is another one" },
+    { "--purpose", NULL, "client|server", TEXT, AT(purpose), 0, 0,
+      (const char *const[]){ "client", "server", NULL }, ON(WORDS_LINT),
+      "what the certificate in the file is for (default: client)" },
+    { "--anchors", NULL, "FILE", FILE_NAMES, AT(anchors), 0, 0, NULL, ON(WORDS_LINT),
+      "PEM file of CAs that are believed; may be given again; without it that is not judged" },
+    { "--key", NULL, "FILE", FILE_NAME, AT(key), 0, 0, NULL, ON(WORDS_LINT),
+      "private key that belongs to it, when it is not in the file" },
+    { "--device", NULL, "NAME", TEXT, AT(device), 0, 0, NULL, ON(WORDS_LINT),
+      "whom the certificate in the file must name; of a server, its host name" },
+    { "--slot", NULL, "old|new", TEXT, AT(slot), 0, 0,
+      (const char *const[]){ "old", "new", NULL }, ON(WORDS_LINT), "of a device, only this identity" },
+    { "--at", NULL, "TIME", TIME, AT(at_s), 0, 0, NULL, ON(WORDS_LINT),
+      "judge for this moment: 2031-05-02, 2031-05-02T00:00:00Z, or seconds since 1970" },
     { "--limit", NULL, "N", NUMBER, AT(limit), 1, RPC_ROWS_MAX, NULL, ON(WORDS_AUDIT) | ON(WORDS_SESSIONS),
       "at most so many rows" },
     { "--after", NULL, "NUMBER", NUMBER, AT(after), 0, INT64_C(1) << 53, NULL, ON(WORDS_AUDIT),
@@ -266,6 +283,36 @@ static int set_text(const struct option *o, const char *value, const char **into
     return 0;
 }
 
+static int set_time(const struct option *o, const char *value, int64_t *into, struct err *err)
+{
+    static const char *const forms[] = {"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d", "%s"};
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        struct tm tm = {.tm_isdst = 0};
+        const char *end = strptime(value, forms[i], &tm);
+
+        if (end == NULL || *end != '\0' || value[strspn(value, "0123456789T:Z-")] != '\0')
+            continue;
+        *into = i == 2 ? strtoll(value, NULL, 10) : (int64_t)timegm(&tm);
+        if (*into >= 0)
+            return 0;
+    }
+    return err_set(err, ERR_INVALID,
+                   "%s %s: must be a time: 2031-05-02, 2031-05-02T00:00:00Z, or seconds since 1970",
+                   o->name, value);
+}
+
+static int add_file(struct words_line *line, const char *value, struct err *err)
+{
+    const char **more = realloc(line->anchors, (line->anchor_count + 1) * sizeof(*more));
+
+    if (more == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    line->anchors = more;
+    line->anchors[line->anchor_count++] = value;
+    return 0;
+}
+
 static int set_option(struct words_line *line, const struct option *o, const char *value,
                       struct err *err)
 {
@@ -280,6 +327,10 @@ static int set_option(struct words_line *line, const struct option *o, const cha
     case TEXT:
     case FILE_NAME:
         return set_text(o, value, into, err);
+    case TIME:
+        return set_time(o, value, into, err);
+    case FILE_NAMES:
+        return add_file(line, value, err);
     }
     return 0;
 }
@@ -434,7 +485,8 @@ int words_parse(const char *const *words, size_t n, struct words_line *out, stru
                               .begin_s = -1,
                               .limit = -1,
                               .after = -1,
-                              .timeout_s = -1};
+                              .timeout_s = -1,
+                              .at_s = -1};
     struct sorted sorted = {.line = &line};
     int rc;
 
@@ -462,8 +514,9 @@ int words_parse(const char *const *words, size_t n, struct words_line *out, stru
 void words_fini(struct words_line *line)
 {
     free(line->args);
-    line->args = NULL;
-    line->arg_count = 0;
+    free(line->anchors);
+    line->args = line->anchors = NULL;
+    line->arg_count = line->anchor_count = 0;
 }
 
 /* -- help ------------------------------------------------------------------------------------- */
@@ -493,7 +546,8 @@ static void help_all(FILE *to)
             help_option(&options[i], to);
     fputs("\nexit status:\n"
           "  0 done   1 something was refused or failed   2 usage   3 certflipd cannot be reached\n"
-          "  4 with --wait: at least one device was rolled back\n",
+          "  4 with --wait: at least one device was rolled back\n"
+          "  5 lint: warnings   6 lint: errors\n",
           to);
 }
 
@@ -583,7 +637,8 @@ static enum words_more offer_value(const struct offers *o, const struct option *
 {
     for (const char *const *c = option->choices; c != NULL && *c != NULL; c++)
         offer_word(o, *c);
-    return option->kind == FILE_NAME ? WORDS_MORE_FILES : WORDS_NO_MORE;
+    return option->kind == FILE_NAME || option->kind == FILE_NAMES ? WORDS_MORE_FILES
+                                                                   : WORDS_NO_MORE;
 }
 
 static enum words_more offer_levels(const struct offers *o, size_t at)
@@ -609,6 +664,8 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
         return at < shapes[commands[command].shape].most ? WORDS_MORE_DEVICES : WORDS_NO_MORE;
     case WORDS_FILE:
         return at == 0 ? WORDS_MORE_FILES : WORDS_NO_MORE;
+    case WORDS_FILES:
+        return strchr(o->partial, '/') != NULL ? WORDS_MORE_FILES : WORDS_MORE_DEVICES;
     case WORDS_LEVEL:
         return offer_levels(o, at);
     case WORDS_CODE:

@@ -17,6 +17,7 @@ enum words_id {
     WORDS_DEVICES,
     WORDS_DEVICE,
     WORDS_SESSIONS,
+    WORDS_LINT,
     WORDS_FLIP,
     WORDS_ROLLBACK,
     WORDS_CONFIRM,
@@ -39,6 +40,7 @@ enum words_shape {
     WORDS_ONE_DEVICE,   /* DEVICE */
     WORDS_TARGETS,      /* DEVICE|GLOB... */
     WORDS_FILE,         /* FILE */
+    WORDS_FILES,        /* FILE|DEVICE|GLOB... */
     WORDS_LEVEL,        /* [SUBSYSTEM LEVEL] */
     WORDS_CODE,         /* [CODE], of one or two words */
     WORDS_COMMAND,      /* [COMMAND] */
@@ -59,6 +61,10 @@ struct words_line {
     size_t arg_count;
     const char *socket; /* borrowed, like every word here; NULL: not given */
     const char *confirm, *evidence, *fingerprint, *reason;
+    const char *purpose, *key, *device, *slot;
+    const char **anchors; /* owned array of borrowed words */
+    size_t anchor_count;
+    int64_t at_s;                                                     /* -1: not given */
     int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s; /* -1: not given */
     bool json, names, force, wait, help, version;
 };

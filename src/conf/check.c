@@ -717,5 +717,7 @@ void check_all(struct parse *p)
     none(p, c->listener_count, "listeners", "nobody could connect: add a listener");
     none(p, c->upstream_count, "upstreams", "there is no broker: add the profile of one");
     check_keygen(p);
+    for (size_t i = 0; i < c->lint.anchor_count; i++)
+        pem_file(p, c, "lint.anchors", c->lint.anchors[i], false);
     check_log(p);
 }

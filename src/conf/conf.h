@@ -176,6 +176,19 @@ struct conf_flip {
     size_t backoff_network_count;
 };
 
+enum conf_name_match { CONF_NAME_OFF, CONF_NAME_WARN, CONF_NAME_ERROR };
+
+/* What identities have to be like; lint/lint.h. */
+struct conf_lint {
+    uint32_t expiring_days;
+    uint32_t max_validity_days; /* 0: no bound */
+    uint32_t min_rsa_bits;
+    uint32_t backdate_h; /* 0: not looked at */
+    enum conf_name_match name_match;
+    char **anchors; /* PEM paths of the CAs that identities come from; none: not judged */
+    size_t anchor_count;
+};
+
 struct conf_management {
     bool enabled;
     char *device;    /* name of the device whose identities carry the channel */
@@ -223,6 +236,7 @@ struct conf {
     struct conf_limits limits;
     struct conf_keygen keygen;
     struct conf_flip flip;
+    struct conf_lint lint;
     struct conf_management management;
     bool clock_require_sync; /* flips need a clock that is synchronised */
     struct conf_keys keys;

@@ -69,6 +69,12 @@ static const struct conf_word key_kinds[] = {
     {"rsa-2048", CONF_KEY_RSA_2048}, {"rsa-3072", CONF_KEY_RSA_3072},
     {"rsa-4096", CONF_KEY_RSA_4096}, {NULL, 0},
 };
+static const struct conf_word name_matches[] = {
+    {"off", CONF_NAME_OFF},
+    {"warn", CONF_NAME_WARN},
+    {"error", CONF_NAME_ERROR},
+    {NULL, 0},
+};
 static const struct conf_word log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}, {NULL, 0}};
 static const struct conf_word log_levels[] = {
     {"error", LOG_ERROR_}, {"warn", LOG_WARN_},   {"notice", LOG_NOTICE_},
@@ -345,6 +351,21 @@ const struct conf_row conf_rows[] = {
       "how far the clock of the gateway is believed" },
     { "clock.require_sync",             CONF_BOOL,        AT(conf, clock_require_sync),                       0,      0,          "true",                           "",      RELOAD_NOW,     NONE,
       "refuse flips, unless forced, while the kernel does not say that the clock is synchronised" },
+
+    { "lint",                           CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
+      "what identities have to be like" },
+    { "lint.expiring_days",             CONF_UINT,        AT(conf, lint.expiring_days),                       0,      3650,       "30",                             "days",  RELOAD_NOW,     NONE,
+      "how long before its end a certificate is warned of, at most a third of its validity" },
+    { "lint.max_validity_days",         CONF_UINT,        AT(conf, lint.max_validity_days),                   0,      36500,      "0",                              "days",  RELOAD_NOW,     NONE,
+      "longest validity of a new identity; 0: no bound" },
+    { "lint.min_rsa_bits",              CONF_UINT,        AT(conf, lint.min_rsa_bits),                        1024,   16384,      "2048",                           "bits",  RELOAD_NOW,     NONE,
+      "smallest RSA key of an identity or of its CAs" },
+    { "lint.backdate_h",                CONF_UINT,        AT(conf, lint.backdate_h),                          0,      8760,       "24",                             "h",     RELOAD_NOW,     NONE,
+      "how long a certificate should have been valid when it is used; 0: not looked at" },
+    { "lint.name_match",                CONF_ENUM,        AT(conf, lint.name_match),                          0,      0,          "warn",                           "",      RELOAD_NOW,     name_matches, 0,
+      "how much it counts that an identity does not name its device" },
+    { "lint.anchors",                   CONF_PATHS,       MANY(conf, lint.anchors, lint.anchor_count),        0,      64,         NULL,                             "",      RELOAD_NOW,     NONE,
+      "PEM files of the CAs that identities come from; without it: that is not judged" },
 
     { "log",                            CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
       "log lines" },

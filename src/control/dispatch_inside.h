@@ -129,6 +129,8 @@ int do_device_list(struct call *c); /* methods_device.c */
 int do_device_get(struct call *c);
 int do_sessions_list(struct call *c);
 
+int do_identity_lint(struct call *c); /* methods_lint.c */
+
 int do_flip(struct call *c); /* methods_flip.c */
 int do_rollback(struct call *c);
 int do_confirm(struct call *c);

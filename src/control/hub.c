@@ -45,6 +45,7 @@ void hub_device_free(struct hub_device *d)
         cred_unref(d->cred[slot]);
         free(d->fault[slot]);
     }
+    free(d->lint_text);
     presence_unref(d->presence);
     free(d->name);
     free(d->reason);
@@ -114,26 +115,6 @@ static int refuse_slot(const struct hub *h, const struct hub_device *d, enum fli
         f, RPC_NO_IDENTITY, "put chain.pem and key.pem there, then: certflipctl reload",
         "device %s: there is no %s identity in %s/%s/%s", d->name, flip_slot_name(slot),
         h->snapshot->conf->identities_dir, d->name, flip_slot_name(slot));
-}
-
-/* A broker would refuse it: that need not be tried.  Returns 0 when the certificate is valid now.
- */
-static int refuse_dates(const struct hub_device *d, struct rpc_fault *f)
-{
-    const struct cert_info *leaf = cred_leaf(d->cred[FLIP_NEW]);
-    int64_t now_s = clock_date_s();
-    char date[32], now[32];
-
-    if (now_s > leaf->not_after_s)
-        return rpc_refuse(f, RPC_NO_IDENTITY, "install one that is valid, then: certflipctl reload",
-                          "device %s: the new identity expired on %s", d->name,
-                          clock_iso(leaf->not_after_s, date, sizeof(date)));
-    if (now_s < leaf->not_before_s)
-        return rpc_refuse(f, RPC_NO_IDENTITY, "check the clock, or reissue it backdated",
-                          "device %s: the new identity is not valid before %s, the gateway says %s",
-                          d->name, clock_iso(leaf->not_before_s, date, sizeof(date)),
-                          clock_iso(now_s, now, sizeof(now)));
-    return 0;
 }
 
 static int refuse_phase(const struct hub_device *d, enum flip_event ev, struct rpc_fault *f)
@@ -223,13 +204,10 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
         return 0;
     if (ev == EV_FLIP && d->cred[FLIP_NEW] == NULL)
         return refuse_slot(h, d, FLIP_NEW, f);
-    if (ev == EV_FLIP && refuse_dates(d, f) != 0)
+    if (ev == EV_FLIP && hub_lint_refuse(h, d, terms->force, who, f) != 0)
         return -1;
     if (ev == EV_ROLLBACK && d->cred[FLIP_OLD] == NULL && d->flip.phase != FLIP_STEADY)
         return refuse_slot(h, d, FLIP_OLD, f);
-    if (ev == EV_FLIP) {
-        set_terms(h, d, terms);
-    }
     if (ev == EV_ROLLBACK && text == NULL)
         text = "by command";
     if (ev == EV_COMMIT && text == NULL && (flip_missing(&d->flip) & FLIP_PROOF_ECHO) != 0)
@@ -241,6 +219,12 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
     bool fell = d->fell;
     d->retry_cause = NULL;
     d->tried_old = d->trying_old;
+    /* An error of lint has kept it from being staged; it is over, or overridden. */
+    if (ev == EV_FLIP && d->flip.phase == FLIP_STEADY &&
+        hub_apply(h, d, EV_INSTALLED, &(struct hub_why){.who = who}) == 0)
+        before = d->flip;
+    if (ev == EV_FLIP)
+        set_terms(h, d, terms);
     rc = hub_apply(h, d, ev, &(struct hub_why){.msg = text, .who = who});
     free(d->retry_cause);
     d->retry = retry;
@@ -248,6 +232,7 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
     d->fell = fell;
     if (rc == 0) {
         *changed = d->commanded = true;
+        hub_lint_fault(d); /* what is in use is no fault any more */
         if (ev == EV_FLIP && d->session_count == 0) {
             d->flip.attempts = 0; /* until there is a sensor to try it with */
             d->uncounted = true;
@@ -429,6 +414,7 @@ void hub_free(struct hub *h)
     free(h->sorted);
     map_free(h->by_name);
     snapshot_unref(h->snapshot);
+    lint_anchors_free(h->lint_anchors);
     free(h->save_fault);
     free(h->stats);
     free(h->stats_ms);
@@ -443,6 +429,8 @@ int hub_start(struct hub *h, struct err *err)
     if (rc == 0)
         rc = hub_clock_start(h, err);
     if (rc == 0)
+        rc = hub_lint_anchors(h->snapshot->conf, &h->lint_anchors, err);
+    if (rc == 0)
         rc = hub_scan(h, true, &ignored, err);
     if (rc == 0)
         hub_clock_devices(h);
@@ -451,18 +439,27 @@ int hub_start(struct hub *h, struct err *err)
 
 int hub_reload(struct hub *h, struct wk_snapshot *snapshot, struct hub_reload *out, struct err *err)
 {
+    struct lint_anchors *anchors = NULL;
     struct msg *m;
     int rc = hub_scan_check(snapshot->conf, err);
 
     if (rc == 0)
+        rc = hub_lint_anchors(snapshot->conf, &anchors, err);
+    if (rc == 0)
         rc = hub_flush(h, err); /* what is collected speaks of devices that may be gone next */
-    if (rc != 0)
+    m = rc == 0 ? msg_new(MSG_CONF) : NULL;
+    if (rc == 0 && m == NULL)
+        rc = err_set(err, ERR_NOMEM, "out of memory");
+    if (rc != 0) {
+        lint_anchors_free(anchors);
         return rc;
-    m = msg_new(MSG_CONF);
-    if (m == NULL)
-        return err_set(err, ERR_NOMEM, "out of memory");
+    }
     *err = (struct err){0}; /* what it said of folders that are passed over is said again */
     out->begun = true;
+    h->lint_anew = !hub_lint_same(h->snapshot->conf, snapshot->conf) ||
+                   !lint_anchors_equal(h->lint_anchors, anchors);
+    lint_anchors_free(h->lint_anchors);
+    h->lint_anchors = anchors;
     snapshot_unref(h->snapshot);
     h->snapshot = snapshot_ref(snapshot);
     m->u.conf = snapshot_ref(snapshot);
@@ -470,6 +467,7 @@ int hub_reload(struct hub *h, struct wk_snapshot *snapshot, struct hub_reload *o
     hub_post_all(h, m);
     crash_point("reload.begun");
     rc = hub_scan(h, false, out, err);
+    h->lint_anew = false;
     if (rc == 0)
         rc = hub_flush(h, err);
     return rc;

@@ -30,6 +30,7 @@
 #include "flip/clock.h"
 #include "flip/engine.h"
 #include "flip/pace.h"
+#include "lint/lint.h"
 #include "session/snapshot.h"
 #include "store/store.h"
 #include "worker/msg.h"
@@ -109,22 +110,29 @@ struct hub_share {
     unsigned sessions;
 };
 
+/* Findings of lint about one identity, a bit for each enum lint_code. */
+struct hub_lint {
+    uint64_t errors, warnings;
+};
+
 /* Read it as you like; only the hub writes. */
 struct hub_device {
-    char *name;                      /* owned */
-    struct cred *cred[FLIP_SLOTS];   /* owned references; NULL: empty or unusable */
-    bool present[FLIP_SLOTS];        /* the slot has files */
-    char *fault[FLIP_SLOTS];         /* owned; why they are unusable, or NULL */
-    char new_fp[65];                 /* of the new identity when it was last usable; "": none */
-    struct flip flip;                /* as the engine has it now */
-    struct flip saved;               /* as it is in the store */
-    char *reason, *saved_reason;     /* owned, or NULL: why it was rolled back */
-    struct store_proof *proof;       /* owned; NULL: nothing was proven since the latest flip */
-    struct store_proof *saved_proof; /* owned: as it is in the store */
-    struct hub_refusals *refusals;   /* owned; NULL: none known */
-    int64_t changed_s;               /* wall clock; 0: never */
-    int64_t saved_changed_s;         /* as it is in the store */
-    struct list sessions;            /* struct hub_session, the newest last */
+    char *name;                       /* owned */
+    struct cred *cred[FLIP_SLOTS];    /* owned references; NULL: empty or unusable */
+    bool present[FLIP_SLOTS];         /* the slot has files */
+    char *fault[FLIP_SLOTS];          /* owned; why they are unusable, or NULL */
+    struct hub_lint lint[FLIP_SLOTS]; /* as of when it was read; hub_lint_now for what time did */
+    char *lint_text;                  /* owned; what keeps the new identity from being staged */
+    char new_fp[65];                  /* of the new identity when it was last usable; "": none */
+    struct flip flip;                 /* as the engine has it now */
+    struct flip saved;                /* as it is in the store */
+    char *reason, *saved_reason;      /* owned, or NULL: why it was rolled back */
+    struct store_proof *proof;        /* owned; NULL: nothing was proven since the latest flip */
+    struct store_proof *saved_proof;  /* owned: as it is in the store */
+    struct hub_refusals *refusals;    /* owned; NULL: none known */
+    int64_t changed_s;                /* wall clock; 0: never */
+    int64_t saved_changed_s;          /* as it is in the store */
+    struct list sessions;             /* struct hub_session, the newest last */
     unsigned session_count;
     struct hub_share share;    /* as it is in the hub's counts */
     struct presence *presence; /* owned reference; the workers count in it */
@@ -221,6 +229,7 @@ struct hub_terms {
     int64_t probation_ms, confirm_ms;
     unsigned evidence;   /* FLIP_PROOF_CONNACK: that alone; FLIP_PROOF_ECHO */
     int64_t not_after_s; /* wall clock; 0: none */
+    bool force;          /* whatever lint says */
 };
 
 struct hub_reload {
@@ -255,6 +264,14 @@ void hub_tick(struct hub *h);
 int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
                 const struct hub_terms *terms, const char *fingerprint, const char *text,
                 const char *who, bool *changed, struct rpc_fault *f);
+
+/* Judge one identity that is there for `now_s` (wall clock).  Returns 0 or -ERR_NOMEM; the caller
+ * ends the report. */
+int hub_lint(const struct hub *h, const struct hub_device *d, enum flip_slot slot, int64_t now_s,
+             struct lint_report *out);
+/* What is known without judging it anew, for now: constant time. */
+struct hub_lint hub_lint_now(const struct hub *h, const struct hub_device *d, enum flip_slot slot);
+bool hub_lint_has_anchors(const struct hub *h);
 
 /* Written with the next flush, in the same transaction. */
 int hub_audit(struct hub *h, const char *who, const char *what, const char *target,

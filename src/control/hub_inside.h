@@ -69,6 +69,9 @@ struct hub {
         bool behind;            /* it says what was before known_s */
     } clock;
 
+    struct lint_anchors *lint_anchors; /* owned; NULL: none are configured */
+    bool lint_anew;                    /* by this reload: what is asked of identities has changed */
+
     struct worker_stats *stats; /* by worker */
     int64_t *stats_ms;          /* when it came; 0: not yet */
     int64_t polled_ms;          /* the workers were first asked; 0: not yet */
@@ -145,6 +148,22 @@ void hub_back_on_old(struct hub *h, struct hub_device *d);
 bool hub_stands_on(const struct hub_device *d, enum flip_slot slot);
 struct hub_session *hub_session_find(struct hub_device *d, uint64_t id);
 void hub_session_free(struct hub_session *s);
+
+/* hub_lint.c: the anchors that are configured, NULL for none.  Returns 0 or a negative code. */
+int hub_lint_anchors(const struct conf *conf, struct lint_anchors **out, struct err *err);
+/* Is the same asked of identities, but for the anchors? */
+bool hub_lint_same(const struct conf *a, const struct conf *b);
+/* Judge what is in a slot, and keep what was found. */
+void hub_lint_look(struct hub *h, struct hub_device *d, enum flip_slot slot);
+/* Is there an error that keeps the new identity from being staged, and that time does not mend? */
+bool hub_lint_keeps(const struct hub_device *d);
+/* Such an error is the fault of a new identity that is not in use. */
+void hub_lint_fault(struct hub_device *d);
+/* 0, or -1 with the fault: the new identity is not to be flipped to. */
+int hub_lint_refuse(const struct hub *h, const struct hub_device *d, bool force, const char *who,
+                    struct rpc_fault *f);
+/* Find keys and serial numbers that are there twice. */
+void hub_lint_reuse(struct hub *h);
 
 int64_t hub_now(const struct hub *h);
 int64_t hub_wall_s(const struct hub *h);

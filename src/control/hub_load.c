@@ -139,10 +139,11 @@ static int load(struct hub *h, struct hub_device *d, bool *is_another, struct er
         d->present[slot] = on_disk.present[slot];
         if (!cred_equal(cred, d->cred[slot]))
             changed |= 1 << slot;
-        else if (cred == NULL || cred_rest(cred) == cred_rest(d->cred[slot]))
+        else if (!h->lint_anew && (cred == NULL || cred_rest(cred) == cred_rest(d->cred[slot])))
             continue; /* the same key under another passphrase is the same identity */
         cred_unref(d->cred[slot]);
         d->cred[slot] = cred == NULL ? NULL : cred_ref(cred);
+        hub_lint_look(h, d, (enum flip_slot)slot);
     }
     slots_fini(&on_disk);
     if (d->refusals != NULL && d->cred[FLIP_OLD] != NULL) {
@@ -344,14 +345,19 @@ static void settle(struct hub *h, struct hub_device *d, bool starting, bool new_
 
     switch (d->flip.phase) {
     case FLIP_STEADY:
-        if (d->cred[FLIP_NEW] != NULL)
+        if (d->cred[FLIP_NEW] != NULL && !hub_lint_keeps(d))
             hub_apply(h, d, EV_INSTALLED, &why);
         break;
     case FLIP_STAGED:
     case FLIP_ROLLED_BACK:
         if (!d->present[FLIP_NEW])
             hub_apply(h, d, EV_DISCARDED, &why);
-        else if (new_changed && d->cred[FLIP_NEW] != NULL)
+        else if (hub_lint_keeps(d) && d->flip.phase == FLIP_STAGED)
+            hub_apply(h, d, EV_DISCARDED,
+                      &(struct hub_why){.cause = "lint",
+                                        .msg = d->lint_text,
+                                        .todo = "install another one, then: certflipctl reload"});
+        else if (new_changed && d->cred[FLIP_NEW] != NULL && !hub_lint_keeps(d))
             hub_apply(h, d, EV_INSTALLED, &why);
         break;
     case FLIP_TRIAL:
@@ -393,6 +399,7 @@ static int start_device(struct scan *s, struct hub_device *d)
         d->dirty = d->unsaved = true; /* it is known from now on, also when its folder is gone */
     }
     free(row);
+    hub_lint_fault(d);
     settle(s->hub, d, true, new_changed);
     d->tell = true; /* every device, whatever came out */
     hub_touch(s->hub, d);
@@ -403,6 +410,7 @@ static int each(void *arg, const char *name)
 {
     struct scan *s = arg;
     struct hub_device *d = hub_find(s->hub, name);
+    bool kept = d != NULL && hub_lint_keeps(d);
     bool is_new = d == NULL, is_another = false;
     int changed;
 
@@ -417,6 +425,12 @@ static int each(void *arg, const char *name)
     if (is_new) {
         s->out->added++;
         return start_device(s, d);
+    }
+    hub_lint_fault(d);
+    hub_recount(s->hub, d, false);
+    if (changed == 0 && kept != hub_lint_keeps(d)) {
+        settle(s->hub, d, s->starting, false);
+        hub_touch(s->hub, d);
     }
     if (changed == 0)
         return 0;
@@ -486,6 +500,7 @@ int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *e
             log_event(LOG_CONTROL, LOG_WARN_, "folders-passed-over", "msg=%s", LOG_Q(err->msg));
         *err = (struct err){0};
         forget_gone(h, s.seen, out);
+        hub_lint_reuse(h);
         rc = 0;
     }
     if (h->count > 1)

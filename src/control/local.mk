@@ -17,17 +17,21 @@ libcontrol_a_SOURCES = \
 	src/control/hub_clock.c \
 	src/control/hub_flush.c \
 	src/control/hub_inside.h \
+	src/control/hub_lint.c \
 	src/control/hub_load.c \
 	src/control/hub_news.c \
 	src/control/hub_step.c \
 	src/control/jsonrpc.c \
 	src/control/jsonrpc.h \
+	src/control/lint_json.c \
+	src/control/lint_json.h \
 	src/control/local.c \
 	src/control/local.h \
 	src/control/methods_crl.c \
 	src/control/methods_device.c \
 	src/control/methods_flip.c \
 	src/control/methods_gateway.c \
+	src/control/methods_lint.c \
 	src/control/outbox.c \
 	src/control/outbox.h \
 	src/control/reload.c \

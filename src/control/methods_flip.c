@@ -1,4 +1,7 @@
 /* control/methods_flip.c - methods that flip devices: see dispatch_inside.h and rpc.h. */
+#include <stdio.h>
+#include <string.h>
+
 #include "base/log.h"
 #include "control/dispatch_inside.h"
 #include "control/hub.h"
@@ -85,6 +88,7 @@ int do_flip(struct call *c)
         .probation_ms = call_number(c, "probation_s", 0) * 1000,
         .confirm_ms = call_number(c, "confirm_s", 0) * 1000,
         .not_after_s = call_number(c, "not_after_s", 0),
+        .force = call_flag(c, "force"),
     };
     const char *confirm = call_text(c, "confirm"), *evidence = call_text(c, "evidence");
     enum flip_proof proof = FLIP_PROOF_CONNACK;
@@ -100,6 +104,9 @@ int do_flip(struct call *c)
     terms.evidence = evidence == NULL ? 0 : (unsigned)proof;
     if (check_clock(c) != 0)
         return -1;
+    if (terms.force) /* the audit log says so */
+        snprintf(c->target + strlen(c->target), sizeof(c->target) - strlen(c->target), "%s",
+                 strlen(c->target) + sizeof(" (forced)") <= sizeof(c->target) ? " (forced)" : "");
     return step_targets(c, EV_FLIP, &terms);
 }
 

@@ -60,6 +60,20 @@ static json_t *messages(const struct call *c)
                  flip_slot_name(slot), d->fault[slot] == NULL ? "no files" : d->fault[slot]);
         json_array_append_new(list, rpc_text(text));
     }
+    for (size_t i = 0; i < n && json_array_size(list) < 20; i++) {
+        enum flip_slot slot = flip_active_slot(&all[i]->flip);
+        uint64_t errors = hub_lint_now(c->d->hub, all[i], slot).errors;
+        int code = 0;
+
+        if (errors == 0)
+            continue;
+        while ((errors >> code & 1) == 0)
+            code++;
+        snprintf(text, sizeof(text), "device %s: the %s identity is in use, and %s [%s]: %s",
+                 all[i]->name, flip_slot_name(slot), lint_kind((enum lint_code)code)->help,
+                 lint_kind((enum lint_code)code)->code, lint_kind((enum lint_code)code)->remedy);
+        json_array_append_new(list, rpc_text(text));
+    }
     return list;
 }
 

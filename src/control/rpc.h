@@ -46,8 +46,17 @@
  *
  * SLOT: { "usable": true, "fingerprint": 64 hex digits, "subject": "CN=press-12", "issuer":
  * "CN=Plant", "not_before": ISO-TIME, "not_after": ISO-TIME, "fault": null | "file: what is wrong:
- * remedy", "key": how it lies on disk: "plain" | "token" | "encrypted" | "former" (under a former
- * passphrase) }; of a slot that is not usable only "usable" and "fault" are there.
+ * remedy", "key": how it lies on disk: "plain" | "token" | "encrypted" | "former" (under a
+ * former passphrase), "findings": [ { "code": "lint.expiring", "severity": "error" | "warning",
+ * "message", "remedy" },
+ * ... ] }; of a slot that cannot be read only "usable" and "fault" are there.  A new identity with
+ * a "fault" that is readable is kept from being staged by an error of lint.
+ *
+ * REPORT: { "device": "press-12", "slot": "new", "worst": "error" | "warning" | "info" | null,
+ * "trusted": null: no anchors are configured | true | false, "findings": [ { "code":
+ * "lint.expired", "severity", "x509": null | "X509_V_ERR_...", "depth": place in the path, 0 is the
+ * leaf, null: of none, "message", "remedy" }, ... ], "fault": what is wrong with the files, when
+ * they cannot be read }
  *
  * SESSION: { "device": "press-12", "session": 17, "worker": 0, "listener": "tls", "peer":
  * "192.0.2.7:51234", "client_id": "press-12", "mqtt": "3.1.1" | "3.1" | "5.0", "tls": "TLSv1.2" |
@@ -114,10 +123,14 @@ enum rpc_access {
     /* {device} -> DEVICE and "sessions": [ SESSION, ... ] */                                                          \
     X(RPC_DEVICE_GET,       "device.get",       RPC_OBSERVE, "device",                "all about one device")          \
     /* {target, probation_s?, confirm?: "auto" | "central", confirm_s?, evidence?: "connack" | "echo",                 \
-     *   not_after_s?: wall clock, seconds since 1970, force?: by a clock that is wrong, too}                          \
+     *   not_after_s?: wall clock, seconds since 1970, force?: true: whatever lint says of it, or the clock}                               \
      *   -> OUTCOME.  The reply comes when the intent is durable; follow the trial with device.get. */                 \
     X(RPC_FLIP,             "flip",             RPC_OPERATE,                                                           \
       "target [probation_s] [confirm] [confirm_s] [evidence] [not_after_s] [force]", "try the new identity, roll back if it fails") \
+    /* {target, slot?: "old" | "new", at_s?: wall clock, after?, limit?} -> { "reports": [ REPORT, ... ],              \
+     *   "next": "name" | null }; sorted by name; pass "next" as "after" for what follows; limit 1..RPC_ROWS_MAX / 2, of devices */ \
+    X(RPC_IDENTITY_LINT,    "identity.lint",    RPC_OBSERVE, "target [slot] [at_s] [after] [limit]",                   \
+                                                             "what is wrong with the identities of devices")           \
     /* {target, reason?} -> OUTCOME */                                                                                 \
     X(RPC_ROLLBACK,         "rollback",         RPC_OPERATE, "target [reason]",       "back to the old identity")      \
     /* {target, fingerprint} or {target, fingerprints: {device: fp}} -> OUTCOME: the far side saw this certificate */  \
@@ -169,7 +182,8 @@ enum rpc_access {
     X(RPC_TOO_BIG,         -32010, "too-big")          /* beyond RPC_LINE_MAX, RPC_BATCH_MAX, or the replies beyond a limit */        \
     X(RPC_ID_REUSED,       -32011, "id-reused")        /* the id was used for another request */           \
     X(RPC_TOO_LATE,        -32012, "too-late")         /* not_after_s has passed */                        \
-    X(RPC_CLOCK,           -32013, "clock")            /* not synchronised, or wrong: `force` goes on */
+    X(RPC_CLOCK,           -32013, "clock")            /* not synchronised, or wrong: `force` goes on */ \
+    X(RPC_LINT,            -32014, "lint")             /* a peer would refuse the new identity: says why; `force` overrides */
 /* clang-format on */
 
 #define RPC_ENUM(id, name, access, params, help) id##_METHOD,

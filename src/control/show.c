@@ -87,7 +87,29 @@ static json_t *show_evidence(const struct hub_device *d)
                      rpc_text_or_null(hub_proof_text(d->proof, text, sizeof(text))));
 }
 
-static json_t *show_slot(const struct hub_device *d, enum flip_slot slot)
+static void add_findings(json_t *list, uint64_t bits, enum lint_severity severity)
+{
+    for (int code = 0; code < LINT_CODES; code++) {
+        const struct lint_kind *kind = lint_kind((enum lint_code)code);
+
+        if ((bits >> code & 1) != 0)
+            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "code", kind->code,
+                                                  "severity", lint_severity_name(severity),
+                                                  "message", kind->help, "remedy", kind->remedy));
+    }
+}
+
+static json_t *show_findings(const struct hub *h, const struct hub_device *d, enum flip_slot slot)
+{
+    struct hub_lint bits = hub_lint_now(h, d, slot);
+    json_t *list = json_array();
+
+    add_findings(list, bits.errors, LINT_ERROR);
+    add_findings(list, bits.warnings, LINT_WARNING);
+    return list;
+}
+
+static json_t *show_slot(const struct hub *h, const struct hub_device *d, enum flip_slot slot)
 {
     const struct cert_info *leaf;
     char fp[CERT_FP_TEXT];
@@ -99,11 +121,12 @@ static json_t *show_slot(const struct hub_device *d, enum flip_slot slot)
     }
     leaf = cred_leaf(d->cred[slot]);
     str_hex(fp, leaf->fp, CERT_FP_BYTES);
-    return json_pack("{s:b, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "usable", 1, "fingerprint", fp,
-                     "key", cred_rest_name(cred_rest(d->cred[slot])), "subject",
+    return json_pack("{s:b, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "usable", 1, "fingerprint",
+                     fp, "key", cred_rest_name(cred_rest(d->cred[slot])), "subject",
                      rpc_text_or_null(leaf->subject), "issuer", rpc_text_or_null(leaf->issuer),
                      "not_before", rpc_time(leaf->not_before_s), "not_after",
-                     rpc_time(leaf->not_after_s), "fault", rpc_text_or_null(d->fault[slot]));
+                     rpc_time(leaf->not_after_s), "fault", rpc_text_or_null(d->fault[slot]),
+                     "findings", show_findings(h, d, slot));
 }
 
 static json_t *show_leg(const struct hub_device *d)
@@ -148,8 +171,8 @@ struct json_t *show_device(const struct hub *h, const struct hub_device *d)
         "active", flip_slot_name(flip_active_slot(&d->flip)), "due", show_due(h, d), "deadline",
         show_deadline(h, d), "begin_by", show_begin_by(h, d), "attempts", (int)d->flip.attempts,
         "evidence", show_evidence(d), "online", d->session_count != 0, "slots", "old",
-        show_slot(d, FLIP_OLD), "new", show_slot(d, FLIP_NEW), "upstream", show_leg(d), "reason",
-        rpc_text_or_null(d->reason), "reason_remedy", hub_reason_todo(d), "last_error",
+        show_slot(h, d, FLIP_OLD), "new", show_slot(h, d, FLIP_NEW), "upstream", show_leg(d),
+        "reason", rpc_text_or_null(d->reason), "reason_remedy", hub_reason_todo(d), "last_error",
         show_error(d), "changed", rpc_time(d->changed_s));
 }
 

@@ -5,7 +5,7 @@ certflipd_SOURCES = \
 	src/daemon/main.c \
 	src/daemon/notify.c \
 	src/daemon/notify.h
-certflipd_LDADD = libcontrol.a libworker.a libstore.a libsession.a libtrust.a libidentity.a libflip.a \
+certflipd_LDADD = libcontrol.a libworker.a libstore.a libsession.a libtrust.a libidentity.a liblint.a libflip.a \
 	libconf.a libmqtt.a libtls.a libnet.a libbase.a $(external_libs)
 dist_man_MANS += src/daemon/certflipd.8
 EXTRA_DIST += packaging/systemd/certflip.service packaging/systemd/privileged-ports.conf \

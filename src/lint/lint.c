@@ -18,23 +18,6 @@
 #define DAY_S        INT64_C(86400)
 #define FINDINGS_MAX 128
 
-#define ROW(id, code, x509, severity, help, remedy) [id] = {code, x509, severity, help, remedy},
-static const struct lint_kind kinds[LINT_CODES] = {LINT_FINDINGS(ROW)};
-#undef ROW
-
-const struct lint_kind *lint_kind(enum lint_code code)
-{
-    return &kinds[code];
-}
-
-const char *lint_severity_name(enum lint_severity s)
-{
-    static const char *const names[] = {
-        [LINT_INFO] = "info", [LINT_WARNING] = "warning", [LINT_ERROR] = "error"};
-
-    return names[s];
-}
-
 /* -- anchors -- */
 
 struct anchor {
@@ -73,6 +56,16 @@ int lint_anchors_add(struct lint_anchors *a, const uint8_t *der, size_t n, struc
     }
     a->count++;
     return 0;
+}
+
+bool lint_anchors_equal(const struct lint_anchors *a, const struct lint_anchors *b)
+{
+    if (a == NULL || b == NULL || a->count != b->count)
+        return a == b;
+    for (size_t i = 0; i < a->count; i++)
+        if (memcmp(a->all[i].info->fp, b->all[i].info->fp, CERT_FP_BYTES) != 0)
+            return false;
+    return true;
 }
 
 size_t lint_anchors_count(const struct lint_anchors *a)
@@ -141,7 +134,7 @@ find_as(struct findings *f, enum lint_code code, enum lint_severity severity, in
 }
 
 #define FIND(f, code, depth, who, ...) \
-    find_as(f, code, kinds[code].severity, depth, who, __VA_ARGS__)
+    find_as(f, code, lint_kind(code)->severity, depth, who, __VA_ARGS__)
 
 static int graver_first(const void *a, const void *b)
 {
@@ -152,25 +145,6 @@ static int graver_first(const void *a, const void *b)
     if (x->depth != y->depth)
         return x->depth < y->depth ? -1 : 1;
     return x->code < y->code ? -1 : x->code > y->code;
-}
-
-const struct lint_finding *lint_worst(const struct lint_report *r)
-{
-    return r->count == 0 ? NULL : &r->all[0];
-}
-
-bool lint_has(const struct lint_report *r, enum lint_code code)
-{
-    for (size_t i = 0; i < r->count; i++)
-        if (r->all[i].code == code)
-            return true;
-    return false;
-}
-
-void lint_report_fini(struct lint_report *r)
-{
-    free(r->all);
-    *r = (struct lint_report){0};
 }
 
 /* -- one run -- */
@@ -307,7 +281,7 @@ static void check_issuer(struct findings *f, int depth, const struct cert_info *
     bool old_root = ci->version == 1 && ci->is_self_issued;
     bool says_sign = ci->has_key_usage && (ci->key_usage & CERT_KEY_CERT_SIGN) != 0;
 
-    if (!ci->is_ca && (ci->is_no_ca || (!old_root && !says_sign)))
+    if (!ci->is_ca && (ci->is_no_ca || !old_root))
         FIND(f, LINT_NOT_A_CA, depth, ci,
              ci->is_no_ca ? "is no CA, its basicConstraints say: it cannot issue certificates"
                           : "has no basicConstraints that make it a CA");

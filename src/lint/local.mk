@@ -3,5 +3,6 @@
 noinst_LIBRARIES += liblint.a
 liblint_a_SOURCES = \
 	src/lint/files.c src/lint/files.h \
+	src/lint/kind.c \
 	src/lint/lint.c src/lint/lint.h \
 	src/lint/path.c src/lint/path.h

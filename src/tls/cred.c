@@ -528,6 +528,17 @@ int cred_put_key(const struct cred *c, struct buf *pem, struct err *err)
     return rc;
 }
 
+size_t cred_chain(const struct cred *c, struct slice *out, size_t max)
+{
+    struct der rest = cred_chain_der(c), body, whole;
+    size_t n = 0;
+    uint8_t tag;
+
+    while (n < max && der_any(&rest, &tag, &body, &whole))
+        out[n++] = (struct slice){whole.p, der_left(&whole)};
+    return n;
+}
+
 bool cred_equal(const struct cred *a, const struct cred *b)
 {
     if (a == NULL || b == NULL)

@@ -7,6 +7,7 @@
 #define TLS_CRED_H
 
 #include "base/err.h"
+#include "base/str.h"
 #include "tls/cert.h"
 
 struct cred;
@@ -44,6 +45,8 @@ const char *cred_rest_name(enum cred_rest rest); /* "plain", "encrypted", "forme
 /* Append the key as it is to be written to disk by the keyring's rule; not one that is in a token.
  * Returns 0 or what keyring_put_pem returns. */
 int cred_put_key(const struct cred *c, struct buf *pem, struct err *err);
+/* The chain as DER, the leaf first; borrows.  Returns how many there are, at most `max`. */
+size_t cred_chain(const struct cred *c, struct slice *out, size_t max);
 bool cred_equal(
     const struct cred *a,
     const struct cred *b); /* same chain bytes and same key; NULLs compare equal to NULL only */

@@ -73,6 +73,7 @@ static const struct good {
     { "device press-12",                        WORDS_DEVICE,           "press-12" },
     { "sessions",                               WORDS_SESSIONS,         "" },
     { "sessions press-12",                      WORDS_SESSIONS,         "press-12" },
+    { "lint chain.pem press-12",                WORDS_LINT,             "chain.pem,press-12" },
     { "flip press-12",                          WORDS_FLIP,             "press-12" },
     { "flip press-1 press-2 lathe-*",           WORDS_FLIP,             "press-1,press-2,lathe-*" },
     { "rollback press-12",                      WORDS_ROLLBACK,         "press-12" },
@@ -147,7 +148,46 @@ static void options_are_taken(void **unused)
     assert_string_equal(line.reason, "because");
     assert_int_equal(line.probation_s, -1);
     assert_null(line.socket);
+    assert_false(line.force);
     words_fini(&line);
+    line = parsed("flip press-1 --force");
+    assert_true(line.force);
+    words_fini(&line);
+    line = parsed("lint x.pem --purpose server --anchors a.pem --anchors=b.pem --key k --device d");
+    assert_string_equal(line.purpose, "server");
+    assert_int_equal(line.anchor_count, 2);
+    assert_string_equal(line.anchors[0], "a.pem");
+    assert_string_equal(line.anchors[1], "b.pem");
+    assert_string_equal(line.key, "k");
+    assert_string_equal(line.device, "d");
+    assert_int_equal(line.at_s, -1);
+    words_fini(&line);
+}
+
+static void moments_are_understood(void **unused)
+{
+    static const struct {
+        const char *text;
+        int64_t at_s;
+    } table[] = {{"lint x --at 2031-05-02", 1935446400},
+                 {"lint x --at 2031-05-02T01:02:03Z", 1935450123},
+                 {"lint x --at 1935446400", 1935446400},
+                 {"lint x --at 0", 0}};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct words_line line = parsed(table[i].text);
+
+        assert_int_equal(line.at_s, table[i].at_s);
+        words_fini(&line);
+    }
+    refused("lint x --at tomorrow", "--at tomorrow: must be a time: 2031-05-02, "
+                                    "2031-05-02T00:00:00Z, or seconds since 1970");
+    refused("lint x --at 2031-05-02T01:02:03", "--at 2031-05-02T01:02:03: must be a time: "
+                                               "2031-05-02, 2031-05-02T00:00:00Z, or seconds since "
+                                               "1970");
+    refused("lint x --purpose both", "--purpose \"both\": must be client|server");
+    refused("status --at 0", "--at: has no meaning for \"status\": see certflipctl help status");
 }
 
 static void nothing_at_all_is_help(void **unused)
@@ -376,7 +416,7 @@ static void next_words_are_offered(void **unused)
     (void)unused;
     completes(
         "''",
-        "status devices device sessions flip rollback confirm commit quarantine crl reload log "
+        "status devices device sessions lint flip rollback confirm commit quarantine crl reload log "
         "audit explain help ",
         WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
@@ -408,6 +448,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_command_is_understood),
         cmocka_unit_test(options_are_taken),
+        cmocka_unit_test(moments_are_understood),
         cmocka_unit_test(nothing_at_all_is_help),
         cmocka_unit_test(wrong_words_get_the_nearest),
         cmocka_unit_test(missing_and_superfluous_words_are_named),

@@ -1844,11 +1844,99 @@ static void a_flip_needs_a_usable_new_identity(void **state)
     world_device(w, "expired", 1, WORLD_FP_EXPIRED);
     world_device(w, "early", 1, WORLD_FP_EARLY);
     reload(w, 0, 2, 0);
-    assert_string_equal(world_command(w, "expired", EV_FLIP), "no-identity");
-    assert_string_equal(world_command(w, "early", EV_FLIP), "no-identity");
+    assert_string_equal(world_command(w, "expired", EV_FLIP), "lint");
+    assert_string_equal(world_command(w, "early", EV_FLIP), "lint");
     world_phase(w, "expired", FLIP_STAGED);
     assert_string_equal(world_command(w, "none", EV_ROLLBACK), "phase");
     assert_string_equal(world_command(w, "none", EV_CLEARED), "phase");
+}
+
+static const struct hub_terms forced = {.force = true};
+
+/* Time may mend a date, and a clock may be wrong: so only what nothing but another certificate
+ * mends keeps one from being staged. */
+static void an_error_of_lint_keeps_the_new_identity_from_being_staged(void **state)
+{
+    struct world *w = *state;
+    struct world_device *weak = world_device(w, "weak", 1, WORLD_FP_WEAK);
+    struct hub_counts counts;
+
+    world_device(w, "soon", 1, WORLD_FP_SOON);
+    world_start(w);
+    world_phase(w, "weak", FLIP_STEADY);
+    world_phase(w, "soon", FLIP_STAGED);
+    assert_non_null(strstr(hub_find(w->hub, "weak")->fault[FLIP_NEW], "[lint.weak-key]"));
+    assert_null(hub_find(w->hub, "soon")->fault[FLIP_NEW]);
+    hub_count(w->hub, &counts);
+    assert_int_equal(counts.faulty, 1);
+    assert_string_equal(world_command(w, "weak", EV_FLIP), "lint");
+    world_phase(w, "weak", FLIP_STEADY);
+    weak->fp[FLIP_NEW] = 2;
+    reload(w, 1, 0, 0);
+    world_phase(w, "weak", FLIP_STAGED);
+    assert_null(hub_find(w->hub, "weak")->fault[FLIP_NEW]);
+    weak->fp[FLIP_NEW] = WORLD_FP_WEAK;
+    reload(w, 1, 0, 0);
+    world_phase(w, "weak", FLIP_STEADY);
+    assert_string_equal(world_command(w, "soon", EV_FLIP), "ok");
+}
+
+static void force_overrides_lint_but_not_a_key_that_does_not_match(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "weak", 1, WORLD_FP_WEAK);
+    world_device(w, "expired", 1, WORLD_FP_EXPIRED);
+    world_device(w, "hopeless", 1, WORLD_FP_HOPELESS);
+    world_start(w);
+    assert_string_equal(world_command_with(w, "weak", EV_FLIP, &forced, 0), "ok");
+    world_phase(w, "weak", FLIP_TRIAL);
+    assert_null(hub_find(w->hub, "weak")->fault[FLIP_NEW]);
+    assert_string_equal(world_command_with(w, "expired", EV_FLIP, &forced, 0), "ok");
+    world_phase(w, "expired", FLIP_TRIAL);
+    assert_string_equal(world_command_with(w, "hopeless", EV_FLIP, &forced, 0), "lint");
+    world_phase(w, "hopeless", FLIP_STEADY);
+}
+
+/* Also over a restart, and a disk that is full for a while takes nothing away. */
+static void an_identity_in_use_goes_on_whatever_lint_says(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "weak", WORLD_FP_EXPIRED, WORLD_FP_WEAK);
+    world_start(w);
+    assert_non_null(hub_find(w->hub, "weak")->cred[FLIP_OLD]);
+    assert_null(hub_find(w->hub, "weak")->fault[FLIP_OLD]);
+    assert_true(hub_lint_now(w->hub, hub_find(w->hub, "weak"), FLIP_OLD).errors >> LINT_EXPIRED &
+                1);
+    w->fail_saves = 1;
+    assert_string_equal(world_command_with(w, "weak", EV_FLIP, &forced, 0), "store");
+    world_phase(w, "weak", FLIP_STEADY);
+    assert_string_equal(world_command_with(w, "weak", EV_FLIP, &forced, 0), "ok");
+    world_stop(w);
+    world_hub(w);
+    world_start(w);
+    world_phase(w, "weak", FLIP_TRIAL);
+    reload(w, 0, 0, 0);
+    world_phase(w, "weak", FLIP_TRIAL);
+    assert_non_null(hub_find(w->hub, "weak")->cred[FLIP_NEW]);
+    assert_null(hub_find(w->hub, "weak")->fault[FLIP_NEW]);
+}
+
+static void keys_that_are_there_twice_are_found(void **state)
+{
+    const uint64_t reused = UINT64_C(1) << LINT_KEY_REUSED;
+    struct world *w = *state;
+    struct world_device *one = world_device(w, "one", 1, 9);
+
+    world_device(w, "two", 9, 2);
+    world_start(w);
+    assert_true(hub_find(w->hub, "one")->lint[FLIP_NEW].warnings & reused);
+    assert_true(hub_find(w->hub, "two")->lint[FLIP_OLD].warnings & reused);
+    assert_false(hub_find(w->hub, "one")->lint[FLIP_OLD].warnings & reused);
+    one->fp[FLIP_NEW] = 3;
+    reload(w, 1, 0, 0);
+    assert_false(hub_find(w->hub, "two")->lint[FLIP_OLD].warnings & reused);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_make, world_remove)
@@ -1932,6 +2020,10 @@ int main(void)
         TEST(the_quarantine_stays_when_the_same_files_were_unreadable_for_a_while),
         TEST(a_fault_begins_with_the_file),
         TEST(a_flip_needs_a_usable_new_identity),
+        TEST(an_error_of_lint_keeps_the_new_identity_from_being_staged),
+        TEST(force_overrides_lint_but_not_a_key_that_does_not_match),
+        TEST(an_identity_in_use_goes_on_whatever_lint_says),
+        TEST(keys_that_are_there_twice_are_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

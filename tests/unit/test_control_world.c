@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "control/crls.h"
 #include "identity/slots.h"
+#include "lint/files.h"
 #include "tls/keyring.h"
 #include "tls/token.h"
 
@@ -33,6 +34,7 @@ static struct cred *cred_make(uint8_t fp)
     assert_non_null(c);
     c->refs = 1;
     memset(c->info.fp, fp, sizeof(c->info.fp));
+    memset(c->info.spki_fp, fp, sizeof(c->info.spki_fp));
     c->info.not_before_s = clock_wall_s() + (fp == WORLD_FP_EARLY ? 3600 : -3600);
     c->info.not_after_s = clock_wall_s() + (fp == WORLD_FP_EXPIRED ? -60 : 7200);
     c->info.subject = c->info.issuer = c->info.cn = NULL;
@@ -75,6 +77,58 @@ const char *cred_rest_name(enum cred_rest rest)
 bool keyring_encrypts(void)
 {
     return false;
+}
+
+size_t cred_chain(const struct cred *c, struct slice *out, size_t max)
+{
+    assert_true(max > 0);
+    out[0] = (struct slice){c->info.fp, sizeof(c->info.fp)};
+    return 1;
+}
+
+/* -- lint: what it finds is the fingerprint's first byte -- */
+
+int lint_run(const struct lint_input *in, struct lint_report *out)
+{
+    static const struct {
+        uint8_t fp;
+        enum lint_code code;
+    } table[] = {
+        {WORLD_FP_EXPIRED, LINT_EXPIRED},  {WORLD_FP_EARLY, LINT_NOT_YET_VALID},
+        {WORLD_FP_WEAK, LINT_WEAK_KEY},    {WORLD_FP_HOPELESS, LINT_KEY_MISMATCH},
+        {WORLD_FP_SOON, LINT_SELF_SIGNED},
+    };
+
+    *out = (struct lint_report){0};
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (in->chain[0].p[0] != table[i].fp)
+            continue;
+        out->all = calloc(1, sizeof(*out->all));
+        assert_non_null(out->all);
+        out->count = 1;
+        out->all[0].code = table[i].code;
+        out->all[0].severity = table[i].fp == WORLD_FP_SOON ? LINT_WARNING : LINT_ERROR;
+        snprintf(out->all[0].text, sizeof(out->all[0].text), "CN=%02x: found by lint", table[i].fp);
+    }
+    return 0;
+}
+
+bool lint_anchors_equal(const struct lint_anchors *a, const struct lint_anchors *b)
+{
+    return a == b;
+}
+
+struct lint_anchors *lint_anchors_read(const char *const *paths, size_t count, struct err *err)
+{
+    (void)paths;
+    (void)count;
+    err_set(err, ERR_NOT_FOUND, "no anchors in this world");
+    return NULL;
+}
+
+void lint_anchors_free(struct lint_anchors *a)
+{
+    assert_null(a);
 }
 
 struct wk_snapshot *snapshot_ref(struct wk_snapshot *s)

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/durable.h"
 #include "lint/files.h"
 #include "test_tls_pki.h"
 #include "tls/names.h"
@@ -349,6 +350,29 @@ static void no_changed_byte_is_trusted(void **state)
     lint_anchors_free(anchors);
 }
 
+static void the_manual_lists_every_code(void **state)
+{
+    const char *srcdir = getenv("srcdir");
+    char *path = str_printf("%s/src/daemon/certflipd.8", srcdir == NULL ? "." : srcdir);
+    struct buf text = {0};
+    struct err err = {0};
+
+    (void)state;
+    if (durable_read(path, 1 << 20, &text, &err) != 0)
+        fail_msg("%s", err.msg);
+    buf_append_u8(&text, '\0');
+    for (int i = 0; i < LINT_CODES; i++) {
+        char item[80];
+
+        snprintf(item, sizeof(item), "\n.It Ic %s Pq %s", lint_kind((enum lint_code)i)->code,
+                 lint_severity_name(lint_kind((enum lint_code)i)->severity));
+        if (strstr((const char *)text.p, item) == NULL)
+            fail_msg("certflipd.8 has no \"%s\"", item + 1);
+    }
+    buf_fini(&text);
+    free(path);
+}
+
 /* Codes are for programs, the rest for people: all of it is there, and no code twice. */
 static void every_finding_has_its_words(void **state)
 {
@@ -376,6 +400,7 @@ int main(void)
         cmocka_unit_test(what_is_no_certificate_is_told),
         cmocka_unit_test(no_changed_byte_is_trusted),
         cmocka_unit_test(every_finding_has_its_words),
+        cmocka_unit_test(the_manual_lists_every_code),
     };
 
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);

@@ -1,0 +1,349 @@
+/* control/hub_lint.c - what lint says of the identities of devices, and what it keeps from being
+ * flipped to.
+ *
+ * All of it is looked at when an identity is read, which is what costs signatures; what time brings
+ * about is told from the dates whenever somebody asks.  So a command for ten thousand devices does
+ * not check ten thousand signatures.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/hub_inside.h"
+#include "lint/files.h"
+
+#define CHAIN_MAX 16
+#define DAY_S     INT64_C(86400)
+#define BIT(code) (UINT64_C(1) << (code))
+
+_Static_assert(LINT_CODES <= 64, "struct hub_lint has a bit for each");
+
+/* What the clock brings about, and mends: such an identity may wait for its time. */
+#define DATES (BIT(LINT_NOT_YET_VALID) | BIT(LINT_EXPIRED))
+/* What no force overrides: it cannot work. */
+#define HOPELESS (BIT(LINT_KEY_MISMATCH) | BIT(LINT_KEY_UNREADABLE) | BIT(LINT_MALFORMED))
+
+int hub_lint_anchors(const struct conf *conf, struct lint_anchors **out, struct err *err)
+{
+    *out = NULL;
+    if (conf->lint.anchor_count == 0)
+        return 0;
+    *out = lint_anchors_read((const char *const *)conf->lint.anchors, conf->lint.anchor_count, err);
+    return *out == NULL ? err_wrap(err, -err->code, "lint.anchors") : 0;
+}
+
+bool hub_lint_has_anchors(const struct hub *h)
+{
+    return h->lint_anchors != NULL;
+}
+
+static struct lint_policy policy_of(const struct conf *conf)
+{
+    return (struct lint_policy){
+        .expiring_days = conf->lint.expiring_days,
+        .max_validity_days = conf->lint.max_validity_days,
+        .min_rsa_bits = conf->lint.min_rsa_bits,
+        .backdate_h = conf->lint.backdate_h,
+        .name_match = conf->lint.name_match == CONF_NAME_OFF    ? LINT_NAME_OFF
+                      : conf->lint.name_match == CONF_NAME_WARN ? LINT_NAME_WARN
+                                                                : LINT_NAME_ERROR,
+    };
+}
+
+bool hub_lint_same(const struct conf *a, const struct conf *b)
+{
+    struct lint_policy x = policy_of(a), y = policy_of(b);
+
+    return x.expiring_days == y.expiring_days && x.max_validity_days == y.max_validity_days &&
+           x.min_rsa_bits == y.min_rsa_bits && x.backdate_h == y.backdate_h &&
+           x.name_match == y.name_match;
+}
+
+/* -- who else has it -- */
+
+struct others {
+    const struct hub *hub;
+    const struct hub_device *device;
+    enum flip_slot slot;
+    char who[200];
+};
+
+static bool same_key(const struct cert_info *a, const struct cert_info *b)
+{
+    return memcmp(a->spki_fp, b->spki_fp, CERT_FP_BYTES) == 0;
+}
+
+/* The same certificate in two slots is one certificate. */
+static bool same_serial(const struct cert_info *a, const struct cert_info *b)
+{
+    return a->issuer != NULL && b->issuer != NULL && strcmp(a->serial_hex, b->serial_hex) == 0 &&
+           strcmp(a->issuer, b->issuer) == 0 && memcmp(a->fp, b->fp, CERT_FP_BYTES) != 0;
+}
+
+static const char *find_other(struct others *o, const struct cert_info *leaf,
+                              bool (*same)(const struct cert_info *a, const struct cert_info *b))
+{
+    for (size_t i = 0; i < o->hub->count; i++) {
+        const struct hub_device *d = o->hub->sorted[i];
+
+        for (int slot = 0; slot < FLIP_SLOTS; slot++) {
+            if ((d == o->device && slot == (int)o->slot) || d->cred[slot] == NULL ||
+                !same(leaf, cred_leaf(d->cred[slot])))
+                continue;
+            snprintf(o->who, sizeof(o->who), "%s%s, %s", d == o->device ? "this device" : "device ",
+                     d == o->device ? "" : d->name, flip_slot_name((enum flip_slot)slot));
+            return o->who;
+        }
+    }
+    return NULL;
+}
+
+static const char *key_user(void *arg, const struct cert_info *leaf)
+{
+    return find_other(arg, leaf, same_key);
+}
+
+static const char *serial_user(void *arg, const struct cert_info *leaf)
+{
+    return find_other(arg, leaf, same_serial);
+}
+
+/* -- one identity -- */
+
+static int run(const struct hub *h, const struct hub_device *d, enum flip_slot slot, int64_t now_s,
+               struct others *others, struct lint_report *out)
+{
+    struct lint_policy policy = policy_of(h->snapshot->conf);
+    struct slice chain[CHAIN_MAX];
+    struct lint_input in = {
+        .chain = chain,
+        .purpose = LINT_CLIENT,
+        .anchors = h->lint_anchors,
+        .policy = &policy,
+        .now_s = now_s,
+        .name = d->name,
+    };
+
+    if (h->clock.sync.known)
+        in.clock = h->clock.sync.synchronised ? LINT_CLOCK_SYNCHRONISED : LINT_CLOCK_UNSYNCHRONISED;
+    *out = (struct lint_report){0};
+    in.chain_count = cred_chain(d->cred[slot], chain, CHAIN_MAX);
+    if (in.chain_count == 0)
+        return 0;
+    if (others != NULL) {
+        in.key_user = key_user;
+        in.serial_user = serial_user;
+        in.arg = others;
+    }
+    return lint_run(&in, out);
+}
+
+int hub_lint(const struct hub *h, const struct hub_device *d, enum flip_slot slot, int64_t now_s,
+             struct lint_report *out)
+{
+    struct others others = {.hub = h, .device = d, .slot = slot};
+
+    return run(h, d, slot, now_s, &others, out);
+}
+
+/* The gravest finding that the clock does not mend, or NULL. */
+static const struct lint_finding *lasting(const struct lint_report *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (r->all[i].severity == LINT_ERROR && (BIT(r->all[i].code) & DATES) == 0)
+            return &r->all[i];
+    return NULL;
+}
+
+static void log_errors(const struct hub_device *d, enum flip_slot slot, const struct lint_report *r)
+{
+    const struct lint_finding *f = lasting(r);
+
+    if (f == NULL)
+        f = lint_worst(r);
+    if (f == NULL || f->severity != LINT_ERROR)
+        return;
+    log_event(LOG_CERT, LOG_WARN_, "identity-lint",
+              "device=%s slot=%s code=%s x509=%s msg=%s todo=%s", d->name, flip_slot_name(slot),
+              lint_kind(f->code)->code,
+              lint_kind(f->code)->x509 == NULL ? "-" : lint_kind(f->code)->x509, LOG_Q(f->text),
+              LOG_Q(lint_kind(f->code)->remedy));
+}
+
+void hub_lint_look(struct hub *h, struct hub_device *d, enum flip_slot slot)
+{
+    struct hub_lint *bits = &d->lint[slot], was = *bits;
+    const struct lint_finding *keeps;
+    struct lint_report r = {0};
+
+    if (slot == FLIP_NEW)
+        hub_replace(&d->lint_text, NULL);
+    bits->errors = bits->warnings = 0;
+    if (d->cred[slot] == NULL)
+        return;
+    if (run(h, d, slot, clock_date_s(), NULL, &r) != 0) {
+        log_event(LOG_CERT, LOG_ERROR_, "identity-lint", "device=%s slot=%s msg=%s", d->name,
+                  flip_slot_name(slot), LOG_Q("no memory to judge it"));
+        return;
+    }
+    for (size_t i = 0; i < r.count; i++) {
+        if (r.all[i].code == LINT_CLOCK)
+            continue; /* status says so, once for all devices */
+        if (r.all[i].severity == LINT_ERROR)
+            bits->errors |= BIT(r.all[i].code);
+        else if (r.all[i].severity == LINT_WARNING)
+            bits->warnings |= BIT(r.all[i].code);
+    }
+    if (slot == FLIP_NEW && (keeps = lasting(&r)) != NULL) {
+        char *text = str_printf("%s: %s [%s]", keeps->text, lint_kind(keeps->code)->remedy,
+                                lint_kind(keeps->code)->code);
+
+        hub_replace(&d->lint_text, text == NULL ? lint_kind(keeps->code)->help : text);
+        free(text);
+    }
+    if (bits->errors != was.errors)
+        log_errors(d, slot, &r);
+    lint_report_fini(&r);
+}
+
+struct hub_lint hub_lint_now(const struct hub *h, const struct hub_device *d, enum flip_slot slot)
+{
+    struct hub_lint bits = d->lint[slot];
+    const struct conf_lint *conf = &h->snapshot->conf->lint;
+    int64_t now_s = clock_date_s(), soon = conf->expiring_days * DAY_S;
+    const struct cert_info *leaf;
+
+    if (d->cred[slot] == NULL)
+        return bits;
+    leaf = cred_leaf(d->cred[slot]);
+    if (soon > (leaf->not_after_s - leaf->not_before_s) / 3)
+        soon = (leaf->not_after_s - leaf->not_before_s) / 3;
+    if (now_s >= leaf->not_before_s)
+        bits.errors &= ~BIT(LINT_NOT_YET_VALID);
+    else
+        bits.errors |= BIT(LINT_NOT_YET_VALID);
+    if (now_s - leaf->not_before_s >= (int64_t)conf->backdate_h * 3600)
+        bits.warnings &= ~BIT(LINT_NOT_BACKDATED);
+    if (now_s > leaf->not_after_s) {
+        bits.errors |= BIT(LINT_EXPIRED);
+        bits.warnings &= ~BIT(LINT_EXPIRING);
+    } else if (leaf->not_after_s - now_s < soon) {
+        bits.warnings |= BIT(LINT_EXPIRING);
+    }
+    return bits;
+}
+
+bool hub_lint_keeps(const struct hub_device *d)
+{
+    return (d->lint[FLIP_NEW].errors & ~DATES) != 0;
+}
+
+void hub_lint_fault(struct hub_device *d)
+{
+    bool waits = d->flip.phase == FLIP_STEADY || d->flip.phase == FLIP_STAGED ||
+                 d->flip.phase == FLIP_ROLLED_BACK;
+
+    if (d->cred[FLIP_NEW] == NULL) /* that fault is about the files */
+        return;
+    hub_replace(&d->fault[FLIP_NEW], waits && hub_lint_keeps(d) ? d->lint_text : NULL);
+}
+
+int hub_lint_refuse(const struct hub *h, const struct hub_device *d, bool force, const char *who,
+                    struct rpc_fault *f)
+{
+    struct lint_report r = {0};
+    const struct lint_finding *worst;
+    const struct lint_kind *kind;
+    uint64_t found = 0;
+
+    if (hub_lint_now(h, d, FLIP_NEW).errors == 0)
+        return 0;
+    if (hub_lint(h, d, FLIP_NEW, clock_date_s(), &r) != 0)
+        return rpc_refuse(f, RPC_BUSY, NULL, "device %s: out of memory", d->name);
+    worst = lint_worst(&r);
+    for (size_t i = 0; i < r.count; i++)
+        found |= r.all[i].severity == LINT_ERROR ? BIT(r.all[i].code) : 0;
+    if (found == 0) {
+        lint_report_fini(&r);
+        return 0;
+    }
+    kind = lint_kind(worst->code);
+    if (force && (found & HOPELESS) == 0) {
+        log_event(LOG_FLIP, LOG_WARN_, "lint-overridden", "device=%s by=%s code=%s msg=%s", d->name,
+                  who == NULL ? HUB_SELF : who, kind->code, LOG_Q(worst->text));
+        lint_report_fini(&r);
+        return 0;
+    }
+    rpc_refuse(f, RPC_LINT, kind->remedy, "device %s: the new identity: %s [%s]", d->name,
+               worst->text, kind->code);
+    lint_report_fini(&r);
+    return -1;
+}
+
+/* -- all of them -- */
+
+/* A digest of what may be there twice, and whose it is. */
+struct owner {
+    uint64_t hash;
+    struct hub_device *device;
+    enum flip_slot slot;
+};
+
+static int by_hash(const void *a, const void *b)
+{
+    const struct owner *x = a, *y = b;
+
+    return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+static uint64_t key_hash(const struct cert_info *ci)
+{
+    return map_hash(ci->spki_fp, CERT_FP_BYTES);
+}
+
+static uint64_t serial_hash(const struct cert_info *ci)
+{
+    return map_hash(ci->serial_hex, strlen(ci->serial_hex)) ^
+           (ci->issuer == NULL ? 0 : map_hash(ci->issuer, strlen(ci->issuer)));
+}
+
+static void mark(struct owner *all, size_t n, enum lint_code code,
+                 uint64_t (*hash)(const struct cert_info *ci),
+                 bool (*same)(const struct cert_info *a, const struct cert_info *b))
+{
+    for (size_t i = 0; i < n; i++)
+        all[i].hash = hash(cred_leaf(all[i].device->cred[all[i].slot]));
+    qsort(all, n, sizeof(*all), by_hash);
+    for (size_t i = 1; i < n; i++) {
+        struct owner *a = &all[i - 1], *b = &all[i];
+
+        if (a->hash != b->hash ||
+            !same(cred_leaf(a->device->cred[a->slot]), cred_leaf(b->device->cred[b->slot])))
+            continue;
+        a->device->lint[a->slot].warnings |= BIT(code);
+        b->device->lint[b->slot].warnings |= BIT(code);
+    }
+}
+
+void hub_lint_reuse(struct hub *h)
+{
+    struct owner *all = calloc(2 * h->count + 1, sizeof(*all));
+    size_t n = 0;
+
+    if (all == NULL)
+        return; /* a warning less; it is found out again at the next reload */
+    for (size_t i = 0; i < h->count; i++) {
+        for (int slot = 0; slot < FLIP_SLOTS; slot++) {
+            struct hub_device *d = h->sorted[i];
+
+            d->lint[slot].warnings &= ~(BIT(LINT_KEY_REUSED) | BIT(LINT_SERIAL_REUSED));
+            if (d->cred[slot] != NULL)
+                all[n++] = (struct owner){0, d, (enum flip_slot)slot};
+        }
+    }
+    mark(all, n, LINT_KEY_REUSED, key_hash, same_key);
+    mark(all, n, LINT_SERIAL_REUSED, serial_hash, same_serial);
+    free(all);
+}
