@@ -400,7 +400,6 @@ static void check_leaf(struct run *r)
         FIND(f, LINT_KEY_UNREADABLE, 0, ci,
              "the private key cannot be read, or is of a kind that "
              "is not known");
-    check_usage(in, f, ci);
     check_name(in, f, ci);
     if (ci->is_ca && !ci->is_self_issued)
         FIND(f, LINT_CA_AS_LEAF, 0, ci, "it may issue certificates: it is a CA's own");
@@ -476,6 +475,8 @@ static void check_link(const struct run *r, const struct path *p, size_t i, stru
     check_critical(f, depth, ci);
     if (i > 0)
         check_issuer(f, depth, ci);
+    else
+        check_usage(in, f, ci);
     if (ci->weak_digest && !top)
         FIND(f, LINT_WEAK_DIGEST, depth, ci, "signed with %s", ci->sig_alg);
     if ((p->unchecked >> i & 1) != 0)

@@ -166,9 +166,10 @@ static bool read_constraints(struct slice ca, struct constraints *out)
         !cert_extension(parts.extensions, OID_NAME_CONSTRAINTS, 3, &value) ||
         !der_take(&value, DER_SEQUENCE, &seq))
         return false;
-    *out = (struct constraints){der_of(ca.p, 0), der_of(ca.p, 0)};
-    der_take(&seq, 0xa0, &out->permitted);
-    der_take(&seq, 0xa1, &out->excluded);
+    if (!der_take(&seq, 0xa0, &out->permitted)) /* left out: none */
+        out->permitted = der_of(ca.p, 0);
+    if (!der_take(&seq, 0xa1, &out->excluded))
+        out->excluded = der_of(ca.p, 0);
     return true;
 }
 

@@ -38,6 +38,7 @@ EXTRA_DIST += \
 	tests/scenario/test_keys_in_a_token.py \
 	tests/scenario/test_legs_speak_otherwise.py \
 	tests/scenario/test_lists_come_at_run_time.py \
+	tests/scenario/test_lint.py \
 	tests/scenario/test_many_devices_at_once.py \
 	tests/scenario/test_many_trials_and_an_outage.py \
 	tests/scenario/test_packets_cut_anywhere.py \
