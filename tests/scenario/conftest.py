@@ -37,7 +37,8 @@ def pytest_configure(config):
 
 # Of files that go side by side (pytest -n) the long ones begin.
 LONG = ("test_the_matrix_of_flips", "test_power_cuts", "test_flips_on_bad_links", "test_catalogue_of_bad_candidates",
-        "test_refused_identity_rolls_back", "test_a_trial_needs_evidence", "test_many_trials_and_an_outage")
+        "test_refused_identity_rolls_back", "test_a_trial_needs_evidence", "test_many_trials_and_an_outage",
+        "test_tls_sessions_are_never_resumed")
 
 
 def pytest_collection_modifyitems(items):
