@@ -27,12 +27,12 @@ SITE = {"devices": ["dev-%02d" % i for i in range(1, 21)]}
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
-def connect(site, device, ctx, session=None, port=None):
+def connect(site, device, ctx, session=None, port=None, clean=True):
     """CONNECT as a sensor; returns the connected socket, its CONNACK being here."""
     sock = ctx.wrap_socket(socket.create_connection(("127.0.0.1", port or site.gateway.port), seconds(10)),
                            server_hostname="localhost", session=session)
-    sock.sendall(p.connect(device, 4))
-    assert sock.recv(4) == b"\x20\x02\x00\x00"
+    sock.sendall(p.connect(device, 4, clean=clean))
+    assert sock.recv(4)[:2] == b"\x20\x02"
     return sock
 
 
@@ -220,7 +220,10 @@ class Soak:
         self.tried = 0
 
     def reconnect(self, devices):
-        """Each of them anew, all at once; the former connection may be there still, closed, cut or reset."""
+        """Each of them anew, all at once; the former connection may be there still, closed, cut or reset.
+
+        Their sessions last: behind one that does not, the gateway comes once more to clear it, when it likes.
+        """
         for device in devices:
             former = self.clients.pop(device, None)
             if former is not None:
@@ -229,7 +232,7 @@ class Soak:
             client.open(wait=False)
         for device in devices:
             client = self.clients[device].opened(30)
-            client.send_raw(client.connect_packet(device, keepalive=0, clean=self.rng.random() < 0.5))
+            client.send_raw(client.connect_packet(device, keepalive=0, clean=False))
         for device in devices:
             self.clients[device].connack(30)
 
@@ -243,7 +246,8 @@ class Soak:
         former = self.clients.pop(device, None)
         if former is not None:
             former.disconnect()
-        with connect(self.site, device, self.resumable, self.rng.choice(self.sessions or [None])) as sock:
+        with connect(self.site, device, self.resumable, self.rng.choice(self.sessions or [None]),
+                     clean=False) as sock:
             assert not sock.session_reused
             if sock.session is not None:
                 self.sessions = (self.sessions + [sock.session])[-16:]
