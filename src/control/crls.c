@@ -234,13 +234,18 @@ static int is_older(const struct coming *c, struct err *err)
 /* A line that says where it comes from, or what it was forced over, then all that was sent. */
 static int file_make(struct coming *c, const struct crls_update *u, bool older, struct err *err)
 {
+    struct buf text = {0};
     char when[32];
+    int rc;
 
-    if (older ? crl_forced_line(c->in_force, &c->file) != 0
-              : buf_printf(&c->file, "Received: %s from %s\n",
-                           clock_text(clock_wall_s(), when, sizeof(when)), u->who) != 0)
-        return nomem(err);
-    return buf_append(&c->file, c->text.p, c->text.len) == 0 ? 0 : nomem(err);
+    rc = buf_printf(&text, "received %s from %s\n", clock_text(clock_wall_s(), when, sizeof(when)),
+                    u->who);
+    if (rc == 0)
+        rc = buf_append(&text, c->text.p, c->text.len);
+    if (rc == 0)
+        rc = crl_stored_text(older ? c->in_force : NULL, &text, &c->file);
+    buf_fini(&text);
+    return rc == 0 ? 0 : nomem(err);
 }
 
 static void former_restore(const struct coming *c)

@@ -6,6 +6,7 @@
 
 #include "base/durable.h"
 #include "base/str.h"
+#include "tls/verify.h"
 #include "tls/wolf.h"
 
 #define MAX_FILE_BYTES ((size_t)4 * 1024 * 1024)
@@ -20,13 +21,33 @@ static int no_anchor(const struct cert_info *ci, struct err *err)
                    ci->issuer);
 }
 
+/* The library does not ask how a root is signed.  One that was changed on its way would take the
+ * place of the good one, and everybody with it. */
+static int damaged(const struct cert_info *ci, const uint8_t *der, size_t n, struct err *err)
+{
+    struct slice whole = {der, n};
+    bool own_key = ci->ski.n > 0 && ci->ski.n == ci->aki.n &&
+                   memcmp(ci->ski.p, ci->aki.p, ci->ski.n) == 0; /* whatever became of a name */
+    enum verify v;
+
+    if (!ci->is_self_issued && !own_key)
+        return 0;
+    v = verify_signed(whole, whole);
+    /* Digests and sizes that the library has not are those of old roots. */
+    if (v == VERIFY_GOOD || (v == VERIFY_UNKNOWN && (ci->weak_digest || ci->key_bits > 4096)))
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "%s is not signed with its own key: the file was damaged, copy it again",
+                   ci->subject);
+}
+
 static int fill(struct tls_anchor *a, const uint8_t *der, size_t n, const char *from,
                 struct err *err)
 {
     a->info = cert_info_new(der, n, err);
     if (a->info == NULL)
         return -ERR_SYNTAX;
-    if (no_anchor(a->info, err) != 0)
+    if (no_anchor(a->info, err) != 0 || damaged(a->info, der, n, err) != 0)
         return -ERR_INVALID;
     str_hex(a->fp, a->info->fp, CERT_FP_BYTES);
     a->der = malloc(n);

@@ -55,9 +55,11 @@ bool crl_same_scope(const struct crl *a, const struct crl *b);
 /* < 0: `a` is older than `b`.  By CRL number where both have one, else by thisUpdate. */
 int crl_compare(const struct crl *a, const struct crl *b);
 
-/* The first line of the file of a list that came at run time and was forced in the place of `over`,
- * which is newer: it lets it stay there.  Appends to `out`; returns 0 or -ERR_NOMEM. */
-int crl_forced_line(const struct crl *over, struct buf *out);
+/* The file of a list that came at run time: a line, then `text`, which is PEM.  The line holds a
+ * digest, as a file that is damaged must not pass for one without a list; and where the list was
+ * forced in the place of `over` (NULL: it was not), which is newer, what lets it stay there.
+ * Appends to `out`; returns 0 or -ERR_NOMEM. */
+int crl_stored_text(const struct crl *over, const struct buf *text, struct buf *out);
 /* The name of its file: that of its scope, so that the next one takes its place. */
 void crl_stored_name(const struct crl *c, char out[2 * CRL_HASH_BYTES + 5]);
 

@@ -16,7 +16,7 @@
 #include "tls/sig.h"
 
 #define MAX_FILES  4096
-#define FORCED     "Forced-Over: "
+#define MARK       "certflip-crl sha256="
 #define EXT_BASIC  "\x55\x1d\x13"
 #define EXT_USAGE  "\x55\x1d\x0f"
 #define EXT_POINTS "\x55\x1d\x1f"
@@ -24,8 +24,10 @@
 /* A CA that may sign lists. */
 struct issuer {
     uint8_t name[CRL_HASH_BYTES];
-    struct buf spki; /* owned */
+    uint8_t parent[CRL_HASH_BYTES]; /* name of who issued its certificate */
+    struct buf spki;                /* owned */
     bool signs_crls;
+    bool beside; /* its certificate stood beside a list */
 };
 
 struct crl_set {
@@ -107,7 +109,7 @@ static int issuer_add(struct crl_set *s, struct der cert, struct err *err)
         return err_set(err, ERR_NOMEM, "out of memory");
     s->issuers = list;
     in.signs_crls = may(&p, 6);
-    if (name_hash(p.subject, in.name) != 0 ||
+    if (name_hash(p.subject, in.name) != 0 || name_hash(p.issuer, in.parent) != 0 ||
         buf_append(&in.spki, p.spki.p, der_left(&p.spki)) != 0)
         return err_set(err, ERR_NOMEM, "out of memory");
     list[s->issuer_count++] = in;
@@ -148,6 +150,8 @@ static int intermediates_add(struct reading *r, struct err *err)
             if (r->certs[i].len == 0 || !is_vouched_for(r->set, &r->certs[i]))
                 continue;
             rc = issuer_add(r->set, der_of(r->certs[i].p, r->certs[i].len), err);
+            if (rc == 0)
+                r->set->issuers[r->set->issuer_count - 1].beside = true;
             buf_fini(&r->certs[i]);
             again = true;
         }
@@ -264,32 +268,69 @@ static int text_add(struct reading *r, const struct buf *text, struct err *err)
     return rc;
 }
 
-/* The line of crl_forced_line. */
+static int digest_of(const uint8_t *p, size_t n, char hex[2 * CRL_HASH_BYTES + 1])
+{
+    uint8_t hash[CRL_HASH_BYTES];
+
+    if (wc_Sha256Hash(p, (word32)n, hash) != 0)
+        return -ERR_NOMEM;
+    str_hex(hex, hash, sizeof(hash));
+    return 0;
+}
+
+int crl_stored_text(const struct crl *over, const struct buf *text, struct buf *out)
+{
+    char number[2 * CRL_NUMBER_BYTES + 1] = "-", digest[2 * CRL_HASH_BYTES + 1];
+    struct buf rest = {0};
+    int rc;
+
+    if (over != NULL && over->rank.numbered)
+        str_hex(number, over->rank.number, CRL_NUMBER_BYTES);
+    rc = buf_printf(&rest, " over=%s,%lld\n", number,
+                    over == NULL ? 0 : (long long)over->rank.this_update_s);
+    if (rc == 0)
+        rc = buf_append(&rest, text->p, text->len);
+    if (rc == 0)
+        rc = digest_of(rest.p, rest.len, digest);
+    if (rc == 0)
+        rc = buf_printf(out, MARK "%s", digest);
+    if (rc == 0)
+        rc = buf_append(out, rest.p, rest.len);
+    buf_fini(&rest);
+    return rc;
+}
+
+/* The line of crl_stored_text: is the file as it was written? */
+static int mark_check(const struct buf *text, struct err *err)
+{
+    size_t head = sizeof(MARK) - 1 + 2 * CRL_HASH_BYTES;
+    char digest[2 * CRL_HASH_BYTES + 1];
+
+    if (text->len < head || memcmp(text->p, MARK, sizeof(MARK) - 1) != 0 ||
+        digest_of(text->p + head, text->len - head, digest) != 0 ||
+        memcmp(text->p + sizeof(MARK) - 1, digest, 2 * CRL_HASH_BYTES) != 0)
+        return err_set(err, ERR_INVALID,
+                       "is not as certflip wrote it: remove it, then send the CA's latest list "
+                       "(certflipctl crl update)");
+    return 0;
+}
+
+/* What the list was forced over; the mark was checked. */
 static void forced_read(struct crl *c, const struct buf *text)
 {
-    size_t n = sizeof(FORCED) - 1;
-    char line[2 * CRL_NUMBER_BYTES + 32], number[2 * CRL_NUMBER_BYTES + 1];
+    size_t head = sizeof(MARK) - 1 + 2 * CRL_HASH_BYTES;
+    char line[2 * CRL_NUMBER_BYTES + 40], number[2 * CRL_NUMBER_BYTES + 1];
     long long this_update_s;
 
-    if (text->len < n || memcmp(text->p, FORCED, n) != 0)
-        return;
-    snprintf(line, sizeof(line), "%.*s", (int)(text->len - n < 72 ? text->len - n : 72),
-             (const char *)text->p + n);
-    if (sscanf(line, "%40s %lld", number, &this_update_s) != 2)
+    snprintf(line, sizeof(line), "%.*s",
+             (int)(text->len - head < sizeof(line) - 1 ? text->len - head : sizeof(line) - 1),
+             (const char *)text->p + head);
+    if (sscanf(line, " over=%40[0-9a-f-],%lld", number, &this_update_s) != 2 || this_update_s == 0)
         return;
     c->forced = true;
     c->rank.this_update_s = this_update_s;
     c->rank.numbered = strlen(number) == sizeof(number) - 1 &&
                        str_unhex(number, c->rank.number, CRL_NUMBER_BYTES) == 0;
-}
-
-int crl_forced_line(const struct crl *over, struct buf *out)
-{
-    char number[2 * CRL_NUMBER_BYTES + 1] = "-";
-
-    if (over->rank.numbered)
-        str_hex(number, over->rank.number, CRL_NUMBER_BYTES);
-    return buf_printf(out, FORCED "%s %lld\n", number, (long long)over->rank.this_update_s);
 }
 
 void crl_stored_name(const struct crl *c, char out[2 * CRL_HASH_BYTES + 5])
@@ -321,8 +362,10 @@ static int file_add(struct reading *r, const char *path, struct err *err)
         return rc;
     r->path = path;
     r->found = 0;
-    rc = text.len == 0 ? err_set(err, ERR_SYNTAX, "is empty: put a CRL there")
-                       : text_add(r, &text, err);
+    rc = r->stored ? mark_check(&text, err) : 0;
+    if (rc == 0)
+        rc = text.len == 0 ? err_set(err, ERR_SYNTAX, "is empty: put a CRL there")
+                           : text_add(r, &text, err);
     for (size_t i = before; rc == 0 && r->stored && i < r->count; i++) {
         forced_read(r->crls[i], &text);
         rc = name_check(r->crls[i], path, err);
@@ -566,15 +609,38 @@ bool crl_set_lists(const struct crl_set *s, const struct crl_id *id)
     return listed(s, id) != NULL;
 }
 
+static const struct issuer *issuer_named(const struct crl_set *s, const uint8_t *name)
+{
+    for (size_t i = 0; i < s->issuer_count; i++)
+        if (memcmp(s->issuers[i].name, name, CRL_HASH_BYTES) == 0)
+            return &s->issuers[i];
+    return NULL;
+}
+
+/* Does `s` know the CA, or who is above it?  A certificate that stood beside the list may be gone
+ * with it. */
+static bool is_known(const struct crl_set *s, const struct crl_set *was, const uint8_t *name)
+{
+    for (size_t steps = 0; steps <= was->issuer_count; steps++) {
+        const struct issuer *in;
+
+        if (issuer_named(s, name) != NULL)
+            return true;
+        in = issuer_named(was, name);
+        if (in == NULL || !in->beside)
+            return false;
+        name = in->parent;
+    }
+    return false;
+}
+
 const struct crl *crl_set_lost(const struct crl_set *s, const struct crl_set *was, size_t *at)
 {
     while (*at < was->count) {
         const struct crl *c = was->crls[(*at)++];
 
-        for (size_t k = 0; k < s->issuer_count && crl_set_like(s, c) == NULL; k++)
-            if (memcmp(s->issuers[k].name, c->issuer, CRL_HASH_BYTES) == 0 &&
-                access(c->file, F_OK) == 0)
-                return c;
+        if (crl_set_like(s, c) == NULL && is_known(s, was, c->issuer) && access(c->file, F_OK) == 0)
+            return c;
     }
     return NULL;
 }

@@ -43,6 +43,7 @@ EXTRA_DIST += \
 	tests/scenario/test_many_trials_and_an_outage.py \
 	tests/scenario/test_packets_cut_anywhere.py \
 	tests/scenario/test_packets_pass_unchanged.py \
+	tests/scenario/test_poisoned_material_does_nothing.py \
 	tests/scenario/test_power_cuts.py \
 	tests/scenario/test_refused_devices.py \
 	tests/scenario/test_refused_identity_rolls_back.py \

@@ -36,6 +36,7 @@ organizationName = optional
 basicConstraints = critical, CA:true
 keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid:always
 [v3_nosign]
 basicConstraints = critical, CA:true
 keyUsage = critical, keyCertSign

@@ -222,6 +222,46 @@ static void no_changed_bit_goes_unnoticed(void **state)
     crl_set_unref(s);
 }
 
+struct others {
+    struct buf good;
+    unsigned count; /* anchors that are not it */
+};
+
+static int count_others(void *arg, struct tls_anchor *a, struct err *err)
+{
+    struct others *o = arg;
+
+    (void)err;
+    o->count += a->der_len != o->good.len || memcmp(a->der, o->good.p, o->good.len) != 0;
+    tls_anchor_unref(a);
+    return 0;
+}
+
+/* With any bit of its file changed a root is refused, or is the same as before. */
+static void no_changed_bit_makes_another_root(void **state)
+{
+    static const char *const roots[] = {"root.pem", "rsa.pem", "ed.pem"};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct others o = {.good = cert(roots[i])};
+        struct buf text = {0};
+        struct err err = {0};
+
+        pki_read(roots[i], &text);
+        for (size_t bit = 0; bit < 8 * text.len; bit++) {
+            text.p[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            (void)tls_anchors_of_pem((const char *)text.p, text.len, roots[i], count_others, &o,
+                                     &err);
+            if (o.count > 0)
+                fail_msg("%s: bit %zu", roots[i], bit);
+            text.p[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+        buf_fini(&text);
+        buf_fini(&o.good);
+    }
+}
+
 /* -- whose is believed ------------------------------------------------------------------------- */
 
 static void every_usual_signature_is_verified(void **state)
@@ -349,10 +389,8 @@ static void store(const char *file, const char *over)
 
     mkdir(pki("stored"), 0700);
     crl_stored_name(c, name);
-    if (former != NULL)
-        assert_int_equal(crl_forced_line(former, &text), 0);
     pki_read(file, &pem);
-    assert_int_equal(buf_append(&text, pem.p, pem.len), 0);
+    assert_int_equal(crl_stored_text(former, &pem, &text), 0);
     buf_fini(&pem);
     snprintf(path, sizeof(path), "stored/%s", name);
     pki_write(path, text.p, text.len, 0600);
@@ -447,6 +485,7 @@ int main(void)
         cmocka_unit_test(what_is_understood_in_part_only_is_refused),
         cmocka_unit_test(every_proper_prefix_of_a_list_is_refused),
         cmocka_unit_test(no_changed_bit_goes_unnoticed),
+        cmocka_unit_test(no_changed_bit_makes_another_root),
         cmocka_unit_test(every_usual_signature_is_verified),
         cmocka_unit_test(a_list_of_somebody_else_is_refused),
         cmocka_unit_test(a_twin_is_believed_where_it_is_trusted),
