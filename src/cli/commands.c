@@ -8,7 +8,10 @@
 #include "cli/crl.h"
 #include "cli/devices.h"
 #include "cli/follow.h"
+#include "cli/pem.h"
 #include "cli/table.h"
+
+#define KEYGEN_PATIENCE_MS (30 * 60 * 1000) /* a hundred keys of RSA 4096 on a small machine */
 
 /* -- what is asked ---------------------------------------------------------------------------- */
 
@@ -60,6 +63,14 @@ static json_t *params_of(const struct words_line *line)
     case WORDS_DEVICE:
         (void)json_object_set(params, "device", target);
         break;
+    case WORDS_INSTALL:
+        set_text(params, "device", line->args[0]);
+        break;
+    case WORDS_EXPORT:
+        (void)json_object_set(params, "device", target);
+        set_text(params, "what", line->csr ? "csr" : "cert");
+        set_text(params, "slot", line->slot);
+        break;
     case WORDS_LOG:
         if (line->arg_count == 2) {
             set_text(params, "subsystem", line->args[0]);
@@ -77,6 +88,9 @@ static json_t *params_of(const struct words_line *line)
     case WORDS_CONFIRM:
     case WORDS_COMMIT:
     case WORDS_QUARANTINE_CLEAR:
+    case WORDS_KEYGEN:
+    case WORDS_DISCARD:
+    case WORDS_RETIRE:
     case WORDS_RELOAD:
     case WORDS_AUDIT:
     case WORDS_EXPLAIN: /* without the daemon: main.c */
@@ -98,6 +112,9 @@ static json_t *params_of(const struct words_line *line)
     if (line->force)
         (void)json_object_set_new(params, "force", json_true());
     set_text(params, "reason", line->reason);
+    set_text(params, "key", line->kind);
+    if (line->renew)
+        (void)json_object_set_new(params, "renew", json_true());
     set_number(params, "limit", line->limit);
     set_number(params, "after", line->after);
     return params;
@@ -122,6 +139,12 @@ static enum cli_status fail_lost(const struct cli *cli, const struct err *err)
     table_text(cli->err.to, cli->err.colour, TABLE_BAD, err->msg);
     fputc('\n', cli->err.to);
     return err->code == ERR_TOO_BIG || err->code == ERR_INVALID ? CLI_USAGE : CLI_UNREACHABLE;
+}
+
+static enum cli_status fail_file(const struct cli *cli, const struct err *err)
+{
+    fail_lost(cli, err);
+    return CLI_REFUSED;
 }
 
 /* The daemon said no. */
@@ -196,8 +219,15 @@ static void show_answer(const struct cli *cli, const json_t *answer)
     case WORDS_CONFIRM:
     case WORDS_COMMIT:
     case WORDS_QUARANTINE_CLEAR:
+    case WORDS_DISCARD:
+    case WORDS_RETIRE:
         show_outcome(out, json_object_get(answer, "devices"));
         break;
+    case WORDS_INSTALL:
+        show_installed(out, answer);
+        break;
+    case WORDS_KEYGEN: /* pem.c */
+    case WORDS_EXPORT:
     case WORDS_EXPLAIN:
     case WORDS_LINT:
     case WORDS_HELP:
@@ -278,14 +308,23 @@ static int ask(const struct cli *cli, json_t **answer, struct err *err)
         [WORDS_STATUS]   = "status",      [WORDS_DEVICE]  = "device.get", [WORDS_SESSIONS] = "sessions.list",
         [WORDS_FLIP]     = "flip",        [WORDS_CONFIRM] = "confirm",    [WORDS_COMMIT]   = "commit",
         [WORDS_ROLLBACK] = "rollback",    [WORDS_QUARANTINE_CLEAR] = "quarantine.clear",
+        [WORDS_KEYGEN]   = "identity.keygen",  [WORDS_INSTALL] = "identity.install",
+        [WORDS_DISCARD]  = "identity.discard", [WORDS_RETIRE]  = "retire", [WORDS_EXPORT] = "identity.export",
         [WORDS_CRL_LIST] = "crl.list",    [WORDS_CRL_UPDATE] = "crl.update",
         [WORDS_RELOAD]   = "config.reload", [WORDS_LOG]   = "log.level",  [WORDS_AUDIT]    = "audit.list",
     };
     /* clang-format on */
+    json_t *params;
 
     if (cli->line->command != WORDS_DEVICES) {
-        json_t *params = params_of(cli->line);
-
+        params = params_of(cli->line);
+        if (cli->line->command == WORDS_INSTALL &&
+            (rc = pem_read(cli->line->args[1], params, err)) != 0) {
+            json_decref(params);
+            return rc;
+        }
+        if (cli->line->command == WORDS_KEYGEN)
+            client_set_patience(cli->client, KEYGEN_PATIENCE_MS);
         if (cli->line->command == WORDS_CRL_UPDATE &&
             (rc = crl_params(cli->line->args[0], params, err)) != 0) {
             json_decref(params);
@@ -311,8 +350,10 @@ enum cli_status commands_run(const struct cli *cli)
     json_t *answer = NULL;
     struct err err = {0};
     enum cli_status status;
-    int rc = ask(cli, &answer, &err);
+    int rc = pem_check(cli->line, &err);
 
+    if (rc == 0)
+        rc = ask(cli, &answer, &err);
     if (rc < 0)
         return fail_lost(cli, &err);
     if (rc > 0) {
@@ -323,6 +364,8 @@ enum cli_status commands_run(const struct cli *cli)
         else if (!cli->line->wait)
             put_json(cli, answer);
         status = outcome_status(cli, answer);
+        if (!cli->line->json && pem_write(cli, answer, &err) != 0)
+            status = fail_file(cli, &err);
         if (cli->line->wait)
             status = wait_for_end(cli, answer, status);
     }

@@ -8,6 +8,7 @@ libcli_a_SOURCES = \
 	src/cli/explain.c src/cli/explain.h \
 	src/cli/follow.c src/cli/follow.h \
 	src/cli/lint.c src/cli/lint.h \
+	src/cli/pem.c src/cli/pem.h \
 	src/cli/show.c src/cli/show.h \
 	src/cli/table.c src/cli/table.h \
 	src/cli/words.c src/cli/words.h

@@ -585,6 +585,12 @@ static void device_slot(const struct show *s, struct table *t, const json_t *dev
         line(t, name, TABLE_PLAIN, "empty");
         return;
     }
+    if (text(slot, "csr_since")[0] != '\0') {
+        snprintf(out, sizeof(out), "a key, whose certificate is awaited since %s",
+                 text(slot, "csr_since"));
+        line(t, name, TABLE_PLAIN, out);
+        return;
+    }
     if (!is_true(slot, "usable")) {
         snprintf(out, sizeof(out), "unusable: %s", fault_of(device, name));
         line(t, name, TABLE_BAD, out);
@@ -978,4 +984,17 @@ void show_error(const struct show *s, const char *what, const json_t *error)
     for (size_t i = 0; i < json_array_size(faults); i++)
         indented(s, TABLE_PLAIN, item(faults, i));
     indented(s, TABLE_PLAIN, text(data, "remedy"));
+}
+
+void show_installed(const struct show *s, const json_t *answer)
+{
+    const json_t *slot = json_object_get(answer, "slot");
+    struct table t;
+
+    table_init(&t, 2);
+    line(&t, text(answer, "device"), TABLE_GOOD, text(answer, "phase"));
+    line(&t, "subject", TABLE_PLAIN, text(slot, "subject"));
+    line(&t, "valid to", expiry_style(s, text(slot, "not_after")), text(slot, "not_after"));
+    line(&t, "sha256", TABLE_PLAIN, text(slot, "fingerprint"));
+    print_and_free(&t, s);
 }

@@ -30,6 +30,9 @@ void show_crls(const struct show *s, const struct json_t *crls);      /* of crl.
 void show_crl_update(const struct show *s, const struct json_t *row); /* of crl.update */
 void show_reload(const struct show *s, const struct json_t *result);
 
+/* What an identity that was installed is. */
+void show_installed(const struct show *s, const struct json_t *answer);
+
 /* Row after row of an OUTCOME's "devices": what became of each, remedies included. */
 void show_outcome(const struct show *s, const struct json_t *rows);
 

@@ -37,6 +37,16 @@ static const struct words_command commands[WORDS_COUNT] = {
     [WORDS_QUARANTINE_CLEAR] =
                        { "quarantine clear", WORDS_TARGETS, "the cause of a rollback is mended: allow another flip",
                          "quarantine clear press-12" },
+    [WORDS_KEYGEN]   = { "keygen",   WORDS_TARGETS,      "make a key in the new slot, and the request for its certificate",
+                         "keygen press-12 --out press-12.csr" },
+    [WORDS_INSTALL]  = { "install",  WORDS_DEVICE_FILE,  "put the certificate of the key in the new slot there: it is staged",
+                         "install press-12 press-12.pem" },
+    [WORDS_DISCARD]  = { "discard",  WORDS_TARGETS,      "destroy what is in the new slot",
+                         "discard press-12" },
+    [WORDS_RETIRE]   = { "retire",   WORDS_TARGETS,      "archive the old identity, the new one takes its place",
+                         "retire press-12" },
+    [WORDS_EXPORT]   = { "export",   WORDS_ONE_DEVICE,   "a request or a certificate, as PEM",
+                         "export press-12 --csr --out press-12.csr" },
     [WORDS_CRL_LIST]   = { "crl list",   WORDS_NOTHING,    "lists of revoked certificates in force",
                          "crl list" },
     [WORDS_CRL_UPDATE] = { "crl update", WORDS_FILE,       "take a CA's list of revoked certificates; who is on it is cut off",
@@ -61,6 +71,7 @@ static const struct shape {
     [WORDS_MAYBE_TARGET] = { 0, 1,        "[DEVICE|GLOB]" },
     [WORDS_ONE_DEVICE]   = { 1, 1,        "DEVICE" },
     [WORDS_TARGETS]      = { 1, SIZE_MAX, "DEVICE|GLOB..." },
+    [WORDS_DEVICE_FILE]  = { 2, 2,        "DEVICE FILE" },
     [WORDS_FILE]         = { 1, 1,        "FILE" },
     [WORDS_FILES]        = { 1, SIZE_MAX, "FILE|DEVICE|GLOB..." },
     [WORDS_LEVEL]        = { 0, 2,        "[SUBSYSTEM LEVEL]" },
@@ -103,6 +114,15 @@ static const struct option {
       "kept with the device and in the audit log" },
     { "--fingerprint", NULL, "SHA256", TEXT, AT(fingerprint), 0, 0, NULL, ON(WORDS_CONFIRM),
       "of the certificate that the far side saw; refused when it is another one" },
+    { "--kind", NULL, "KIND", TEXT, AT(kind), 0, 0,
+      (const char *const[]){ "ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", NULL }, ON(WORDS_KEYGEN),
+      "kind of key: ec-p256, ec-p384, rsa-2048, rsa-3072 or rsa-4096 (default: the configuration's)" },
+    { "--renew", NULL, NULL, FLAG, AT(renew), 0, 0, NULL, ON(WORDS_KEYGEN),
+      "another key, though one waits for its certificate" },
+    { "--csr", NULL, NULL, FLAG, AT(csr), 0, 0, NULL, ON(WORDS_EXPORT), "the request" },
+    { "--cert", NULL, NULL, FLAG, AT(cert), 0, 0, NULL, ON(WORDS_EXPORT), "the certificate and its issuers" },
+    { "--out", NULL, "FILE|FOLDER", FILE_NAME, AT(out), 0, 0, NULL, ON(WORDS_KEYGEN) | ON(WORDS_EXPORT),
+      "where it is written: in a folder a file DEVICE.csr or DEVICE.pem for each device" },
     { "--purpose", NULL, "client|server", TEXT, AT(purpose), 0, 0,
       (const char *const[]){ "client", "server", NULL }, ON(WORDS_LINT),
       "what the certificate in the file is for (default: client)" },
@@ -113,7 +133,8 @@ static const struct option {
     { "--device", NULL, "NAME", TEXT, AT(device), 0, 0, NULL, ON(WORDS_LINT),
       "whom the certificate in the file must name; of a server, its host name" },
     { "--slot", NULL, "old|new", TEXT, AT(slot), 0, 0,
-      (const char *const[]){ "old", "new", NULL }, ON(WORDS_LINT), "of a device, only this identity" },
+      (const char *const[]){ "old", "new", NULL }, ON(WORDS_LINT) | ON(WORDS_EXPORT),
+      "of a device, only this identity (export: default new)" },
     { "--at", NULL, "TIME", TIME, AT(at_s), 0, 0, NULL, ON(WORDS_LINT),
       "judge for this moment: 2031-05-02, 2031-05-02T00:00:00Z, or seconds since 1970" },
     { "--limit", NULL, "N", NUMBER, AT(limit), 1, RPC_ROWS_MAX, NULL, ON(WORDS_AUDIT) | ON(WORDS_SESSIONS),
@@ -405,6 +426,8 @@ static int check_options(const struct sorted *s, struct err *err)
                        "--fingerprint %s: must be 64 hex digits (openssl x509 -noout "
                        "-fingerprint -sha256 shows them)",
                        line->fingerprint);
+    if (line->command == WORDS_EXPORT && line->csr == line->cert)
+        return err_set(err, ERR_INVALID, "export: needs --csr or --cert");
     if (line->confirm_s >= 0 && (line->confirm == NULL || strcmp(line->confirm, "central") != 0))
         return err_set(err, ERR_INVALID,
                        "--confirm-deadline: has no meaning without --confirm central");
@@ -659,6 +682,8 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
 {
     switch (commands[command].shape) {
     case WORDS_MAYBE_TARGET:
+    case WORDS_DEVICE_FILE:
+        return at == 0 ? WORDS_MORE_DEVICES : WORDS_MORE_FILES;
     case WORDS_ONE_DEVICE:
     case WORDS_TARGETS:
         return at < shapes[commands[command].shape].most ? WORDS_MORE_DEVICES : WORDS_NO_MORE;

@@ -23,6 +23,11 @@ enum words_id {
     WORDS_CONFIRM,
     WORDS_COMMIT,
     WORDS_QUARANTINE_CLEAR,
+    WORDS_KEYGEN,
+    WORDS_INSTALL,
+    WORDS_DISCARD,
+    WORDS_RETIRE,
+    WORDS_EXPORT,
     WORDS_CRL_LIST,
     WORDS_CRL_UPDATE,
     WORDS_RELOAD,
@@ -39,6 +44,7 @@ enum words_shape {
     WORDS_MAYBE_TARGET, /* [DEVICE|GLOB] */
     WORDS_ONE_DEVICE,   /* DEVICE */
     WORDS_TARGETS,      /* DEVICE|GLOB... */
+    WORDS_DEVICE_FILE,  /* DEVICE FILE */
     WORDS_FILE,         /* FILE */
     WORDS_FILES,        /* FILE|DEVICE|GLOB... */
     WORDS_LEVEL,        /* [SUBSYSTEM LEVEL] */
@@ -61,12 +67,12 @@ struct words_line {
     size_t arg_count;
     const char *socket; /* borrowed, like every word here; NULL: not given */
     const char *confirm, *evidence, *fingerprint, *reason;
-    const char *purpose, *key, *device, *slot;
+    const char *purpose, *key, *device, *slot, *kind, *out;
     const char **anchors; /* owned array of borrowed words */
     size_t anchor_count;
     int64_t at_s;                                                     /* -1: not given */
     int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s; /* -1: not given */
-    bool json, names, force, wait, help, version;
+    bool json, names, force, wait, help, version, renew, csr, cert;
 };
 
 /* Understand the words that follow the program's name.  With --help or --version, and without any

@@ -13,19 +13,21 @@
 #include "base/log.h"
 #include "control/dispatch_inside.h"
 #include "control/hub.h"
+#include "identity/files.h"
+#include "identity/keygen.h"
 
 #define SECONDS_MAX (INT64_C(366) * 24 * 3600)
 #define TARGETS_MAX 10000
 
 /* -- parameters -- */
 
-enum kind { K_TARGET, K_NAME, K_TEXT, K_NUMBER, K_BOOL, K_OBJECT };
+enum kind { K_TARGET, K_NAME, K_TEXT, K_NUMBER, K_BOOL, K_TEXTS, K_OBJECT };
 
 struct param {
     const char *name;
     enum kind kind;
     bool required;
-    json_int_t least, most; /* K_NUMBER; K_TEXT: of its length */
+    json_int_t least, most; /* K_NUMBER; K_TEXT: of its length; K_TEXTS: of them */
 };
 
 static const char *const kind_texts[] = {
@@ -34,6 +36,7 @@ static const char *const kind_texts[] = {
     [K_TEXT] = "a string",
     [K_NUMBER] = "a whole number",
     [K_BOOL] = "true or false",
+    [K_TEXTS] = "an array of strings",
     [K_OBJECT] = "an object",
 };
 
@@ -55,6 +58,22 @@ static bool is_target(const json_t *value)
     return true;
 }
 
+static bool is_texts(const struct param *p, const json_t *value)
+{
+    size_t i;
+    json_t *item;
+
+    if (!json_is_array(value) || (json_int_t)json_array_size(value) < p->least ||
+        (json_int_t)json_array_size(value) > p->most)
+        return false;
+    json_array_foreach(value, i, item)
+    {
+        if (!json_is_string(item))
+            return false;
+    }
+    return true;
+}
+
 static bool fits(const struct param *p, const json_t *value)
 {
     switch (p->kind) {
@@ -70,6 +89,8 @@ static bool fits(const struct param *p, const json_t *value)
                json_integer_value(value) <= p->most;
     case K_BOOL:
         return json_is_boolean(value);
+    case K_TEXTS:
+        return is_texts(p, value);
     case K_OBJECT:
         return json_is_object(value);
     }
@@ -108,6 +129,8 @@ static void note_target(struct call *c)
     const json_t *value = json_object_get(c->params, "target");
     char *text;
 
+    if (value == NULL)
+        value = json_object_get(c->params, "device");
     if (value == NULL)
         return;
     if (json_is_string(value)) {
@@ -163,6 +186,17 @@ static const struct command commands[RPC_METHOD_COUNT] = {
                                                              { "fingerprints", K_OBJECT, false, 0, 0 } } },
     [RPC_COMMIT_METHOD]           = { do_commit,           { TARGET } },
     [RPC_QUARANTINE_CLEAR_METHOD] = { do_quarantine_clear, { TARGET } },
+    [RPC_IDENTITY_KEYGEN_METHOD]  = { do_identity_keygen,  { TARGET, { "key", K_NAME, false, 0, 0 },
+                                                             { "subject", K_TEXT, false, 0, NAME_TEXT_MAX },
+                                                             { "sans", K_TEXTS, false, 0, KEYGEN_SANS_MAX },
+                                                             { "renew", K_BOOL, false, 0, 0 } } },
+    [RPC_IDENTITY_INSTALL_METHOD] = { do_identity_install, { { "device", K_NAME, true, 0, 0 },
+                                                             { "chain", K_TEXT, true, 1, (json_int_t)FILES_MAX_BYTES } } },
+    [RPC_IDENTITY_DISCARD_METHOD] = { do_identity_discard, { TARGET } },
+    [RPC_RETIRE_METHOD]           = { do_retire,           { TARGET } },
+    [RPC_IDENTITY_EXPORT_METHOD]  = { do_identity_export,  { { "device", K_NAME, true, 0, 0 },
+                                                             { "what", K_NAME, true, 0, 0 },
+                                                             { "slot", K_NAME, false, 0, 0 } } },
     [RPC_CONFIG_RELOAD_METHOD]    = { do_config_reload,    { { 0 } } },
     [RPC_CRL_UPDATE_METHOD]       = { do_crl_update,       { { "crl", K_TEXT, false, 1, RPC_LINE_MAX },
                                                              { "file", K_TEXT, false, 1, 4000 },
@@ -287,7 +321,9 @@ static struct json_t *reply_of(struct call *c, const json_t *id)
 /* Not with the flush: there only its audit row is written. */
 static bool is_done_at_once(enum rpc_method m)
 {
-    return m == RPC_CONFIG_RELOAD_METHOD || m == RPC_CRL_UPDATE_METHOD || m == RPC_LOG_LEVEL_METHOD;
+    return m == RPC_CONFIG_RELOAD_METHOD || m == RPC_CRL_UPDATE_METHOD ||
+           m == RPC_LOG_LEVEL_METHOD || m == RPC_IDENTITY_KEYGEN_METHOD ||
+           m == RPC_IDENTITY_DISCARD_METHOD || m == RPC_RETIRE_METHOD;
 }
 
 /* Who waits for the end of a call. */

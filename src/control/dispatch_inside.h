@@ -89,7 +89,9 @@ struct outcome {
 void outcome_begin(struct outcome *o);
 /* Takes what the fault owns. */
 void outcome_refused(struct outcome *o, const struct hub_device *d, struct rpc_fault *f);
-void outcome_done(struct outcome *o, const struct hub_device *d, bool changed);
+/* Returns its row, to be added to (borrowed), or NULL when there are too many. */
+json_t *outcome_done(struct outcome *o, const struct hub_device *d, bool changed);
+void outcome_free(struct outcome *o); /* of a call that nobody waits for */
 /* Turn it into the call's result, or its fault when all were refused; `o` is gone. */
 int outcome_end(struct outcome *o, struct call *c);
 
@@ -129,6 +131,11 @@ int do_device_list(struct call *c); /* methods_device.c */
 int do_device_get(struct call *c);
 int do_sessions_list(struct call *c);
 
+int do_identity_keygen(struct call *c); /* methods_identity.c */
+int do_identity_install(struct call *c);
+int do_identity_discard(struct call *c);
+int do_identity_export(struct call *c);
+int do_retire(struct call *c);
 int do_identity_lint(struct call *c); /* methods_lint.c */
 
 int do_flip(struct call *c); /* methods_flip.c */

@@ -7,8 +7,10 @@
 #include "control/hub.h"
 #include "store/store.h"
 
-#define KEPT_REQUEST_MAX 4096  /* bytes of parameters; of longer ones a hash is kept */
-#define KEPT_REPLY_MAX   16384 /* bytes; a longer reply is kept without its rows */
+#define KEPT_REQUEST_MAX                                                                         \
+    4096                     /* bytes of parameters; of longer ones a hash is kept, and of those \
+                                that hold a key by mistake */
+#define KEPT_REPLY_MAX 16384 /* bytes; a longer reply is kept without its rows */
 
 /* FNV-1a; nobody gains by two requests of his own that look alike. */
 static uint64_t hash_of(const char *text)
@@ -27,7 +29,7 @@ static json_t *kept_request(const struct rpc_request *r)
     char *text = json_dumps(r->params, JSON_COMPACT | JSON_SORT_KEYS);
     json_t *kept;
 
-    if (text == NULL || strlen(text) <= KEPT_REQUEST_MAX)
+    if (text == NULL || (strlen(text) <= KEPT_REQUEST_MAX && strstr(text, "PRIVATE KEY") == NULL))
         kept = json_pack("{s:s, s:O?}", "method", r->method, "params", r->params);
     else
         kept = json_pack("{s:s, s:I}", "method", r->method, "params_hash",

@@ -98,13 +98,23 @@ void outcome_refused(struct outcome *o, const struct hub_device *d, struct rpc_f
     rpc_fault_fini(f);
 }
 
-void outcome_done(struct outcome *o, const struct hub_device *d, bool changed)
+json_t *outcome_done(struct outcome *o, const struct hub_device *d, bool changed)
 {
+    json_t *row;
+
     o->done_count++;
-    if (json_array_size(o->done) < RPC_ROWS_MAX)
-        json_array_append_new(o->done,
-                              json_pack("{s:s, s:b, s:s, s:b}", "device", d->name, "ok", 1, "phase",
-                                        flip_phase_name(d->flip.phase), "changed", changed));
+    if (json_array_size(o->done) >= RPC_ROWS_MAX)
+        return NULL;
+    row = json_pack("{s:s, s:b, s:s, s:b}", "device", d->name, "ok", 1, "phase",
+                    flip_phase_name(d->flip.phase), "changed", changed);
+    json_array_append_new(o->done, row);
+    return row;
+}
+
+void outcome_free(struct outcome *o)
+{
+    json_decref(o->refused);
+    json_decref(o->done);
 }
 
 int outcome_end(struct outcome *o, struct call *c)

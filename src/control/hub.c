@@ -54,6 +54,7 @@ void hub_device_free(struct hub_device *d)
     free(d->saved_proof);
     free(d->refusals);
     free(d->retry_cause);
+    hub_change_free(d->change);
     free(d->leg);
     free(d->error);
     free(d);

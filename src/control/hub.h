@@ -123,6 +123,7 @@ struct hub_device {
     char *fault[FLIP_SLOTS];          /* owned; why they are unusable, or NULL */
     struct hub_lint lint[FLIP_SLOTS]; /* as of when it was read; hub_lint_now for what time did */
     char *lint_text;                  /* owned; what keeps the new identity from being staged */
+    int64_t csr_since_s[FLIP_SLOTS];  /* wall clock: a key waits for its certificate; 0: none */
     char new_fp[65];                  /* of the new identity when it was last usable; "": none */
     struct flip flip;                 /* as the engine has it now */
     struct flip saved;                /* as it is in the store */
@@ -159,8 +160,12 @@ struct hub_device {
     bool trial_over;                 /* the workers are to be told so, with it */
     bool unsaved;                    /* its row has to be written, whatever was undone */
     bool another;                    /* the identity on trial is, and the row does not say so yet */
-    bool commanded;                  /* what is collected for hub_flush comes of a command */
-    bool tried_old;                  /* trying_old, before that command */
+    bool retired; /* the workers are to be told so: what was the new identity is the old one */
+    uint64_t retired_seq;      /* the decision that did it: what they tell of earlier ones is of the
+                                  slots as they were */
+    struct hub_change *change; /* owned; what a command has done to the files; NULL: nothing */
+    bool commanded;            /* what is collected for hub_flush comes of a command */
+    bool tried_old;            /* trying_old, before that command */
     bool fell;              /* the connection on trial has ended, and the row does not say so yet */
     enum flip_event retry;  /* news that could not be made durable */
     char *retry_cause;      /* owned */
@@ -264,6 +269,26 @@ void hub_tick(struct hub *h);
 int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
                 const struct hub_terms *terms, const char *fingerprint, const char *text,
                 const char *who, bool *changed, struct rpc_fault *f);
+
+/* Commands that change the files of the new slot.  What they do to them is undone when it cannot
+ * be made durable, and each is refused while a trial or an earlier change is under way.  All return
+ * 0 or -1 with the fault, and are to be followed by hub_flush. */
+
+/* Put a key with its request into the new slot (`what` has no chain), or an identity, which is
+ * staged then.  Refused where it would take the place of an identity that is staged, in use or in
+ * quarantine; `replace`: not where that has the same key. */
+struct files_slot;
+int hub_put_new(struct hub *h, struct hub_device *d, const struct files_slot *what, bool replace,
+                const char *who, struct rpc_fault *f);
+/* May it be done? */
+int hub_may_put_new(struct hub *h, const struct hub_device *d, bool replace, struct rpc_fault *f);
+/* Destroy what is in the new slot, an identity or a key that waits.  *changed: there was one. */
+int hub_discard(struct hub *h, struct hub_device *d, const char *who, bool *changed,
+                struct rpc_fault *f);
+/* Archive the old identity, and let the new one take its place: sessions stay where they are.
+ * *changed: false when there is no new one any more. */
+int hub_retire(struct hub *h, struct hub_device *d, const char *who, bool *changed,
+               struct rpc_fault *f);
 
 /* Judge one identity that is there for `now_s` (wall clock).  Returns 0 or -ERR_NOMEM; the caller
  * ends the report. */

@@ -67,6 +67,8 @@ void hub_post_device(struct hub *h, struct hub_device *d, bool identities_change
     if (d->flip.phase == FLIP_TRIAL && d->told_slot == FLIP_NEW)
         m->u.dev.evidence = flip_wanted(&d->flip);
     m->u.dev.identities_changed = identities_changed;
+    m->u.dev.retired = d->retired;
+    d->retired = false;
     hub_post_all(h, m);
 }
 
@@ -401,6 +403,8 @@ static void undo(struct hub *h, struct hub_device *d)
     bool old = d->cred[FLIP_OLD] != NULL && old_serves(d);
     int64_t later = hub_now(h) + HUB_RETRY_MS;
 
+    hub_change_undo(h, d);
+    d->retired = false;
     d->flip = d->saved;
     if (d->fell)
         (void)flip_step(&d->flip, EV_LOST, hub_now(h));
@@ -529,6 +533,7 @@ static void do_device(struct hub *h, struct hub_device *d)
         hub_replace(&d->retry_cause, NULL);
     }
     d->commanded = false;
+    hub_change_done(h, d);
     if (d->tell) {
         d->tell = false;
         tell_workers(h, d);

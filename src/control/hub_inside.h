@@ -100,6 +100,13 @@ void hub_proof_copy(struct store_proof **into, const struct store_proof *p);
 /* A connection that is lost takes its proof with it, as long as the trial goes on. */
 void hub_proof_fallen(struct hub_device *d);
 
+/* What a command did to the files was made durable, or could not be: hub_change.c. */
+void hub_change_done(struct hub *h, struct hub_device *d);
+void hub_change_undo(struct hub *h, struct hub_device *d);
+void hub_change_free(struct hub_change *c); /* NULL is fine */
+/* The old slot holds what was the new identity; it is only for memory to follow. */
+void hub_take_old(struct hub_device *d);
+
 /* Bring the device's share of the counts up to date; `gone`: it has none any more. */
 void hub_recount(struct hub *h, struct hub_device *d, bool gone);
 

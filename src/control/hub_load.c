@@ -8,6 +8,7 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "control/hub_inside.h"
+#include "identity/files.h"
 #include "identity/slots.h"
 #include "tls/keyring.h"
 
@@ -137,6 +138,9 @@ static int load(struct hub *h, struct hub_device *d, bool *is_another, struct er
 
         take_fault(d, (enum flip_slot)slot, &on_disk.fault[slot]);
         d->present[slot] = on_disk.present[slot];
+        if (d->csr_since_s[slot] != on_disk.csr_since_s[slot])
+            hub_touch(h, d);
+        d->csr_since_s[slot] = on_disk.csr_since_s[slot];
         if (!cred_equal(cred, d->cred[slot]))
             changed |= 1 << slot;
         else if (!h->lint_anew && (cred == NULL || cred_rest(cred) == cred_rest(d->cred[slot])))
@@ -377,10 +381,43 @@ static void settle(struct hub *h, struct hub_device *d, bool starting, bool new_
     }
 }
 
+/* The files of a retirement have been moved, and the power went before its row was written. */
+static bool is_retired(const struct hub_device *d, const struct store_device *row)
+{
+    char fp[CERT_FP_TEXT];
+
+    if (d->flip.phase != FLIP_COMMITTED || d->present[FLIP_NEW] || d->cred[FLIP_OLD] == NULL ||
+        *row->fp[FLIP_NEW] == '\0')
+        return false;
+    str_hex(fp, cred_leaf(d->cred[FLIP_OLD])->fp, CERT_FP_BYTES);
+    return strcmp(fp, row->fp[FLIP_NEW]) == 0;
+}
+
+/* What a power cut has left of a change of the files. */
+static void sweep(struct scan *s, const char *name)
+{
+    struct store_device *row = calloc(1, sizeof(*row));
+    struct err err = {0};
+    int rc;
+
+    if (row == NULL)
+        return;
+    if (store_device_get(s->hub->store, name, row, NULL) != 0)
+        row->fp[FLIP_OLD][0] = '\0';
+    rc = files_sweep(s->hub->snapshot->conf->identities_dir, name, row->fp[FLIP_OLD], &err);
+    free(row);
+    if (rc > 0)
+        log_event(LOG_CONTROL, LOG_NOTICE_, "retire-undone", "device=%s msg=%s todo=%s", name,
+                  LOG_Q("the power went while its old identity was being archived; it is back"),
+                  LOG_Q("retire it again"));
+    else if (rc < 0)
+        log_event(LOG_CONTROL, LOG_WARN_, "sweep-failed", "device=%s msg=%s", name, LOG_Q(err.msg));
+}
+
 static int start_device(struct scan *s, struct hub_device *d)
 {
     struct store_device *row = calloc(1, sizeof(*row));
-    bool new_changed = false;
+    bool new_changed = false, retired = false;
     int rc;
 
     if (row == NULL)
@@ -391,6 +428,7 @@ static int start_device(struct scan *s, struct hub_device *d)
         if (d->present[FLIP_NEW] && d->cred[FLIP_NEW] == NULL)
             snprintf(d->new_fp, sizeof(d->new_fp), "%s", row->fp[FLIP_NEW]);
         new_changed = strcmp(d->new_fp, row->fp[FLIP_NEW]) != 0;
+        retired = is_retired(d, row);
     } else if (rc != -ERR_NOT_FOUND) {
         rc = store_device_get(s->hub->store, d->name, row, s->err); /* now for the sentence */
         free(row);
@@ -400,7 +438,11 @@ static int start_device(struct scan *s, struct hub_device *d)
     }
     free(row);
     hub_lint_fault(d);
-    settle(s->hub, d, true, new_changed);
+    if (retired)
+        hub_apply(s->hub, d, EV_RETIRED,
+                  &(struct hub_why){.msg = "its files had been moved when the power went"});
+    else
+        settle(s->hub, d, true, new_changed);
     d->tell = true; /* every device, whatever came out */
     hub_touch(s->hub, d);
     return 0;
@@ -418,6 +460,8 @@ static int each(void *arg, const char *name)
         return err_set(s->err, ERR_NOMEM, "device %s: out of memory", name);
     if (map_put(s->seen, name, d) != 0)
         return err_set(s->err, ERR_NOMEM, "device %s: out of memory", name);
+    if (s->starting)
+        sweep(s, name);
     changed = load(s->hub, d, &is_another, s->err);
     hub_recount(s->hub, d, false); /* a fault alone is nothing for a flush */
     if (changed < 0)

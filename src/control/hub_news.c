@@ -354,6 +354,9 @@ void hub_message(struct hub *h, struct msg *m)
 {
     struct hub_device *d = *m->device == '\0' ? NULL : hub_find(h, m->device);
 
+    if (d != NULL && m->kind == MSG_LEG && m->u.leg.slot == FLIP_NEW &&
+        m->u.leg.flip_seq < d->retired_seq)
+        m->u.leg.slot = FLIP_OLD; /* it is by now */
     switch (m->kind) {
     case MSG_UP:
         if (d != NULL)

@@ -220,6 +220,12 @@ int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const str
         d->seq++;
         d->tell = true;
     }
+    if ((actions & DO_RETIRE) != 0) { /* the decision names another slot, and nothing moves */
+        d->retired = true;
+        d->going_back = false;
+        d->retired_seq = ++d->seq;
+        d->tell = true;
+    }
     if ((actions & DO_TRY_OLD) != 0 && may_try_old(h, d, ev)) {
         d->trying_old = true;
         d->seq++;

@@ -14,6 +14,7 @@ libcontrol_a_SOURCES = \
 	src/control/dispatch_target.c \
 	src/control/hub.c \
 	src/control/hub.h \
+	src/control/hub_change.c \
 	src/control/hub_clock.c \
 	src/control/hub_flush.c \
 	src/control/hub_inside.h \
@@ -31,6 +32,7 @@ libcontrol_a_SOURCES = \
 	src/control/methods_device.c \
 	src/control/methods_flip.c \
 	src/control/methods_gateway.c \
+	src/control/methods_identity.c \
 	src/control/methods_lint.c \
 	src/control/outbox.c \
 	src/control/outbox.h \

@@ -50,7 +50,8 @@
  * former passphrase), "findings": [ { "code": "lint.expiring", "severity": "error" | "warning",
  * "message", "remedy" },
  * ... ] }; of a slot that cannot be read only "usable" and "fault" are there.  A new identity with
- * a "fault" that is readable is kept from being staged by an error of lint.
+ * a "fault" that is readable is kept from being staged by an error of lint.  Of a slot whose
+ * key waits for the CA: { "usable": false, "fault": null, "csr_since": ISO-TIME }.
  *
  * REPORT: { "device": "press-12", "slot": "new", "worst": "error" | "warning" | "info" | null,
  * "trusted": null: no anchors are configured | true | false, "findings": [ { "code":
@@ -93,6 +94,7 @@
 #define RPC_LINE_MAX          1048576 /* bytes of one request or batch */
 #define RPC_BATCH_MAX         100
 #define RPC_ROWS_MAX          1000
+#define RPC_KEYGEN_MAX        100 /* devices of one identity.keygen: their requests fit into a reply */
 #define RPC_BATCH_REPLIES_MAX 4194304 /* bytes, 4 MiB; the rest of a batch is refused then */
 #define RPC_CENTRAL_REPLY_MAX 262144  /* bytes of a reply over MQTT */
 #define RPC_ID_MAX            128     /* bytes of an id */
@@ -141,6 +143,23 @@ enum rpc_access {
     /* {target} -> OUTCOME */                                                                                          \
     X(RPC_QUARANTINE_CLEAR, "quarantine.clear", RPC_OPERATE, "target",                                                 \
                                                    "the cause of a rollback is mended: the new identity may be tried") \
+    /* {target: RPC_KEYGEN_MAX devices at most, key?: "ec-p256" | "ec-p384" | "rsa-2048" | "rsa-3072" | "rsa-4096",     \
+     *   subject?, sans?: [ "DNS:...", ... ] (templates, instead of those of the configuration),                       \
+     *   renew?: true: another key, though one waits for its certificate}                                              \
+     *   -> OUTCOME; each of "devices" that is ok has "key": its kind, and "csr": PKCS#10 in PEM.  The key is in the   \
+     *   new slot and stays there.  "changed" is false where one waited already: it is the same request. */            \
+    X(RPC_IDENTITY_KEYGEN,  "identity.keygen",  RPC_OPERATE, "target [key] [subject] [sans] [renew]",                  \
+                                                "make a key in the new slot, and the request for its certificate")     \
+    /* {device, chain: PEM, the certificate and its issuers in any order}                                              \
+     *   -> { "device", "phase", "changed", "slot": SLOT }: it is staged */                                            \
+    X(RPC_IDENTITY_INSTALL, "identity.install", RPC_OPERATE, "device chain", "put the certificate of the key in the new slot") \
+    /* {target} -> OUTCOME: the new slot is empty then, also of a key that waits */                                    \
+    X(RPC_IDENTITY_DISCARD, "identity.discard", RPC_OPERATE, "target",                "destroy what is in the new slot") \
+    /* {target} -> OUTCOME: the old identity is archived, the new one takes its place; sessions stay where they are */ \
+    X(RPC_RETIRE,           "retire",           RPC_OPERATE, "target",                "archive the old identity of committed devices") \
+    /* {device, what: "csr" | "cert", slot?: "old" | "new", default "new"}                                             \
+     *   -> { "device", "slot", "what", "pem" }; never a key */                                                        \
+    X(RPC_IDENTITY_EXPORT,  "identity.export",  RPC_OBSERVE, "device what [slot]",    "a request or a certificate, as PEM") \
     /* {} -> { "changed_devices": 3, "new_devices": 1, "gone_devices": 0,                                                \
      *   "faulty_devices": so many have an identity that cannot be used, "restart_needed": [ "workers: 2 -> 4" ] };   \
      *   a bad file changes nothing: error "config" with data.faults: [ "file:line: key: ...", ... ] */                \

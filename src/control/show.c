@@ -109,12 +109,15 @@ static json_t *show_findings(const struct hub *h, const struct hub_device *d, en
     return list;
 }
 
-static json_t *show_slot(const struct hub *h, const struct hub_device *d, enum flip_slot slot)
+struct json_t *show_slot(const struct hub *h, const struct hub_device *d, enum flip_slot slot)
 {
     const struct cert_info *leaf;
     char fp[CERT_FP_TEXT];
 
     if (d->cred[slot] == NULL) {
+        if (d->csr_since_s[slot] != 0)
+            return json_pack("{s:b, s:n, s:o}", "usable", 0, "fault", "csr_since",
+                             rpc_time(d->csr_since_s[slot]));
         if (!d->present[slot])
             return json_null();
         return json_pack("{s:b, s:o}", "usable", 0, "fault", rpc_text_or_null(d->fault[slot]));

@@ -8,6 +8,8 @@
 struct json_t;
 
 struct json_t *show_device(const struct hub *h, const struct hub_device *d);
+struct json_t *show_slot(const struct hub *h, const struct hub_device *d,
+                         enum flip_slot slot); /* SLOT */
 struct json_t *show_session(const struct hub_device *d, const struct hub_session *s);
 struct json_t *show_sessions(const struct hub_device *d);
 struct json_t *show_counts(const struct hub *h);  /* "devices" of status */

@@ -144,48 +144,80 @@ static int put_file(const char *folder, enum files_name name, struct slice text,
     return rc;
 }
 
-/* Put the folder in the slot's place, where another one may be: then that is in `aside` after it.
- */
-static int exchange(const char *aside, const char *place, struct err *err)
+/* Put the folder in the slot's place; where another one is, that is in `aside` afterwards, and 1 is
+ * returned. */
+static int exchange(const char *aside, const char *place, const char *folder, struct err *err)
 {
     int there = look(place, err);
+    int rc = there < 0 ? there : move(aside, place, there > 0 ? RENAME_EXCHANGE : 0, err);
 
-    return there < 0 ? there : move(aside, place, there != 0 ? RENAME_EXCHANGE : 0, err);
+    if (rc == 0 && (rc = durable_sync_folder(folder, err)) != 0)
+        move(place, aside, there > 0 ? RENAME_EXCHANGE : 0, NULL);
+    return rc == 0 ? there : rc;
 }
 
-int files_put_slot(const char *dir, const char *device, enum flip_slot slot,
-                   const struct files_slot *what, struct err *err)
+static int fill(const char *aside, const struct files_slot *what, struct err *err)
 {
-    char *place = slot_path(dir, device, slot), *folder = device_path(dir, device);
-    char *aside =
-        place == NULL || folder == NULL ? NULL : make_aside(dir, device, flip_slot_name(slot), err);
-    int rc = place == NULL || folder == NULL ? no_memory(err, device)
-             : aside == NULL                 ? -err->code
-                                             : 0;
+    int rc = put_file(aside, FILES_KEY, what->key, err);
 
-    if (rc == 0)
-        rc = put_file(aside, FILES_KEY, what->key, err);
     if (rc == 0)
         rc = put_file(aside, FILES_CSR, what->csr, err);
     if (rc == 0)
         rc = put_file(aside, FILES_CHAIN, what->chain, err);
+    return rc;
+}
+
+int files_put_slot(const char *dir, const char *device, enum flip_slot slot,
+                   const struct files_slot *what, char **former, struct err *err)
+{
+    char *place = slot_path(dir, device, slot), *folder = device_path(dir, device);
+    char *aside = NULL;
+    int rc = place == NULL || folder == NULL ? no_memory(err, device) : 0;
+
+    if (rc == 0 && (aside = make_aside(dir, device, flip_slot_name(slot), err)) == NULL)
+        rc = -err->code;
     if (rc == 0)
-        rc = durable_sync_folder(aside, err);
+        rc = fill(aside, what, err);
     crash_point("files.filled");
-    if (rc == 0 && (rc = exchange(aside, place, err)) == 0) {
-        rc = durable_sync_folder(folder, err);
-        if (rc != 0 && look(aside, NULL) > 0)
-            move(aside, place, RENAME_EXCHANGE, NULL);
-        else if (rc != 0)
-            move(place, aside, 0, NULL);
-    }
+    if (rc == 0)
+        rc = exchange(aside, place, folder, err);
     crash_point("files.put");
-    if (aside != NULL)
+    if (rc < 0 && aside != NULL)
         destroy(aside);
-    free(aside);
+    if (rc <= 0) {
+        free(aside);
+        aside = NULL;
+    }
     free(place);
     free(folder);
-    return rc;
+    if (rc < 0)
+        return rc;
+    *former = aside;
+    return 0;
+}
+
+int files_unput_slot(const char *dir, const char *device, enum flip_slot slot, char *former,
+                     struct err *err)
+{
+    char *aside = NULL;
+    int rc;
+
+    if (former == NULL) {
+        rc = files_take_slot(dir, device, slot, &aside, err);
+    } else {
+        char *place = slot_path(dir, device, slot), *folder = device_path(dir, device);
+
+        rc = place == NULL || folder == NULL ? no_memory(err, device)
+                                             : exchange(former, place, folder, err);
+        if (rc >= 0)
+            aside = former;
+        else
+            free(former);
+        free(place);
+        free(folder);
+    }
+    files_destroy(aside);
+    return rc < 0 ? rc : 0;
 }
 
 /* The chain's name: cert.pem where that is there and chain.pem is not. */
@@ -200,17 +232,6 @@ static char *chain_path(const char *dir, const char *device, enum flip_slot slot
     }
     free(cert);
     return chain;
-}
-
-int files_put_chain(const char *dir, const char *device, enum flip_slot slot, struct slice chain,
-                    struct err *err)
-{
-    char *path = chain_path(dir, device, slot);
-    int rc = path == NULL ? no_memory(err, device)
-                          : durable_write(path, chain.p, chain.n, FILE_MODE, err);
-
-    free(path);
-    return rc;
 }
 
 int files_get(const char *dir, const char *device, enum flip_slot slot, enum files_name name,

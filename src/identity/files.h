@@ -26,15 +26,14 @@ struct files_slot {
     struct slice key, chain, csr;
 };
 
-/* Make the slot hold exactly this; what it held is destroyed.  The device's folder must be there.
- * Returns 0, or a negative code with the slot as it was. */
+/* Make the slot hold exactly this.  What it held is kept aside: *former gets where (owned, for
+ * files_unput or files_destroy; NULL: it held nothing).  The device's folder must be there. Returns
+ * 0, or a negative code with the slot as it was. */
 int files_put_slot(const char *identities_dir, const char *device, enum flip_slot slot,
-                   const struct files_slot *what, struct err *err);
-
-/* Put the chain beside the key that is there, in place of one that was.  Returns 0, or a negative
- * code with the slot as it was. */
-int files_put_chain(const char *identities_dir, const char *device, enum flip_slot slot,
-                    struct slice chain, struct err *err);
+                   const struct files_slot *what, char **former, struct err *err);
+/* Undo it: what was put is destroyed.  Takes former. */
+int files_unput_slot(const char *identities_dir, const char *device, enum flip_slot slot,
+                     char *former, struct err *err);
 
 enum files_name { FILES_KEY, FILES_CHAIN, FILES_CSR };
 

@@ -5,6 +5,7 @@
 
 #include "conf/template.h"
 #include "tls/csr.h"
+#include "tls/keyring.h"
 
 static_assert((int)CONF_KEY_EC_P256 == (int)KEY_EC_P256, "kinds differ");
 static_assert((int)CONF_KEY_EC_P384 == (int)KEY_EC_P384, "kinds differ");
@@ -91,8 +92,8 @@ int keygen_make(enum key_kind kind, const struct keygen_terms *terms, struct buf
 
     if (rc == 0)
         rc = csr_make_pem(&asked, pkcs8.p, pkcs8.len, csr, err);
-    if (rc == 0 && key_pem(pkcs8.p, pkcs8.len, key) != 0)
-        rc = err_set(err, ERR_NOMEM, "out of memory");
+    if (rc == 0)
+        rc = keyring_put_pem(pkcs8.p, pkcs8.len, key, err);
     buf_fini_wipe(&pkcs8);
     return rc;
 }

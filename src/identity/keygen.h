@@ -27,7 +27,8 @@ void keygen_terms_fini(struct keygen_terms *t);
 
 enum key_kind keygen_kind(const struct conf *conf); /* as configured */
 
-/* Make a key of this kind, and the request: both PEM, appended; `key` is for buf_fini_wipe.  Any
+/* Make a key of this kind, and the request: both PEM, appended; the key as it is to lie on disk
+ * (tls/keyring.h), for buf_fini_wipe all the same.  Any
  * thread; takes seconds for the larger ones.  Returns 0 or a negative code. */
 int keygen_make(enum key_kind kind, const struct keygen_terms *terms, struct buf *key,
                 struct buf *csr, struct err *err);

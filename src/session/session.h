@@ -193,6 +193,11 @@ void session_trust_changed(struct session *s);
 /* Main has decided anew about s->dev (identities or active slot). */
 void session_device_changed(struct session *s);
 
+/* The identity `cred`, which was the new one, is the old one from now on, and has its profile with
+ * it: what stands on it, or is being tried with it, is the old slot's.  To be called before
+ * s->dev is changed and session_device_changed tells the rest. */
+void session_retired(struct session *s, const struct cred *cred);
+
 /* ---- between the files of this folder ---- */
 
 void session_refuse(struct session *s, uint8_t reason5, const char *code, const struct err *err);

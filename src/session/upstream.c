@@ -5,6 +5,8 @@
  */
 #include "session/upstream_inside.h"
 
+#include <stdlib.h>
+
 #include <assert.h>
 
 #include "base/clock.h"
@@ -374,6 +376,36 @@ static void tell_home(struct session *s)
         upstream_tell_when_it_answers(s, &news);
     else
         upstream_tell(s, &news);
+}
+
+static void retired_leg(struct leg *leg, const struct cred *cred)
+{
+    if (leg != NULL && leg->slot == FLIP_NEW && cred_equal(leg->cred, cred))
+        leg->slot = FLIP_OLD;
+}
+
+void session_retired(struct session *s, const struct cred *cred)
+{
+    if (s->state == SESSION_OVER)
+        return;
+    if (s->up != NULL && s->have == FLIP_NEW && cred_equal(s->up->cred, cred))
+        s->have = FLIP_OLD;
+    else if (s->up == NULL)
+        s->have = FLIP_OLD; /* what was lost was of it, or of the one that is gone */
+    retired_leg(s->up, cred);
+    retired_leg(s->cand, cred);
+    retired_leg(s->spare, cred);
+    if (s->accepted_news != NULL)
+        s->accepted_news->slot = FLIP_OLD;
+    if (s->failed_slot == FLIP_NEW)
+        s->failed_slot = FLIP_OLD;
+    if (s->rule_upstream[FLIP_NEW] != NULL) {
+        free(s->rule_upstream[FLIP_OLD]);
+        s->rule_upstream[FLIP_OLD] = s->rule_upstream[FLIP_NEW];
+        s->rule_upstream[FLIP_NEW] = NULL;
+    }
+    s->will_qos_off[FLIP_OLD] = s->will_qos_off[FLIP_NEW];
+    s->will_unretained[FLIP_OLD] = s->will_unretained[FLIP_NEW];
 }
 
 void session_device_changed(struct session *s)

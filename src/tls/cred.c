@@ -339,6 +339,19 @@ static int key_load(struct cred *c, const char *path, struct err *err)
     return rc == 0 ? 0 : err_wrap(err, rc, "%s", path);
 }
 
+int cred_read_key(const char *pem, size_t n, struct secret *pkcs8, struct err *err)
+{
+    uint8_t *bytes = (uint8_t *)(uintptr_t)pem; /* only read */
+    const struct buf text = {.p = bytes, .len = n, .cap = n};
+    struct cred c = {.rest = CRED_PLAIN};
+    int rc = key_find(&c, &text, err);
+
+    if (rc == 0 && secret_set(pkcs8, c.key.p, c.key.len) != 0)
+        rc = err_set(err, ERR_NOMEM, "out of memory");
+    secret_fini(&c.key);
+    return rc;
+}
+
 /* -- together ---------------------------------------------------------------------------------- */
 
 static const char *lib_text(int code, char *buf)

@@ -45,6 +45,11 @@ const char *cred_rest_name(enum cred_rest rest); /* "plain", "encrypted", "forme
 /* Append the key as it is to be written to disk by the keyring's rule; not one that is in a token.
  * Returns 0 or what keyring_put_pem returns. */
 int cred_put_key(const struct cred *c, struct buf *pem, struct err *err);
+/* The private key in a text of PEM, which may be encrypted under a passphrase of tls/keyring.h, as
+ * PKCS#8 in DER.  Returns 0 or a negative code with the reason. */
+struct secret;
+int cred_read_key(const char *pem, size_t n, struct secret *pkcs8, struct err *err);
+
 /* The chain as DER, the leaf first; borrows.  Returns how many there are, at most `max`. */
 size_t cred_chain(const struct cred *c, struct slice *out, size_t max);
 bool cred_equal(

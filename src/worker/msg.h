@@ -65,7 +65,8 @@ struct msg {
             unsigned evidence;       /* FLIP_PROOF_ bits that its leg has to show: the identity in
                                         slot `active` is on trial; 0: it is not */
             bool identities_changed; /* cred differs from before */
-        } dev;                       /* MSG_DEVICE */
+            bool retired; /* what was the new identity is the old one: nothing moves for that */
+        } dev;            /* MSG_DEVICE */
         struct {
             char text[160]; /* why, for the log */
         } kick;

@@ -371,6 +371,9 @@ static void device_set(struct worker *w, struct msg *m)
         }
         list_init(&dev->sessions);
     }
+    if (m->u.dev.retired)
+        list_for_each_safe (it, &dev->sessions)
+            session_retired(list_entry(it, struct session, of_device), m->u.dev.cred[FLIP_OLD]);
     for (int slot = 0; slot < FLIP_SLOTS; slot++) {
         cred_unref(dev->cred[slot]);
         dev->cred[slot] = m->u.dev.cred[slot];

@@ -45,6 +45,7 @@ EXTRA_DIST += \
 	tests/scenario/test_packets_pass_unchanged.py \
 	tests/scenario/test_poisoned_material_does_nothing.py \
 	tests/scenario/test_power_cuts.py \
+	tests/scenario/test_power_cuts_in_a_life.py \
 	tests/scenario/test_refused_devices.py \
 	tests/scenario/test_refused_identity_rolls_back.py \
 	tests/scenario/test_reload.py \
@@ -55,6 +56,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_centre_commands.py \
 	tests/scenario/test_the_clock_is_wrong.py \
 	tests/scenario/test_the_control_socket.py \
+	tests/scenario/test_the_life_of_an_identity.py \
 	tests/scenario/test_the_manual_is_complete.py \
 	tests/scenario/test_the_matrix_of_flips.py \
 	tests/scenario/test_the_service_manager.py \

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.skipif(not POINTS, reason="configure --enable-crash-poi
 ELSEWHERE = {p for p in POINTS if p.startswith("durable.")}
 # With the command channel: test_a_command_of_the_centre_is_carried_out.
 CENTRAL = {p for p in POINTS if p.startswith("central.")}
+# While an identity is renewed: test_power_cuts_in_a_life.py.
+LIFE = {p for p in POINTS if p.startswith(("files.", "change."))}
 LONG = 3600
 
 
@@ -198,7 +200,7 @@ def _cut(power, point, line, stop=False, rounds=5):
     _settle(power)
 
 
-IN_FLIGHT = sorted(set(POINTS) - ELSEWHERE - CENTRAL - {p for p in POINTS if p.split(".")[0] in ("start", "stop")})
+IN_FLIGHT = sorted(set(POINTS) - ELSEWHERE - CENTRAL - LIFE - {p for p in POINTS if p.split(".")[0] in ("start", "stop")})
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from lib.broker import Mosquitto
+from lib.pki import openssl
 from lib.wait import until
 
 GATEWAY = "gw-test"
@@ -306,3 +307,38 @@ def test_the_broker_is_away_for_a_while(site):
     until("the state is there anew", lambda: (again.latest("state") or {}).get("online"), 40)
     assert again.command("status")["result"]["central"]["connected"]
     assert again.wait("p-1", phase="staged")
+
+
+def test_an_identity_is_renewed_through_the_broker(site):
+    """Also that of the channel itself: the key never leaves the gateway, the request and the certificate travel."""
+    centre = Centre(site)
+    until("the state is announced", lambda: (centre.latest("state") or {}).get("online"))
+    for device in ("p-1", GATEWAY):
+        assert centre.command("identity.discard", target=device)["result"]["done"] == 1
+        request = {"jsonrpc": "2.0", "id": "twice-" + device, "method": "identity.keygen",
+                   "params": {"target": device, "key": "rsa-2048"}}
+        centre.send(request)
+        centre.send(request)  # while the first is under way
+        until("both are answered", lambda: len(centre.replies(request["id"])) == 2)
+        first, second = centre.replies(request["id"])
+        assert first == second and first["result"]["devices"][0]["changed"]
+        csr = first["result"]["devices"][0]["csr"]
+        until("what is retained shows the key",
+              lambda d=device: "csr_since" in (centre.wait(d, phase="steady")["slots"]["new"] or {}))
+        path = os.path.join(site.folder, device)
+        with open(path + ".csr", "w", encoding="ascii") as f:
+            f.write(csr)
+        openssl("x509", "-req", "-in", path + ".csr", "-CA", site.pki.new.cert, "-CAkey", site.pki.new.key, "-days", "30",
+                "-copy_extensions", "copyall", "-out", path + ".pem", "-set_serial", "0x" + os.urandom(8).hex())
+        with open(path + ".pem", encoding="ascii") as f:
+            assert centre.command("identity.install", device=device, chain=f.read())["result"]["phase"] == "staged"
+        if device == "p-1":
+            site.connect(device)
+        assert centre.command("flip", target=device, probation_s=1)["result"]["done"] == 1
+        centre.wait(device, phase="committed")
+        assert centre.command("retire", target=device)["result"]["devices"][0]["phase"] == "steady"
+        until("and that the new slot is free",
+              lambda d=device: centre.wait(d, phase="steady")["slots"]["new"] is None)
+    assert centre.command("status")["result"]["central"]["connected"]
+    assert "PRIVATE KEY" not in json.dumps([m.payload if isinstance(m.payload, str) else m.payload.decode()
+                                            for m in centre.client.messages])

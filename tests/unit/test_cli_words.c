@@ -80,6 +80,11 @@ static const struct good {
     { "confirm press-12",                       WORDS_CONFIRM,          "press-12" },
     { "commit press-12 press-13",               WORDS_COMMIT,           "press-12,press-13" },
     { "quarantine clear press-12",              WORDS_QUARANTINE_CLEAR, "press-12" },
+    { "keygen press-* --kind rsa-2048 --renew", WORDS_KEYGEN,           "press-*" },
+    { "install press-12 press-12.pem",          WORDS_INSTALL,          "press-12,press-12.pem" },
+    { "discard press-12 press-13",              WORDS_DISCARD,          "press-12,press-13" },
+    { "retire press-12",                        WORDS_RETIRE,           "press-12" },
+    { "export press-12 --cert --slot old",      WORDS_EXPORT,           "press-12" },
     { "crl list",                               WORDS_CRL_LIST,         "" },
     { "crl update --force ca.crl",              WORDS_CRL_UPDATE,       "ca.crl" },
     { "reload",                                 WORDS_RELOAD,           "" },
@@ -416,8 +421,8 @@ static void next_words_are_offered(void **unused)
     (void)unused;
     completes(
         "''",
-        "status devices device sessions lint flip rollback confirm commit quarantine crl reload log "
-        "audit explain help ",
+        "status devices device sessions lint flip rollback confirm commit quarantine keygen install "
+        "discard retire export crl reload log audit explain help ",
         WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
     completes("quarantine ''", "clear ", WORDS_NO_MORE);
@@ -429,6 +434,9 @@ static void next_words_are_offered(void **unused)
     completes("flip pre", "", WORDS_MORE_DEVICES);
     completes("flip press-1 ''", "", WORDS_MORE_DEVICES);
     completes("device press-1 ''", "", WORDS_NO_MORE);
+    completes("install pre", "", WORDS_MORE_DEVICES);
+    completes("install press-1 ''", "", WORDS_MORE_FILES);
+    completes("keygen a --kind ec", "ec-p256 ec-p384 ", WORDS_NO_MORE);
     completes("flip --pro", "--probation ", WORDS_NO_MORE);
     completes("flip a --c", "--confirm --confirm-deadline ", WORDS_NO_MORE);
     completes("flip a --confirm ''", "auto central ", WORDS_NO_MORE);

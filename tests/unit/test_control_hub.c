@@ -4,6 +4,7 @@
 
 #include "control/hub_inside.h"
 #include "control/show.h"
+#include "identity/files.h"
 
 /* -- a flip -- */
 
@@ -1939,11 +1940,189 @@ static void keys_that_are_there_twice_are_found(void **state)
     assert_false(hub_find(w->hub, "two")->lint[FLIP_OLD].warnings & reused);
 }
 
+/* -- the end of an identity -- */
+
+static const char *retire(struct world *w, const char *device)
+{
+    static char name[32];
+    struct rpc_fault f = {0};
+    struct err err = {0};
+    bool changed = false;
+
+    hub_retire(w->hub, hub_find(w->hub, device), "tester", &changed, &f);
+    snprintf(name, sizeof(name), "%s",
+             f.code != RPC_OK ? rpc_error_name(f.code)
+             : changed        ? "ok"
+                              : "there");
+    rpc_fault_fini(&f);
+    return hub_flush(w->hub, &err) != 0 ? "not saved" : name;
+}
+
+static const char *discard(struct world *w, const char *device)
+{
+    static char name[32];
+    struct rpc_fault f = {0};
+    struct err err = {0};
+    bool changed = false;
+
+    hub_discard(w->hub, hub_find(w->hub, device), "tester", &changed, &f);
+    snprintf(name, sizeof(name), "%s",
+             f.code != RPC_OK ? rpc_error_name(f.code)
+             : changed        ? "ok"
+                              : "there");
+    rpc_fault_fini(&f);
+    return hub_flush(w->hub, &err) != 0 ? "not saved" : name;
+}
+
+static const char *put(struct world *w, const char *device, const char *chain)
+{
+    const struct files_slot what = {.key = slice_of("k"), .chain = slice_of(chain)};
+    static char name[32];
+    struct rpc_fault f = {0};
+    struct err err = {0};
+
+    hub_put_new(w->hub, hub_find(w->hub, device), &what, true, "tester", &f);
+    snprintf(name, sizeof(name), "%s", f.code != RPC_OK ? rpc_error_name(f.code) : "ok");
+    rpc_fault_fini(&f);
+    return hub_flush(w->hub, &err) != 0 ? "not saved" : name;
+}
+
+/* Committed, with a session on the new identity; returns it. */
+static uint64_t committed(struct world *w, struct world_device **on_disk)
+{
+    uint64_t s;
+
+    *on_disk = world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_command(w, "press", EV_FLIP);
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_command(w, "press", EV_COMMIT);
+    world_phase(w, "press", FLIP_COMMITTED);
+    world_forget(w);
+    return s;
+}
+
+static void a_retired_identity_leaves_sessions_where_they_are(void **state)
+{
+    struct world *w = *state;
+    struct world_device *disk;
+    struct store_device row;
+    uint64_t s = committed(w, &disk), before = hub_find(w->hub, "press")->told_seq;
+    const struct hub_device *d = hub_find(w->hub, "press");
+    char fp[CERT_FP_TEXT];
+
+    assert_string_equal(retire(w, "press"), "ok");
+    world_expect(w, "press: use old, retired, stored steady\n"
+                    "5 press: committed -> steady, retired by tester\n");
+    world_phase(w, "press", FLIP_STEADY);
+    assert_int_equal(disk->fp[FLIP_OLD], 2);
+    assert_int_equal(disk->fp[FLIP_NEW], 0);
+    assert_true(hub_stands_on(d, FLIP_OLD) && !hub_stands_on(d, FLIP_NEW));
+    assert_int_equal(d->leg->slot, FLIP_OLD);
+    assert_null(d->cred[FLIP_NEW]);
+    assert_int_equal(store_device_get(w->store, "press", &row, NULL), 0);
+    str_hex(fp, cred_leaf(d->cred[FLIP_OLD])->fp, CERT_FP_BYTES);
+    assert_string_equal(row.fp[FLIP_OLD], fp);
+    assert_string_equal(row.fp[FLIP_NEW], "");
+    /* What a worker told before it heard of it is of the slots as they were. */
+    world_lost(w, "press", s, FLIP_NEW, DIAG_NETWORK);
+    world_leg_seq(w, "press", s, FLIP_NEW, DIAG_OK, before);
+    assert_true(hub_stands_on(d, FLIP_OLD) && !hub_stands_on(d, FLIP_NEW));
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    world_expect(w, "");
+    /* The next one is staged and flipped as the first. */
+    assert_string_equal(put(w, "press", "\3"), "ok");
+    world_phase(w, "press", FLIP_STAGED);
+    assert_string_equal(world_command(w, "press", EV_FLIP), "ok");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_phase(w, "press", FLIP_TRIAL);
+    assert_true(d->flip.accepted);
+}
+
+static void what_cannot_be_saved_is_put_back(void **state)
+{
+    struct world *w = *state;
+    struct world_device *disk;
+    uint64_t s = committed(w, &disk);
+    const struct hub_device *d = hub_find(w->hub, "press");
+
+    w->fail_saves = 1;
+    assert_string_equal(retire(w, "press"), "not saved");
+    w->fail_files = 1;
+    assert_string_equal(retire(w, "press"), "store");
+    world_phase(w, "press", FLIP_COMMITTED);
+    assert_int_equal(disk->fp[FLIP_OLD], 1);
+    assert_int_equal(disk->fp[FLIP_NEW], 2);
+    assert_true(hub_stands_on(d, FLIP_NEW));
+    assert_int_equal(cred_leaf(d->cred[FLIP_OLD])->fp[0], 1);
+    assert_int_equal(cred_leaf(d->cred[FLIP_NEW])->fp[0], 2);
+    assert_int_equal(d->retired_seq, 0);
+    world_expect(w, "");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    world_phase(w, "press", FLIP_COMMITTED);
+
+    world_command(w, "press", EV_ROLLBACK);
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    w->fail_saves = 1;
+    assert_string_equal(discard(w, "press"), "not saved");
+    assert_int_equal(disk->fp[FLIP_NEW], 2);
+    assert_non_null(d->cred[FLIP_NEW]);
+    w->fail_saves = 1;
+    assert_string_equal(put(w, "press", "\3"), "not saved");
+    assert_int_equal(disk->fp[FLIP_NEW], 2);
+    assert_int_equal(cred_leaf(d->cred[FLIP_NEW])->fp[0], 2);
+    world_phase(w, "press", FLIP_ROLLED_BACK);
+    assert_non_null(d->reason);
+    assert_string_equal(put(w, "press", "\xe0"), "no-identity"); /* it has expired */
+    assert_int_equal(disk->fp[FLIP_NEW], 2);
+    assert_string_equal(discard(w, "press"), "ok");
+    assert_int_equal(disk->fp[FLIP_NEW], 0);
+    world_phase(w, "press", FLIP_STEADY);
+    assert_string_equal(discard(w, "press"), "there");
+}
+
+static void the_way_back_is_kept_as_long_as_it_may_be_needed(void **state)
+{
+    struct world *w = *state;
+    struct world_device *disk;
+    uint64_t s = committed(w, &disk);
+
+    world_leg(w, "press", s, FLIP_NEW, DIAG_IDENTITY); /* the old one is tried */
+    assert_string_equal(retire(w, "press"), "phase");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_NETWORK); /* neither is taken */
+    assert_string_equal(retire(w, "press"), "phase");
+    world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+    assert_string_equal(retire(w, "press"), "ok");
+    assert_string_equal(retire(w, "press"), "phase");
+    assert_int_equal(disk->fp[FLIP_OLD], 2);
+}
+
+/* The power goes between the files and the row. */
+static void a_retirement_is_finished_by_the_next_start(void **state)
+{
+    struct world *w = *state;
+    struct world_device *disk;
+
+    committed(w, &disk);
+    world_stop(w);
+    disk->fp[FLIP_OLD] = 2;
+    disk->fp[FLIP_NEW] = 0;
+    world_start(w);
+    world_phase(w, "press", FLIP_STEADY);
+    assert_int_equal(cred_leaf(hub_find(w->hub, "press")->cred[FLIP_OLD])->fp[0], 2);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_make, world_remove)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_retired_identity_leaves_sessions_where_they_are),
+        TEST(what_cannot_be_saved_is_put_back),
+        TEST(the_way_back_is_kept_as_long_as_it_may_be_needed),
+        TEST(a_retirement_is_finished_by_the_next_start),
         TEST(what_is_intended_is_durable_before_workers_hear_of_it),
         TEST(a_rejected_identity_is_rolled_back),
         TEST(what_is_not_the_identitys_fault_keeps_the_trial),

@@ -12,8 +12,11 @@
 
 #include "base/clock.h"
 #include "control/crls.h"
+#include "identity/files.h"
+#include "identity/keygen.h"
 #include "identity/slots.h"
 #include "lint/files.h"
+#include "tls/bundle.h"
 #include "tls/keyring.h"
 #include "tls/token.h"
 
@@ -43,7 +46,8 @@ static struct cred *cred_make(uint8_t fp)
 
 struct cred *cred_ref(struct cred *c)
 {
-    c->refs++;
+    if (c != NULL)
+        c->refs++;
     return c;
 }
 
@@ -221,6 +225,7 @@ int slots_load(const char *dir, const char *device, struct slots *out, struct er
             continue;
         for (int slot = 0; slot < FLIP_SLOTS; slot++) {
             out->present[slot] = d->fp[slot] != 0;
+            out->csr_since_s[slot] = slot == FLIP_NEW && d->fp[slot] == 0 && d->waits ? 1000 : 0;
             if (d->fault[slot] != NULL)
                 err_set(&out->fault[slot], ERR_IO, "%s", d->fault[slot]);
             else if (d->fp[slot] != 0)
@@ -235,6 +240,243 @@ void slots_fini(struct slots *s)
 {
     for (int slot = 0; slot < FLIP_SLOTS; slot++)
         cred_unref(s->cred[slot]);
+}
+
+/* -- files, which may fail: what is aside is the fingerprint, and whether a key waits -- */
+
+static struct world_device *files_of(const char *device)
+{
+    for (size_t i = 0; i < here->device_count; i++)
+        if (strcmp(here->device[i].name, device) == 0)
+            return &here->device[i];
+    fail_msg("no device %s", device);
+    return NULL;
+}
+
+static int files_fail(struct err *err)
+{
+    if (here->fail_files == 0)
+        return 0;
+    here->fail_files--;
+    return err_set(err, ERR_IO, "disk on fire");
+}
+
+static char *set_aside(struct world_device *d, enum flip_slot slot)
+{
+    char *aside = d->fp[slot] == 0 && !d->waits ? NULL : malloc(2);
+
+    if (aside != NULL) {
+        aside[0] = (char)d->fp[slot];
+        aside[1] = (char)d->waits;
+    }
+    d->fp[slot] = 0;
+    d->waits = false;
+    return aside;
+}
+
+static int put_back(struct world_device *d, enum flip_slot slot, char *aside)
+{
+    d->fp[slot] = aside == NULL ? 0 : (uint8_t)aside[0];
+    d->waits = aside != NULL && aside[1] != 0;
+    free(aside);
+    return 0;
+}
+
+int files_put_slot(const char *dir, const char *device, enum flip_slot slot,
+                   const struct files_slot *what, char **former, struct err *err)
+{
+    struct world_device *d = files_of(device);
+
+    (void)dir;
+    if (files_fail(err) != 0)
+        return -ERR_IO;
+    *former = set_aside(d, slot);
+    d->fp[slot] = what->chain.n == 0 ? 0 : what->chain.p[0];
+    d->waits = what->chain.n == 0;
+    return 0;
+}
+
+int files_unput_slot(const char *dir, const char *device, enum flip_slot slot, char *former,
+                     struct err *err)
+{
+    (void)dir;
+    (void)err;
+    return put_back(files_of(device), slot, former);
+}
+
+int files_take_slot(const char *dir, const char *device, enum flip_slot slot, char **aside,
+                    struct err *err)
+{
+    (void)dir;
+    if (files_fail(err) != 0)
+        return -ERR_IO;
+    *aside = set_aside(files_of(device), slot);
+    return 0;
+}
+
+int files_restore_slot(const char *dir, const char *device, enum flip_slot slot, char *aside,
+                       struct err *err)
+{
+    (void)dir;
+    (void)err;
+    return put_back(files_of(device), slot, aside);
+}
+
+void files_destroy(char *aside)
+{
+    free(aside);
+}
+
+int files_retire(const char *dir, const char *device, int64_t now_s, const char *old_fp,
+                 char **archived, struct err *err)
+{
+    struct world_device *d = files_of(device);
+
+    (void)dir;
+    (void)now_s;
+    (void)old_fp;
+    if (files_fail(err) != 0)
+        return -ERR_IO;
+    *archived = set_aside(d, FLIP_OLD);
+    d->fp[FLIP_OLD] = d->fp[FLIP_NEW];
+    d->fp[FLIP_NEW] = 0;
+    return 0;
+}
+
+int files_unretire(const char *dir, const char *device, char *archived, struct err *err)
+{
+    struct world_device *d = files_of(device);
+
+    (void)dir;
+    (void)err;
+    d->fp[FLIP_NEW] = d->fp[FLIP_OLD];
+    return put_back(d, FLIP_OLD, archived);
+}
+
+int files_sweep(const char *dir, const char *device, const char *old_fp, struct err *err)
+{
+    (void)dir;
+    (void)device;
+    (void)old_fp;
+    (void)err;
+    return 0;
+}
+
+int files_get(const char *dir, const char *device, enum flip_slot slot, enum files_name name,
+              struct buf *out, struct err *err)
+{
+    const struct world_device *d = files_of(device);
+
+    (void)dir;
+    if (name == FILES_CHAIN ? d->fp[slot] == 0 : !d->waits && d->fp[slot] == 0)
+        return err_set(err, ERR_NOT_FOUND, "there is no such file");
+    return buf_printf(out, "%d", (int)name);
+}
+
+/* -- keys, made of nothing -- */
+
+enum key_kind keygen_kind(const struct conf *conf)
+{
+    (void)conf;
+    return KEY_EC_P256;
+}
+
+int keygen_terms(const struct conf *conf, const char *device, const char *subject,
+                 const char *const *sans, size_t san_count, struct keygen_terms *out,
+                 struct err *err)
+{
+    (void)conf;
+    (void)sans;
+    (void)san_count;
+    *out = (struct keygen_terms){.san_count = 0};
+    return subject == NULL || strcmp(subject, "bad") != 0
+               ? 0
+               : err_set(err, ERR_INVALID, "device %s: subject: is bad", device);
+}
+
+void keygen_terms_fini(struct keygen_terms *t)
+{
+    (void)t;
+}
+
+int keygen_make(enum key_kind kind, const struct keygen_terms *terms, struct buf *key,
+                struct buf *csr, struct err *err)
+{
+    (void)kind;
+    (void)terms;
+    (void)err;
+    here->keys_made++;
+    return buf_printf(key, "key") != 0 || buf_printf(csr, "%d", (int)FILES_CSR) != 0 ? -ERR_NOMEM
+                                                                                     : 0;
+}
+
+const char *keygen_csr_kind(const struct buf *csr)
+{
+    (void)csr;
+    return "ec-p256";
+}
+
+const char *key_kind_name(enum key_kind kind)
+{
+    return kind == KEY_EC_P256 ? "ec-p256" : "another";
+}
+
+int key_kind_parse(const char *name, enum key_kind *out)
+{
+    *out = strcmp(name, "ec-p256") == 0 ? KEY_EC_P256 : KEY_RSA_2048;
+    return strcmp(name, "dsa") == 0 ? -ERR_INVALID : 0;
+}
+
+const struct conf_rule *conf_rule_find(const struct conf *c, const char *device)
+{
+    (void)c;
+    (void)device;
+    return NULL;
+}
+
+int cred_read_key(const char *pem, size_t n, struct secret *pkcs8, struct err *err)
+{
+    (void)pem;
+    (void)n;
+    (void)pkcs8;
+    return err_set(err, ERR_NOMEM, "there are no keys here");
+}
+
+struct bundle *bundle_new(void)
+{
+    return NULL; /* what a chain is, is for the tests of bundles and for scenarios */
+}
+
+void bundle_free(struct bundle *b)
+{
+    (void)b;
+}
+
+int bundle_add(struct bundle *b, const char *file, const uint8_t *p, size_t n, const char *password,
+               struct err *err)
+{
+    (void)b;
+    (void)file;
+    (void)p;
+    (void)n;
+    (void)password;
+    (void)err;
+    return -ERR_NOMEM;
+}
+
+size_t bundle_keys(const struct bundle *b)
+{
+    (void)b;
+    return 0;
+}
+
+int bundle_identity(const struct bundle *b, struct buf *chain, struct secret *key, struct err *err)
+{
+    (void)b;
+    (void)chain;
+    (void)key;
+    (void)err;
+    return -ERR_NOMEM;
 }
 
 /* -- a store that can fail -- */
@@ -280,9 +522,10 @@ static void sink_post(void *arg, unsigned worker, struct msg *m)
     switch ((int)m->kind) {
     case MSG_DEVICE:
         if (worker == 0) /* every worker gets the same */
-            buf_printf(&w->trace, "%s: use %s%s, stored %s\n", m->device,
+            buf_printf(&w->trace, "%s: use %s%s%s, stored %s\n", m->device,
                        flip_slot_name(m->u.dev.active),
-                       m->u.dev.identities_changed ? ", changed" : "", stored_phase(w, m->device));
+                       m->u.dev.identities_changed ? ", changed" : "",
+                       m->u.dev.retired ? ", retired" : "", stored_phase(w, m->device));
         break;
     case MSG_KICK:
         buf_printf(&w->trace, "%s: worker %u closes session %d\n", m->device, worker,

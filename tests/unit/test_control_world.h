@@ -36,6 +36,7 @@ struct world_device {
     char name[32];
     uint8_t fp[FLIP_SLOTS]; /* 0: the slot is empty */
     const char *fault[FLIP_SLOTS];
+    bool waits; /* a key in the new slot, for its certificate */
     bool gone;
 };
 
@@ -57,10 +58,12 @@ struct world {
     struct buf trace;
     bool trace_wakes;
     uint64_t next_session;
-    int good_saves; /* so many transactions succeed first, when some are to fail */
-    int fail_saves; /* so many transactions fail */
-    int fail_gets;  /* so many looks at the commands that were carried out */
-    bool no_folder; /* the folder of identities is not there */
+    int good_saves;     /* so many transactions succeed first, when some are to fail */
+    int fail_saves;     /* so many transactions fail */
+    int fail_gets;      /* so many looks at the commands that were carried out */
+    int fail_files;     /* so many changes of files fail */
+    unsigned keys_made; /* by whatever thread: read it when none runs */
+    bool no_folder;     /* the folder of identities is not there */
     unsigned reloads;
 };
 

@@ -93,8 +93,11 @@ static unsigned mode_of(const char *path)
 static int put(const char *key, const char *chain, const char *csr, struct err *err)
 {
     const struct files_slot what = {slice_of(key), slice_of(chain), slice_of(csr)};
+    char *former = NULL;
+    int rc = files_put_slot(dir, "press", FLIP_NEW, &what, &former, err);
 
-    return files_put_slot(dir, "press", FLIP_NEW, &what, err);
+    files_destroy(former);
+    return rc;
 }
 
 static int fill(struct err *err)
@@ -124,7 +127,7 @@ static void a_slot_is_filled_and_filled_anew(void **state)
     }
     assert_int_equal(fill(&err), 0);
     assert_string_equal(seen(), "new/csr.pem=R2 new/key.pem=K2 ");
-    assert_int_equal(files_put_chain(dir, "press", FLIP_NEW, slice_of("C2"), &err), 0);
+    assert_int_equal(put("K2", "C2", "R2", &err), 0);
     assert_string_equal(seen(), "new/chain.pem=C2 new/csr.pem=R2 new/key.pem=K2 ");
     assert_int_equal(mode_of("new/chain.pem"), 0600);
     assert_int_equal(files_get(dir, "press", FLIP_NEW, FILES_CHAIN, &text, &err), 0);
@@ -134,14 +137,23 @@ static void a_slot_is_filled_and_filled_anew(void **state)
     assert_string_equal(seen(), "new/chain.pem=C3 new/key.pem=K3 ");
 }
 
-static void a_chain_keeps_the_name_that_it_has(void **state)
+static void what_was_put_is_taken_back(void **state)
 {
+    const struct files_slot what = {slice_of("K2"), slice_of("C2"), slice_of("R2")};
     struct err err = {0};
+    char *former = dir;
 
     (void)state;
+    assert_int_equal(files_put_slot(dir, "press", FLIP_NEW, &what, &former, &err), 0);
+    assert_null(former);
+    assert_int_equal(files_unput_slot(dir, "press", FLIP_NEW, former, &err), 0);
+    shell("test -z \"$(ls -A press)\"");
     shell("mkdir press/new && printf K >press/new/key.pem && printf C >press/new/cert.pem");
-    assert_int_equal(files_put_chain(dir, "press", FLIP_NEW, slice_of("D"), &err), 0);
-    assert_string_equal(seen(), "new/cert.pem=D new/key.pem=K ");
+    assert_int_equal(files_put_slot(dir, "press", FLIP_NEW, &what, &former, &err), 0);
+    assert_non_null(former);
+    assert_int_equal(files_unput_slot(dir, "press", FLIP_NEW, former, &err), 0);
+    assert_string_equal(seen(), "new/cert.pem=C new/key.pem=K ");
+    shell("test $(ls -A press) = new");
 }
 
 static void what_is_no_folder_is_left_alone(void **state)
@@ -274,8 +286,9 @@ static int take(struct err *err)
 static void a_power_cut_leaves_all_or_nothing(void **state)
 {
     static const char *const filling[] = {
-        "files.mkdir",     "durable.write", "durable.sync", "durable.rename", "durable.sync:2",
-        "durable.write:2", "files.filled",  "files.rename", "files.renamed",  "files.put",
+        "files.mkdir",    "durable.write",   "durable.sync",  "durable.rename",
+        "durable.sync:2", "durable.write:2", "files.filled",  "files.rename",
+        "files.renamed",  "files.put",       "files.destroy",
     };
     static const char *const taking[] = {"files.mkdir", "files.rename", "files.renamed",
                                          "files.taken", "files.destroy"};
@@ -334,7 +347,7 @@ static void a_power_cut_leaves_one_that_is_in_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_slot_is_filled_and_filled_anew),     TEST(a_chain_keeps_the_name_that_it_has),
+        TEST(a_slot_is_filled_and_filled_anew),     TEST(what_was_put_is_taken_back),
         TEST(what_is_no_folder_is_left_alone),      TEST(a_slot_is_taken_and_restored_or_destroyed),
         TEST(a_retired_identity_is_in_the_archive), TEST(without_an_old_one_nothing_is_archived),
         TEST(a_power_cut_leaves_all_or_nothing),    TEST(a_power_cut_leaves_one_that_is_in_use),
