@@ -35,16 +35,34 @@ static bool is_der(const struct buf *text)
     return text->len > 0 && text->p[0] == 0x30;
 }
 
+/* One certificate or several, one behind the other.  What is cut off is one that cannot be read. */
+static int der_each(const struct buf *text,
+                    int (*each)(void *arg, const uint8_t *der, size_t n, struct err *err),
+                    void *arg, struct err *err)
+{
+    size_t at = 0;
+    int count = 0;
+
+    while (at < text->len) {
+        size_t n = cert_der_length(text->p + at, text->len - at);
+        int rc = each(arg, text->p + at, n, err);
+
+        if (rc < 0)
+            return rc;
+        at += n;
+        count++;
+    }
+    return count;
+}
+
 /* Call `each` for the certificates of a file.  Returns how many there were, or a negative code. */
 static int each_of(const char *path, const struct buf *text,
                    int (*each)(void *arg, const uint8_t *der, size_t n, struct err *err), void *arg,
                    struct err *err)
 {
-    int rc = is_der(text) ? each(arg, text->p, text->len, err)
+    int rc = is_der(text) ? der_each(text, each, arg, err)
                           : cert_pem_each((const char *)text->p, text->len, each, arg, err);
 
-    if (rc == 0 && is_der(text))
-        rc = 1;
     return rc < 0 ? err_wrap(err, rc, "%s", path) : rc;
 }
 

@@ -16,7 +16,7 @@ struct lint_files {
     struct buf ders, key; /* owned */
 };
 
-/* Read `path`: PEM with certificates in any order and perhaps a key among them, or one certificate
+/* Read `path`: PEM with certificates in any order and perhaps a key among them, or certificates
  * as DER, or a folder with chain.pem or cert.pem and perhaps key.pem.  `key_path`, unless NULL, is
  * the file of the key.  The leaf is the certificate of the key, else the first that issued none of
  * the others.  Returns 0 or a negative code with err: file, fault, remedy. */

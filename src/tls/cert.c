@@ -904,6 +904,13 @@ void cert_info_free(struct cert_info *ci)
     free(ci);
 }
 
+size_t cert_der_length(const uint8_t *der, size_t n)
+{
+    struct der all = der_of(der, n), body;
+
+    return der_take(&all, DER_SEQUENCE, &body) ? n - der_left(&all) : n;
+}
+
 int cert_pem_each(const char *pem, size_t n,
                   int (*each)(void *arg, const uint8_t *der, size_t n, struct err *err), void *arg,
                   struct err *err)

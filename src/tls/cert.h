@@ -79,6 +79,9 @@ bool cert_is_named(const uint8_t *issuer, size_t issuer_n, const uint8_t *subjec
 struct cert_info *cert_info_new(const uint8_t *der, size_t n, struct err *err);
 void cert_info_free(struct cert_info *ci); /* NULL is fine */
 
+/* How many bytes the first of several certificates in DER takes; all of them when it is none. */
+size_t cert_der_length(const uint8_t *der, size_t n);
+
 /* All certificates of a PEM text, in order, as DER: calls `each` for every one.  Text around the
  * blocks is ignored. Returns how many there were (0 is possible), or -ERR_SYNTAX, or what `each`
  * returned when negative. */

@@ -44,6 +44,15 @@ tests_fuzz_fuzz_crl_SOURCES = tests/fuzz/fuzz_crl.c
 tests_fuzz_fuzz_crl_LDADD = libtls.a libbase.a $(WOLFSSL_LIBS)
 tests_fuzz_fuzz_crl_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
+# Seeds: chains of tests/scenario/test_lint.py, an octet before them, the anchor behind.
+EXTRA_PROGRAMS += tests/fuzz/fuzz_lint
+fuzz_programs += tests/fuzz/fuzz_lint
+EXTRA_DIST += tests/fuzz/corpus/lint
+
+tests_fuzz_fuzz_lint_SOURCES = tests/fuzz/fuzz_lint.c
+tests_fuzz_fuzz_lint_LDADD = liblint.a libtls.a libbase.a $(WOLFSSL_LIBS)
+tests_fuzz_fuzz_lint_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
 # Their seeds are what tests/unit/tls_containers.sh makes, behind an octet that chooses the password.
 EXTRA_PROGRAMS += tests/fuzz/fuzz_bundle tests/fuzz/fuzz_pkcs12
 fuzz_programs += tests/fuzz/fuzz_bundle tests/fuzz/fuzz_pkcs12

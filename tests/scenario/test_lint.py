@@ -235,6 +235,11 @@ def test_the_exit_status_tells_the_gravest(tmp_path):
     status, reports = lint(good, "--key", other, *at)
     assert (status, codes(reports[0])) == (6, ["key-mismatch"])
     assert lint(write(folder, "whole.pem", ROOT, leaf, key=leaf.private()), *at)[0] == 0, "in any order, with the key"
+    with open(os.path.join(folder, "two.der"), "wb") as out:
+        for c in (ROOT, leaf):
+            out.write(c.cert.public_bytes(serialization.Encoding.DER))
+    status, reports = lint(os.path.join(folder, "two.der"), *at)
+    assert status == 0 and codes(reports[0], "info") == ["root-in-chain"], "one behind the other, as DER"
     done = subprocess.run([binary("certflipctl"), "lint", os.path.join(folder, "none.pem")], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, check=False, timeout=seconds(20))
     assert done.returncode == 1 and "none.pem" in done.stderr
@@ -392,6 +397,12 @@ def _is_a_ca_that_cannot_sign(theirs, errors, warnings, certs):
     return "key-usage" in errors and "X509_V_ERR_INVALID_CA" in theirs
 
 
+def _is_self_issued_without_key_id(theirs, errors, warnings, certs):
+    return theirs == ["X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN"] and any(
+        c.subject == c.issuer and not any(e.oid == x509.ExtensionOID.AUTHORITY_KEY_IDENTIFIER for e in c.extensions)
+        for c in certs)
+
+
 def _has_namesakes(theirs, errors, warnings, certs):
     return theirs and errors and len({c.subject for c in certs}) < len(certs)
 
@@ -403,6 +414,7 @@ EXPLAINED = [
     (_names_another_key, "OpenSSL does not find an issuer whose key identifier is another one, lint says why"),
     (_names_another_key_than_its_own, "the same of a self-signed one: no issuer, for OpenSSL"),
     (_is_a_ca_that_cannot_sign, "a CA without keyCertSign is no CA for OpenSSL, lint names the key usage"),
+    (_is_self_issued_without_key_id, "OpenSSL takes a self-issued certificate without an authority key identifier for a root, whoever signed it"),
     (_has_namesakes, "two certificates of one name: OpenSSL judges the path that it takes first, lint the best one"),
 ]
 
