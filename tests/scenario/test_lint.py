@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from lib.gateway import binary
+from lib.gateway import Refused, binary
+from lib.pki import SERVER as SERVER_EXTENSIONS
 from lib.wait import seconds
 
 NOW = datetime.datetime(2030, 1, 1)
@@ -452,6 +453,70 @@ def test_every_verdict_that_differs_from_openssls_is_explained(tmp_path):
     assert {"expired", "not-yet-valid", "signature-bad", "extended-key-usage", "key-usage", "basic-constraints", "path-length",
             "name-constraints", "critical-extension", "weak-key", "weak-digest", "chain-incomplete", "unknown-anchor",
             "self-signed", "key-id", "any-purpose"} <= said
+
+
+# -- what the gateway makes of it
+
+
+def test_an_error_keeps_an_identity_from_being_flipped_to(plant, pki):
+    """A certificate for a server in the new slot, an expired one in use: the one is not flipped to unless forced, the other
+    serves and is told of."""
+    site = plant([], start=False)
+    new = pki.new.issue("wrong-purpose-new", "/O=Plant/OU=new/CN=wrong-purpose", [*SERVER_EXTENSIONS[:2]])
+    site.gateway.install("wrong-purpose", new=new)
+    site.gateway.install("worn", old=pki.expired("worn", "old"), new=False)
+    site.gateway.install("fine")
+    site.__enter__()
+    state = site.gateway.device("wrong-purpose")
+    assert state["phase"] == "steady" and "[lint.extended-key-usage]" in state["slots"]["new"]["fault"], state
+    assert "lint.extended-key-usage" in [f["code"] for f in state["slots"]["new"]["findings"]]
+    with pytest.raises(Refused) as refused:
+        site.gateway.flip("wrong-purpose")
+    assert refused.value.name == "lint" and "clientAuth" in refused.value.error["message"]
+    assert site.gateway.device("fine")["phase"] == "staged"
+
+    reports = {(r["device"], r["slot"]): r for r in site.gateway.rpc("identity.lint", target="*")["reports"]}
+    assert sorted(reports) == [("fine", "new"), ("fine", "old"), ("worn", "old"), ("wrong-purpose", "new"),
+                               ("wrong-purpose", "old")]
+    assert codes(reports["worn", "old"], "error") == ["expired"] and reports["worn", "old"]["trusted"] is None
+    assert not codes(reports["fine", "old"], "error")
+    page = site.gateway.rpc("identity.lint", target="*", limit=1)
+    assert page["next"] == "fine" and {r["device"] for r in page["reports"]} == {"fine"}
+    assert any("device worn" in m and "[lint.expired]" in m for m in site.gateway.rpc("status")["messages"])
+    status, out, _ = site.gateway.ctl("lint", "wrong-purpose", "--slot", "new", check=False)
+    assert status == 6 and "lint.extended-key-usage" in out and "X509_V_ERR_INVALID_PURPOSE" in out
+
+    site.gateway.flip("wrong-purpose", force=True)
+    state = site.gateway.device("wrong-purpose")
+    assert state["phase"] == "trial" and state["slots"]["new"]["fault"] is None, state
+    entry = [e for e in site.gateway.rpc("audit.list", limit=100)["entries"] if e["what"] == "flip"][-1]
+    assert entry["target"] == "wrong-purpose (forced)"
+    assert site.gateway.log.find(r"lint-overridden device=wrong-purpose")
+
+
+def test_anchors_say_where_identities_come_from(plant, pki):
+    """They are read again by a reload, and a file that is none of a CA changes nothing."""
+    site = plant([], start=False)
+    site.gateway.install("one")
+    site.__enter__()
+    assert site.gateway.device("one")["phase"] == "staged"
+    site.gateway.conf["lint"] = {"anchors": [pki.old.cert]}
+    site.gateway.reload()
+    state = site.gateway.device("one")
+    assert state["phase"] == "steady" and "[lint.chain-incomplete]" in state["slots"]["new"]["fault"], state
+    reports = site.gateway.rpc("identity.lint", target="one")["reports"]
+    assert [r["trusted"] for r in reports] == [True, False]
+    site.gateway.conf["lint"] = {"anchors": [pki.old.cert, pki.new.cert]}
+    site.gateway.reload()
+    assert site.gateway.device("one")["phase"] == "staged"
+    bad = os.path.join(site.gateway.folder, "bad.pem")
+    with open(bad, "w", encoding="ascii") as out:
+        out.write("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    site.gateway.conf["lint"] = {"anchors": [bad]}
+    with pytest.raises(Refused) as refused:
+        site.gateway.reload()
+    assert "bad.pem" in str(refused.value)
+    assert site.gateway.device("one")["phase"] == "staged"
 
 
 # -- certificates of others
