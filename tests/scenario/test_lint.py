@@ -405,7 +405,7 @@ def _is_self_issued_without_key_id(theirs, errors, warnings, certs):
 
 
 def _has_namesakes(theirs, errors, warnings, certs):
-    return theirs and errors and len({c.subject for c in certs}) < len(certs)
+    return theirs and len({c.subject for c in certs}) < len(certs)
 
 
 EXPLAINED = [
@@ -416,7 +416,7 @@ EXPLAINED = [
     (_names_another_key_than_its_own, "the same of a self-signed one: no issuer, for OpenSSL"),
     (_is_a_ca_that_cannot_sign, "a CA without keyCertSign is no CA for OpenSSL, lint names the key usage"),
     (_is_self_issued_without_key_id, "OpenSSL takes a self-issued certificate without an authority key identifier for a root, whoever signed it"),
-    (_has_namesakes, "two certificates of one name: OpenSSL judges the path that it takes first, lint the best one"),
+    (_has_namesakes, "two certificates of one name: OpenSSL judges the path that it takes first, lint the best one, which may hold"),
 ]
 
 
