@@ -20,6 +20,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/scripted.py \
 	tests/scenario/lib/streams.py \
 	tests/scenario/lib/token.py \
+	tests/scenario/lib/lsan.supp \
 	tests/scenario/lib/tsan.supp \
 	tests/scenario/lib/wait.py \
 	tests/scenario/test_a_broker_allows_less.py \

@@ -75,7 +75,6 @@ class Poison:
     WAYS = [flip_bits, flip_bits, flip_der, flip_der, flip_der, truncate, truncate, cut_out, empty, zeros, noise, another,
             folder]
     # A configuration with one letter changed may be another one that is good: without the line that names a list, say.
-    # And libconfig 1.5 keeps some bytes of a string without an end, which the leak checker counts.
     OF_CONFIGURATION = [unbalanced, unbalanced, unbalanced, empty, zeros, another, folder]
 
     @staticmethod

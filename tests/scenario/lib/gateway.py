@@ -15,7 +15,7 @@ from . import pki as _pki
 from .wait import Log, free_port, seconds, until
 
 # What no run of ours may ever print.
-SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tsan.supp")
+SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "%s.supp")
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|runtime error: )")
 
 
@@ -180,7 +180,8 @@ class Certflipd:
     def launch(self, wait=True, wrap=()):
         """Start with the configuration that is on disk."""
         env = {**os.environ, **self.env}
-        env["TSAN_OPTIONS"] = env.get("TSAN_OPTIONS", "") + ":suppressions=" + SUPPRESSIONS
+        env["TSAN_OPTIONS"] = env.get("TSAN_OPTIONS", "") + ":suppressions=" + SUPPRESSIONS % "tsan"
+        env["LSAN_OPTIONS"] = env.get("LSAN_OPTIONS", "") + ":print_suppressions=0:suppressions=" + SUPPRESSIONS % "lsan"
         with open(self.log.path, "ab") as out:
             program = self.program or binary("certflipd")
             self.process = subprocess.Popen([*(self.host.enter if self.host else ()), *wrap, program,
