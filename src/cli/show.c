@@ -311,6 +311,37 @@ static void status_central(struct table *t, const json_t *central)
     line(t, "central", connected ? TABLE_GOOD : TABLE_WARN, p.text);
 }
 
+static void status_exceptions(struct table *t, const json_t *all)
+{
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        const json_t *e = json_array_get(all, i), *accept = json_object_get(e, "accept");
+        bool in_force = is_true(e, "in_force");
+        struct pieces p = {.n = 0};
+
+        piece(&p, "", "%s: %s may be ", text(e, "name"), text(e, "device"));
+        for (size_t k = 0; k < json_array_size(accept); k++)
+            piece(&p, k == 0 ? "" : ", ", "%s", item(accept, k));
+        piece(&p, " ", in_force ? "until %s" : "until %s, which is over", text(e, "until"));
+        piece(&p, " ", "(%s); %" PRId64 " device%s", text(e, "reason"), number(e, "devices"),
+              number(e, "devices") == 1 ? " now" : "s now");
+        if (text(e, "last_used")[0] != '\0')
+            piece(&p, ", ", "last used %s", text(e, "last_used"));
+        else
+            piece(&p, ", ", "never used");
+        line(t, i == 0 ? "exceptions" : "", in_force ? TABLE_WARN : TABLE_BAD, p.text);
+    }
+}
+
+static void status_old_tls(struct table *t, const json_t *all)
+{
+    struct pieces p = {.n = 0};
+
+    for (size_t i = 0; i < json_array_size(all); i++)
+        piece(&p, ", ", "listener %s takes TLS %s", text(json_array_get(all, i), "listener"),
+              text(json_array_get(all, i), "tls_min"));
+    line(t, "old TLS", TABLE_WARN, p.text);
+}
+
 static void status_clock(struct table *t, const json_t *clock)
 {
     const json_t *synced = json_object_get(clock, "synchronised");
@@ -449,6 +480,8 @@ void show_status(const struct show *s, const json_t *status)
     status_devices(&t, json_object_get(status, "devices"), json_object_get(status, "pace"));
     status_central(&t, json_object_get(status, "central"));
     status_clock(&t, json_object_get(status, "clock"));
+    status_exceptions(&t, json_object_get(status, "exceptions"));
+    status_old_tls(&t, json_object_get(status, "old_tls"));
     status_counters(&t, json_object_get(status, "counters"));
     status_tokens(&t, json_object_get(status, "tokens"));
     status_refused(&t, json_object_get(status, "refused"));
@@ -726,6 +759,12 @@ static void device_session(struct table *t, const json_t *session)
 
         piece(&fp, "", "sha256 %s", text(session, "fingerprint"));
         line(t, "", TABLE_PLAIN, fp.text);
+    }
+    if (text(session, "exception")[0] != '\0') {
+        struct pieces by = {.n = 0};
+
+        piece(&by, "", "its certificate is accepted by exception %s", text(session, "exception"));
+        line(t, "", TABLE_WARN, by.text);
     }
 }
 

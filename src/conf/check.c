@@ -539,6 +539,38 @@ static void check_rule(struct parse *p, struct conf_rule *r)
         fill(p, &r->upstream_new, r->upstream);
 }
 
+/* -- exceptions
+ * --------------------------------------------------------------------------------------------- */
+
+static void check_exception(struct parse *p, const struct conf_exception *e)
+{
+    const struct conf *c = p->conf;
+
+    if (e->fingerprint == NULL && e->anchor == NULL &&
+        parse_spot(p, e, "exceptions.fingerprint") == NULL &&
+        parse_spot(p, e, "exceptions.anchor") == NULL)
+        parse_fault(p, e, "exceptions.fingerprint",
+                    "is missing, and so is anchor: name the certificate, or the CA that it comes "
+                    "from");
+    if ((e->accept & CONF_ACCEPT_MD5) != 0 && e->fingerprint == NULL &&
+        parse_spot(p, e, "exceptions.fingerprint") == NULL)
+        parse_fault(
+            p, e, "exceptions.accept",
+            "\"md5\" needs a fingerprint: anybody can forge a certificate that a CA seems to "
+            "have signed by MD5");
+    for (size_t i = 0; i < e->listener_count; i++) {
+        const struct conf_listener *l = conf_listener_find(c, e->listeners[i]);
+
+        if (l == NULL)
+            dangling(
+                p, e, "exceptions.listeners", "listener", e->listeners[i],
+                nearest(e->listeners[i], c->listeners, c->listener_count, sizeof(*c->listeners)));
+        else if (l->type != CONF_LISTEN_TLS || l->client_cert == CONF_CERT_NONE)
+            parse_fault(p, e, "exceptions.listeners",
+                        "\"%s\" asks for no certificates: leave it out", l->name);
+    }
+}
+
 /* -- management
  * --------------------------------------------------------------------------------------------- */
 
@@ -705,6 +737,7 @@ void check_all(struct parse *p)
     twice(p, c->tokens, c->token_count, sizeof(*c->tokens), "tokens.name");
     twice(p, c->upstreams, c->upstream_count, sizeof(*c->upstreams), "upstreams.name");
     twice(p, c->rules, c->rule_count, sizeof(*c->rules), "devices.name");
+    twice(p, c->exceptions, c->exception_count, sizeof(*c->exceptions), "exceptions.name");
     for (size_t i = 0; i < c->listener_count; i++)
         check_listener(p, &c->listeners[i]);
     for (size_t i = 0; i < c->token_count; i++)
@@ -714,6 +747,8 @@ void check_all(struct parse *p)
     add_management(p);
     for (size_t i = 0; i < c->rule_count; i++)
         check_rule(p, &c->rules[i]);
+    for (size_t i = 0; i < c->exception_count; i++)
+        check_exception(p, &c->exceptions[i]);
     none(p, c->listener_count, "listeners", "nobody could connect: add a listener");
     none(p, c->upstream_count, "upstreams", "there is no broker: add the profile of one");
     check_keygen(p);

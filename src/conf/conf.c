@@ -124,6 +124,14 @@ const struct conf_listener *conf_listener_find(const struct conf *c, const char 
     return NULL;
 }
 
+bool conf_exception_on(const struct conf_exception *e, const struct conf_listener *l)
+{
+    for (size_t i = 0; i < e->listener_count; i++)
+        if (strcmp(e->listeners[i], l->name) == 0)
+            return true;
+    return e->listener_count == 0;
+}
+
 const struct conf_rule *conf_rule_find(const struct conf *c, const char *device)
 {
     for (size_t i = 0; i < c->rule_count; i++) {

@@ -133,6 +133,26 @@ struct conf_rule {
     unsigned line;
 };
 
+/* What is accepted of a certificate all the same; bits, as enum tls_accept. */
+enum conf_accept {
+    CONF_ACCEPT_EXPIRED = 1 << 0,
+    CONF_ACCEPT_SHA1 = 1 << 1,
+    CONF_ACCEPT_MD5 = 1 << 2,
+    CONF_ACCEPT_SMALL_KEY = 1 << 3,
+};
+
+/* A certificate of devices that cannot be mended: see tls/policy.h. */
+struct conf_exception {
+    char *name;
+    char *device;               /* glob: who may come in by it */
+    char *fingerprint, *anchor; /* 64 hex digits, at least one; the other NULL */
+    unsigned accept;            /* enum conf_accept */
+    int64_t until_s;            /* wall clock; from then on nothing is accepted any more */
+    char *reason;
+    char **listeners; /* none: all that ask for certificates */
+    size_t listener_count;
+};
+
 struct conf_limits {
     uint32_t connections;            /* in all */
     uint32_t connections_per_source; /* 0: no bound */
@@ -233,6 +253,8 @@ struct conf {
     size_t upstream_count;
     struct conf_rule *rules;
     size_t rule_count;
+    struct conf_exception *exceptions;
+    size_t exception_count;
     struct conf_limits limits;
     struct conf_keygen keygen;
     struct conf_flip flip;
@@ -255,6 +277,9 @@ void conf_unref(struct conf *c); /* NULL is fine; any thread */
 const struct conf_upstream *conf_upstream_find(const struct conf *c, const char *name);
 const struct conf_listener *conf_listener_find(const struct conf *c, const char *name);
 bool conf_network_has(const struct conf_network *nets, size_t count, const struct sockaddr *sa);
+
+/* Does the exception hold on this listener? */
+bool conf_exception_on(const struct conf_exception *e, const struct conf_listener *l);
 
 /* The rule that names `device` literally (no template), or NULL. */
 const struct conf_rule *conf_rule_find(const struct conf *c, const char *device);

@@ -75,6 +75,13 @@ static const struct conf_word name_matches[] = {
     {"error", CONF_NAME_ERROR},
     {NULL, 0},
 };
+static const struct conf_word accepts[] = {
+    {"expired", CONF_ACCEPT_EXPIRED},
+    {"sha1", CONF_ACCEPT_SHA1},
+    {"md5", CONF_ACCEPT_MD5},
+    {"small-key", CONF_ACCEPT_SMALL_KEY},
+    {NULL, 0},
+};
 static const struct conf_word log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}, {NULL, 0}};
 static const struct conf_word log_levels[] = {
     {"error", LOG_ERROR_}, {"warn", LOG_WARN_},   {"notice", LOG_NOTICE_},
@@ -278,6 +285,25 @@ const struct conf_row conf_rows[] = {
       "false: its client identifier must be its name, unless match.client_id is given" },
     { "devices.max_connections",        CONF_UINT,        AT(conf_rule, max_connections),                     1,      100000,     "1",                              "",      RELOAD_NEXT,    NONE,
       "connections of one device at once" },
+
+    { "exceptions",                     CONF_LIST,        MANY(conf, exceptions, exception_count),            0,      10000,      NULL,                             "",      RELOAD_NEXT,    NULL, sizeof(struct conf_exception),
+      "certificates of devices that are accepted all the same" },
+    { "exceptions.name",                CONF_NAME,        AT(conf_exception, name),                           1,      128,        MUST,                             "",      RELOAD_NEXT,    NONE,
+      "name, for messages and status" },
+    { "exceptions.device",              CONF_GLOB,        AT(conf_exception, device),                         1,      128,        MUST,                             "",      RELOAD_NEXT,    NONE,
+      "devices that may come in by it" },
+    { "exceptions.fingerprint",         CONF_FINGERPRINT, AT(conf_exception, fingerprint),                    64,     95,         NULL,                             "",      RELOAD_NEXT,    NONE,
+      "SHA-256 fingerprint of the device's certificate" },
+    { "exceptions.anchor",              CONF_FINGERPRINT, AT(conf_exception, anchor),                         64,     95,         NULL,                             "",      RELOAD_NEXT,    NONE,
+      "SHA-256 fingerprint of the anchor that it comes from" },
+    { "exceptions.accept",              CONF_WORDS,       AT(conf_exception, accept),                         1,      4,          MUST,                             "",      RELOAD_NEXT,    accepts, 0,
+      "what is accepted of it" },
+    { "exceptions.until",               CONF_DATE,        AT(conf_exception, until_s),                        0,      0,          MUST,                             "",      RELOAD_NEXT,    NONE,
+      "last day on which it is accepted" },
+    { "exceptions.reason",              CONF_STRING,      AT(conf_exception, reason),                         1,      300,        MUST,                             "",      RELOAD_NEXT,    NONE,
+      "why" },
+    { "exceptions.listeners",           CONF_STRINGS,     MANY(conf_exception, listeners, listener_count),    1,      1000,       NULL,                             "",      RELOAD_NEXT,    NONE,
+      "listeners on which it is accepted; without it: all" },
 
     { "management",                     CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
       "the command channel of the centre" },
@@ -524,7 +550,14 @@ void conf_row_allowed(const struct conf_row *row, struct buf *out)
         range(row, out);
         buf_printf(out, ", as a number of bytes or as text such as \"64KiB\", \"1MiB\"");
         break;
+    case CONF_DATE:
+        buf_printf(out, "a date in quotes, \"YYYY-MM-DD\"");
+        break;
     case CONF_ENUM:
+        words_to(row->words, out);
+        break;
+    case CONF_WORDS:
+        buf_printf(out, "one or more [ ..., ... ] of ");
         words_to(row->words, out);
         break;
     case CONF_STRINGS:
@@ -556,7 +589,7 @@ void conf_schema_dump(struct buf *out)
         [CONF_INT] = "number",        [CONF_PORT] = "port",   [CONF_MILLIS] = "duration",
         [CONF_SECONDS] = "duration",  [CONF_BYTES] = "size",  [CONF_ENUM] = "word",
         [CONF_STRINGS] = "strings",   [CONF_PATHS] = "paths", [CONF_NETWORKS] = "networks",
-        [CONF_BACKOFF] = "durations",
+        [CONF_BACKOFF] = "durations", [CONF_DATE] = "date",   [CONF_WORDS] = "words",
     };
     static const char *const reach[] = {
         [RELOAD_NOW] = "now",

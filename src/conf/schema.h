@@ -33,12 +33,14 @@ enum conf_kind {
     CONF_MILLIS,  /* uint32_t */
     CONF_SECONDS, /* uint32_t */
     CONF_BYTES,   /* uint32_t */
+    CONF_DATE,    /* int64_t, "2027-06-30": wall clock, where that day has ended; UTC */
     CONF_ENUM,    /* int or an enum, by `words` */
     /* [ "...", ... ], or one value by itself; bounds count elements */
     CONF_STRINGS,
     CONF_PATHS,
     CONF_NETWORKS,
     CONF_BACKOFF, /* uint32_t[8] and a count, seconds; bounds are those of each */
+    CONF_WORDS,   /* unsigned, the values of `words` as bits */
 };
 
 /* What a reload reaches. */
@@ -63,7 +65,7 @@ struct conf_row {
         *def; /* as it would be written, without quotes; NULL: none; conf_required: must be given */
     const char *unit;
     enum conf_reload reload;
-    const struct conf_word *words; /* CONF_ENUM */
+    const struct conf_word *words; /* CONF_ENUM, CONF_WORDS */
     size_t size;                   /* CONF_LIST: of an element */
     const char *help;
 };

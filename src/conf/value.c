@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -35,7 +36,7 @@ static size_t *count_of(const struct conf_row *row, void *base)
 bool conf_row_takes_many(const struct conf_row *row)
 {
     return row->kind == CONF_STRINGS || row->kind == CONF_PATHS || row->kind == CONF_NETWORKS ||
-           row->kind == CONF_BACKOFF;
+           row->kind == CONF_BACKOFF || row->kind == CONF_WORDS;
 }
 
 static bool is_secret(const struct conf_row *row)
@@ -168,6 +169,27 @@ static int set_bool(const struct conf_row *row, void *base, const struct conf_va
         *(bool *)member(row, base) = strcmp(v->s, "true") == 0;
     else
         return refuse(row, v, "is not a truth value", why);
+    return 0;
+}
+
+/* "2027-06-30" -> the moment at which that day is over, UTC. */
+static int set_date(const struct conf_row *row, void *base, const struct conf_value *v,
+                    struct buf *why)
+{
+    struct tm tm = {0}, there;
+    const char *end;
+    int64_t begins_s;
+
+    if (v->kind != VALUE_STRING)
+        return refuse(row, v, "is not a date in quotes", why);
+    end = strlen(v->s) == 10 ? strptime(v->s, "%Y-%m-%d", &tm) : NULL;
+    if (end == NULL || *end != '\0')
+        return refuse(row, v, "is not a date", why);
+    there = tm;
+    begins_s = timegm(&there);
+    if (there.tm_mday != tm.tm_mday) /* 31 June is 1 July */
+        return refuse(row, v, "is not a date", why);
+    *(int64_t *)member(row, base) = begins_s + 86400;
     return 0;
 }
 
@@ -348,6 +370,8 @@ int conf_value_set(const struct conf_row *row, void *base, const struct conf_val
         return set_bool(row, base, v, why);
     case CONF_ENUM:
         return set_word(row, base, v, why);
+    case CONF_DATE:
+        return set_date(row, base, v, why);
     case CONF_UINT:
     case CONF_INT:
     case CONF_PORT:
@@ -373,6 +397,7 @@ int conf_value_set(const struct conf_row *row, void *base, const struct conf_val
     case CONF_PATHS:
     case CONF_NETWORKS:
     case CONF_BACKOFF:
+    case CONF_WORDS:
         break;
     }
     return refuse(row, v, "does not fit", why);
@@ -404,6 +429,32 @@ static int set_element(const struct conf_row *row, void *at, const struct conf_v
     }
 }
 
+/* Every word is a bit. */
+static int set_words(const struct conf_row *row, void *base, const struct conf_value *v, size_t n,
+                     struct buf *why)
+{
+    struct conf_row one = *row;
+    unsigned bits = 0;
+    int rc = 0;
+
+    one.at = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t before = why->len;
+        int word = 0;
+
+        if (before > 0)
+            buf_printf(why, "; ");
+        if (set_word(&one, &word, &v[i], why) == 0) {
+            why->len = before;
+            bits |= (unsigned)word;
+        } else {
+            rc = -ERR_INVALID;
+        }
+    }
+    *(unsigned *)member(row, base) = bits;
+    return rc;
+}
+
 int conf_value_set_all(const struct conf_row *row, void *base, const struct conf_value *v, size_t n,
                        const char *file, struct buf *why)
 {
@@ -424,6 +475,8 @@ int conf_value_set_all(const struct conf_row *row, void *base, const struct conf
     }
     if (n == 0)
         return 0;
+    if (row->kind == CONF_WORDS)
+        return set_words(row, base, v, n, why);
     p = backoff ? member(row, base) : calloc(n, size);
     if (p == NULL) {
         buf_printf(why, "out of memory");
@@ -496,6 +549,9 @@ void conf_value_text(const struct conf_row *row, const void *base, struct buf *o
                 buf_printf(out, "%s", w->word);
         }
         break;
+    case CONF_DATE:
+        buf_printf(out, "%" PRId64, *(const int64_t *)at);
+        break;
     case CONF_STRING:
     case CONF_NAME:
     case CONF_GLOB:
@@ -512,6 +568,7 @@ void conf_value_text(const struct conf_row *row, const void *base, struct buf *o
     case CONF_PATHS:
     case CONF_NETWORKS:
     case CONF_BACKOFF:
+    case CONF_WORDS:
         break;
     }
 }
@@ -559,8 +616,10 @@ void conf_value_free(const struct conf_row *row, void *base)
     case CONF_MILLIS:
     case CONF_SECONDS:
     case CONF_BYTES:
+    case CONF_DATE:
     case CONF_ENUM:
     case CONF_BACKOFF:
+    case CONF_WORDS:
         break;
     }
 }

@@ -30,6 +30,7 @@ int64_t hub_wall_s(const struct hub *h)
 void hub_session_free(struct hub_session *s)
 {
     list_del(&s->link);
+    free(s->exception);
     free(s);
 }
 
@@ -417,6 +418,7 @@ void hub_free(struct hub *h)
     snapshot_unref(h->snapshot);
     lint_anchors_free(h->lint_anchors);
     free(h->save_fault);
+    hub_exceptions_free(h);
     free(h->stats);
     free(h->stats_ms);
     free(h);

@@ -77,6 +77,14 @@ struct hub_session {
     int version;
     char listener[65], peer[72], tls[24], fp[65];
     char client_id[129];
+    char *exception; /* owned: by which its certificate was accepted; NULL: needs none */
+};
+
+/* How an exception of the configuration is used. */
+struct hub_exception {
+    size_t sessions, devices; /* now */
+    uint64_t uses;            /* since the start */
+    int64_t last_s;           /* wall clock, over restarts; 0: never, as far as is known */
 };
 
 /* The latest news of a device's upstream side. */
@@ -180,6 +188,7 @@ struct hub_device {
     X(legs_up)                   \
     X(accepted)                  \
     X(refused)                   \
+    X(exceptions)                \
     X(packets_in)                \
     X(packets_out)               \
     X(bytes_in)                  \
@@ -318,6 +327,9 @@ void hub_clock_look(struct hub *h);
 int64_t hub_clock(const struct hub *h, struct flip_clock *out);
 /* Somebody has commanded in spite of it: what seems to have happened later counts no more. */
 void hub_clock_vouched(struct hub *h);
+
+/* Of the exception with this name.  Looks at every session: for those who show it. */
+void hub_exception(struct hub *h, const char *name, struct hub_exception *out);
 
 /* Ask the workers for their counters; the answers come as messages. */
 void hub_poll(struct hub *h);

@@ -71,6 +71,8 @@ struct hub {
 
     struct lint_anchors *lint_anchors; /* owned; NULL: none are configured */
     bool lint_anew;                    /* by this reload: what is asked of identities has changed */
+    struct exception_use *exceptions;  /* owned array: those that were used */
+    size_t exception_count;
 
     struct worker_stats *stats; /* by worker */
     int64_t *stats_ms;          /* when it came; 0: not yet */
@@ -78,6 +80,10 @@ struct hub {
     struct hub_refused refused[HUB_REFUSED_CODES];
     size_t refused_count;
 };
+
+/* hub_exceptions.c: a session began by it. */
+void hub_exception_used(struct hub *h, const char *name);
+void hub_exceptions_free(struct hub *h);
 
 /* hub_clock.c: what an earlier life knew of the time; before and after the devices are read. */
 int hub_clock_start(struct hub *h, struct err *err);

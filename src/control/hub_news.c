@@ -70,6 +70,10 @@ static void on_up(struct hub *h, struct hub_device *d, const struct msg *m)
     memcpy(s->client_id, m->u.up.client_id, sizeof(s->client_id));
     memcpy(s->tls, m->u.up.tls, sizeof(s->tls));
     memcpy(s->fp, m->u.up.fp, sizeof(s->fp));
+    if (*m->u.up.exception != '\0') {
+        s->exception = strdup(m->u.up.exception);
+        hub_exception_used(h, m->u.up.exception);
+    }
     list_init(&s->link);
     newest_wins(h, d, s);
     list_add(&d->sessions, &s->link);

@@ -16,6 +16,7 @@ libcontrol_a_SOURCES = \
 	src/control/hub.h \
 	src/control/hub_change.c \
 	src/control/hub_clock.c \
+	src/control/hub_exceptions.c \
 	src/control/hub_flush.c \
 	src/control/hub_inside.h \
 	src/control/hub_lint.c \

@@ -22,6 +22,27 @@ static void add_message(void *arg, bool stale, const char *text)
     json_array_append_new(arg, rpc_text(text));
 }
 
+/* Some weeks before it ends there is time to do something about it. */
+#define EXCEPTION_WARN_S (INT64_C(28) * 86400)
+
+static void exceptions_end(struct hub *h, json_t *list)
+{
+    const struct conf *conf = hub_conf(h);
+    int64_t now_s = clock_date_s();
+    char text[600], day[32];
+
+    for (size_t i = 0; i < conf->exception_count && json_array_size(list) < 20; i++) {
+        const struct conf_exception *e = &conf->exceptions[i];
+
+        if (now_s < e->until_s - EXCEPTION_WARN_S)
+            continue;
+        clock_iso(e->until_s - 1, day, sizeof(day));
+        snprintf(text, sizeof(text), "exception %s for %s %s %.10s (%s)", e->name, e->device,
+                 now_s < e->until_s ? "ends after" : "is over since", day, e->reason);
+        json_array_append_new(list, rpc_text(text));
+    }
+}
+
 static json_t *messages(const struct call *c)
 {
     struct hub_device *const *all;
@@ -48,6 +69,7 @@ static json_t *messages(const struct call *c)
         json_array_append_new(list, rpc_text(text));
     }
     crls_worries(c->d->hub, add_message, list);
+    exceptions_end(c->d->hub, list);
     hub_count(c->d->hub, &counts);
     all = hub_devices(c->d->hub, &n);
     for (size_t i = 0; counts.stuck != 0 && i < n && json_array_size(list) < 20; i++) {
@@ -84,13 +106,14 @@ int do_status(struct call *c)
     json_t *central = c->d->central_status == NULL ? NULL : c->d->central_status(c->d->arg);
 
     c->result = json_pack(
-        "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "gateway", conf->gateway, "version", PACKAGE_VERSION, "tls_library", tls_library(), "pid",
         (int)getpid(), "now", rpc_time(now_s), "started", rpc_time(c->d->started_s), "uptime_s",
         (json_int_t)((clock_boot_ms() - c->d->started_ms) / 1000), "config", c->d->config,
         "workers", (int)hub_workers(c->d->hub), "devices", show_counts(c->d->hub), "pace",
         show_pace(c->d->hub), "central", central == NULL ? json_null() : central, "clock",
-        show_clock(c->d->hub), "counters", show_stats(c->d->hub), "tokens", token_watch_show(),
+        show_clock(c->d->hub), "exceptions", show_exceptions(c->d->hub), "old_tls",
+        show_old_tls(c->d->hub), "counters", show_stats(c->d->hub), "tokens", token_watch_show(),
         "refused", show_refused(c->d->hub), "messages", messages(c));
     return 0;
 }

@@ -61,7 +61,13 @@
  *
  * SESSION: { "device": "press-12", "session": 17, "worker": 0, "listener": "tls", "peer":
  * "192.0.2.7:51234", "client_id": "press-12", "mqtt": "3.1.1" | "3.1" | "5.0", "tls": "TLSv1.2" |
- * null, "fingerprint": 64 hex digits | null, "since": ISO-TIME }
+ * null, "fingerprint": 64 hex digits | null, "exception": null | "old-presses": its certificate is
+ * accepted by that one, "since": ISO-TIME }
+ *
+ * EXCEPTION: { "name": "old-presses", "device": "press-*", "fingerprint": null | 64 hex digits,
+ * "anchor": null | 64 hex digits, "accept": [ "expired", ... ], "until": "2027-06-30", "days_left":
+ * 212, "in_force": true, "reason": "...", "listeners": [ "sensors" ], none: all, "sessions": 3,
+ * "devices": 3, "uses": 17 since the start, "last_used": null | ISO-TIME }
  *
  * CLOCK: { "synchronised": true | false | null: the kernel does not say, "max_error_ms": 12 | null,
  * "since": ISO-TIME when that was first seen to be so, "seen": ISO-TIME of the newest thing that is
@@ -111,7 +117,8 @@ enum rpc_access {
      *   "devices": { "total", "online", "steady", "staged", "trial", "committed", "rolled_back", "queued", "faulty" },\
      *   "pace": { "waiting", "moving", "window": so many at once now, "paused": true in an outage },                  \
      *   "central": { "enabled", "device", "connected", "since", "last_error" },                                       \
-     *   "clock": CLOCK,                                                                                               \
+     *   "clock": CLOCK, "exceptions": [ EXCEPTION, ... ],                                                             \
+     *   "old_tls": [ { "listener", "tls_min": "1.0" | "1.1" } ],                                                      \
      *     "since": of the connection, or of its loss; "faulty": devices with an identity that cannot be used          \
      *   "counters": { every member of struct worker_stats, summed, "age_ms" },                                        \
      *   "tokens": [ { "name", "state": "untried" | "ready" | "absent" | "no-module" | "no-login" | "failed" |         \

@@ -183,11 +183,12 @@ struct json_t *show_session(const struct hub_device *d, const struct hub_session
 {
     const char *mqtt = s->version == 3 ? "3.1" : s->version == 4 ? "3.1.1" : "5.0";
 
-    return json_pack("{s:s, s:I, s:i, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "device", d->name,
+    return json_pack("{s:s, s:I, s:i, s:o, s:o, s:o, s:s, s:o, s:o, s:s?, s:o}", "device", d->name,
                      "session", (json_int_t)s->id, "worker", (int)s->worker, "listener",
                      rpc_text(s->listener), "peer", rpc_text(s->peer), "client_id",
                      rpc_text(s->client_id), "mqtt", mqtt, "tls", rpc_text_or_null(s->tls),
-                     "fingerprint", rpc_text_or_null(s->fp), "since", rpc_time(s->since_s));
+                     "fingerprint", rpc_text_or_null(s->fp), "exception", s->exception, "since",
+                     rpc_time(s->since_s));
 }
 
 struct json_t *show_sessions(const struct hub_device *d)
@@ -210,6 +211,69 @@ struct json_t *show_counts(const struct hub *h)
         (json_int_t)c.phase[FLIP_STAGED], "trial", (json_int_t)c.phase[FLIP_TRIAL], "committed",
         (json_int_t)c.phase[FLIP_COMMITTED], "rolled_back", (json_int_t)c.phase[FLIP_ROLLED_BACK],
         "queued", (json_int_t)c.queued, "faulty", (json_int_t)c.faulty);
+}
+
+static json_t *show_accept(unsigned accept)
+{
+    static const char *const words[] = {"expired", "sha1", "md5", "small-key"};
+    json_t *all = json_array();
+
+    for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if ((accept & 1U << i) != 0)
+            json_array_append_new(all, json_string(words[i]));
+    return all;
+}
+
+static json_t *show_names(char *const *names, size_t n)
+{
+    json_t *all = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(all, json_string(names[i]));
+    return all;
+}
+
+struct json_t *show_exceptions(struct hub *h)
+{
+    const struct conf *c = hub_conf(h);
+    int64_t now_s = clock_date_s();
+    json_t *all = json_array();
+
+    for (size_t i = 0; i < c->exception_count; i++) {
+        const struct conf_exception *e = &c->exceptions[i];
+        struct hub_exception use;
+        char day[32];
+
+        hub_exception(h, e->name, &use);
+        clock_iso(e->until_s - 1, day, sizeof(day));
+        day[10] = '\0';
+        json_array_append_new(
+            all,
+            json_pack("{s:s, s:s, s:s?, s:s?, s:o, s:s, s:I, s:b, s:s, s:o, s:I, s:I, s:I, s:o}",
+                      "name", e->name, "device", e->device, "fingerprint", e->fingerprint, "anchor",
+                      e->anchor, "accept", show_accept(e->accept), "until", day, "days_left",
+                      (json_int_t)((e->until_s - now_s) / 86400), "in_force",
+                      (int)(now_s < e->until_s), "reason", e->reason, "listeners",
+                      show_names(e->listeners, e->listener_count), "sessions",
+                      (json_int_t)use.sessions, "devices", (json_int_t)use.devices, "uses",
+                      (json_int_t)use.uses, "last_used", rpc_time(use.last_s)));
+    }
+    return all;
+}
+
+struct json_t *show_old_tls(const struct hub *h)
+{
+    const struct conf *c = hub_conf(h);
+    json_t *all = json_array();
+
+    for (size_t i = 0; i < c->listener_count; i++) {
+        const struct conf_listener *l = &c->listeners[i];
+
+        if (l->type == CONF_LISTEN_TLS && l->tls_min < 0x0303)
+            json_array_append_new(all, json_pack("{s:s, s:s}", "listener", l->name, "tls_min",
+                                                 l->tls_min == 0x0301 ? "1.0" : "1.1"));
+    }
+    return all;
 }
 
 struct json_t *show_clock(const struct hub *h)

@@ -13,6 +13,8 @@ struct json_t *show_slot(const struct hub *h, const struct hub_device *d,
 struct json_t *show_session(const struct hub_device *d, const struct hub_session *s);
 struct json_t *show_sessions(const struct hub_device *d);
 struct json_t *show_counts(const struct hub *h);  /* "devices" of status */
+struct json_t *show_exceptions(struct hub *h);    /* "exceptions" of status */
+struct json_t *show_old_tls(const struct hub *h); /* "old_tls" of status */
 struct json_t *show_clock(const struct hub *h);   /* "clock" of status */
 struct json_t *show_pace(const struct hub *h);    /* "pace" of status */
 struct json_t *show_stats(const struct hub *h);   /* "counters" of status */

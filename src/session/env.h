@@ -84,8 +84,10 @@ struct env {
     struct list cleaners;     /* struct cleaner.link */
     struct env_gate gate[ENV_GATES]; /* of sessions without a leg, by the upstream's place */
     struct worker_stats stats;
-    uint32_t handshakes;      /* downstream, under way */
-    uint64_t next_session_id; /* counts up from a base of the worker's own */
+    uint32_t handshakes;        /* downstream, under way */
+    uint32_t exceptions_untold; /* uses since the latest line about them */
+    uint64_t exception_ms;      /* when that was; 0: never */
+    uint64_t next_session_id;   /* counts up from a base of the worker's own */
     const struct session_news *news;
     void *news_arg;
     bool stopping;

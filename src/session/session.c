@@ -21,6 +21,7 @@
 
 /* Beyond the sessions that limits.connections allows, so many more may be on their way to be
  * refused with a CONNACK; what comes then is closed at once. */
+#define EXCEPTION_TELL_MS 10000u
 #define CONNECTIONS_SPARE 256u
 /* Who has not said who it is gets no more memory than this. */
 #define CONNECT_BYTES_MAX (512u * 1024u)
@@ -35,15 +36,24 @@ static atomic_uint admitted;    /* those whose CONNECT was accepted */
 
 static const struct leg_ops down_ops;
 
+static void opening_drop(struct session *s)
+{
+    if (s->opening == NULL)
+        return;
+    cert_info_free(s->opening->cert);
+    tls_excuse_free(s->opening->excuse);
+    free(s->opening);
+    s->opening = NULL;
+}
+
 static void session_free(uv_handle_t *handle)
 {
     struct session *s = handle->data;
 
     list_del(&s->link);
     list_del(&s->of_device);
-    if (s->opening != NULL)
-        cert_info_free(s->opening->cert);
-    free(s->opening);
+    opening_drop(s);
+    free(s->exception);
     inflight_fini(&s->to_broker);
     inflight_fini(&s->to_device);
     subs_fini(&s->subs);
@@ -376,6 +386,42 @@ void session_flush(struct session *s)
 
 /* ---- who is it? ---- */
 
+/* Its certificate was accepted by exception alone: is there one for this device? */
+static bool excused(struct session *s, const char *device, struct err *err)
+{
+    const struct tls_exception *e = tls_excuse_for(s->opening->excuse, device);
+    char text[200];
+
+    if (e == NULL) {
+        err_set(err, ERR_DENIED,
+                "the certificate of device %s (%s) is accepted by exception, but by none that is "
+                "for this device: widen exceptions.device, or issue a new certificate",
+                device, tls_excuse_text(s->opening->excuse, text, sizeof text));
+        return false;
+    }
+    s->exception = strdup(e->name);
+    return s->exception != NULL;
+}
+
+/* Each use is a session's; of many in a row a line each ten seconds says so. */
+static void tell_exception(struct session *s)
+{
+    const struct tls_exception *e = tls_excuse_for(s->opening->excuse, s->dev->name);
+    char text[200], until[32];
+
+    s->env->stats.exceptions++;
+    s->env->exceptions_untold++;
+    if (s->env->exception_ms != 0 && env_now_ms(s->env) < s->env->exception_ms + EXCEPTION_TELL_MS)
+        return;
+    s->env->exception_ms = env_now_ms(s->env);
+    log_event(LOG_CERT, LOG_NOTICE_, "exception-used",
+              "device=%s exception=%s listener=%s peer=%s uses=%u until=%s msg=%s", s->dev->name,
+              s->exception, s->listener, s->peer, s->env->exceptions_untold,
+              e == NULL ? "-" : clock_iso(e->until_s, until, sizeof until),
+              LOG_Q(tls_excuse_text(s->opening->excuse, text, sizeof text)));
+    s->env->exceptions_untold = 0;
+}
+
 static struct device *judge(struct session *s, const struct mqtt_connect *c,
                             struct match_result *match, const char **code, uint8_t *reason,
                             struct err *err)
@@ -418,6 +464,10 @@ static struct device *judge(struct session *s, const struct mqtt_connect *c,
             *reason = rc == -ERR_DENIED ? 0x85 : 0x87;
             return NULL;
         }
+    }
+    if (s->opening->excuse != NULL && !excused(s, match->device, err)) {
+        *code = "exception";
+        return NULL;
     }
     struct device *dev = map_get(env->devices, match->device);
     if (dev == NULL) {
@@ -562,9 +612,9 @@ static void take_connect(struct session *s, const struct mqtt_packet *pkt)
         return;
     }
     list_add(&dev->sessions, &s->of_device);
-    cert_info_free(s->opening->cert);
-    free(s->opening);
-    s->opening = NULL;
+    if (s->opening->excuse != NULL)
+        tell_exception(s);
+    opening_drop(s);
     s->state = SESSION_OPENING;
     s->connected_us = (uint64_t)clock_mono_us();
     if (presence_enter(dev->presence) > 0 && match.rule != NULL && match.rule->max_connections <= 1)
@@ -586,6 +636,7 @@ static void on_down_open(struct leg *leg)
 
     handshake_over(s);
     s->opening->cert = tls_conn_take_peer(leg->tls);
+    s->opening->excuse = tls_conn_take_excuse(leg->tls);
     s->trail = tls_conn_take_trail(leg->tls);
     session_count_gap(s->env, leg->tls);
     if (s->env->snap != s->snap) { /* it was judged by what was in force when it began */

@@ -40,7 +40,8 @@ enum session_state {
 /* What is needed until CONNECT has been judged, and not later. */
 struct session_opening {
     struct sockaddr_storage ss;
-    struct cert_info *cert; /* owned; NULL: none */
+    struct cert_info *cert;    /* owned; NULL: none */
+    struct tls_excuse *excuse; /* owned; NULL: it needs none */
 };
 
 /* Clearing what an earlier life left, before the device's clean 3.x session begins. */
@@ -88,6 +89,7 @@ struct session {
                           * alone
                           */
 
+    char *exception;        /* owned: by which its certificate was accepted; NULL: needs none */
     char *listener;         /* owned */
     char *rule_upstream[2]; /* owned: profile names by slot; NULL: the only one */
     char *cn, *san;         /* owned, NULL: absent; for templates */

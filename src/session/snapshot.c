@@ -102,6 +102,34 @@ static int crls_read(const struct conf *conf, char *const *paths, size_t count,
     return *out == NULL ? -err->code : 0;
 }
 
+/* Those of the configuration that hold on this listener; texts are borrowed.  Returns owned, or
+ * NULL without memory. */
+static struct tls_exception *listener_exceptions(const struct conf *c,
+                                                 const struct conf_listener *l, size_t *count)
+{
+    struct tls_exception *all = calloc(c->exception_count + 1, sizeof(*all));
+
+    *count = 0;
+    for (size_t i = 0; all != NULL && i < c->exception_count; i++) {
+        const struct conf_exception *from = &c->exceptions[i];
+        struct tls_exception *to = &all[*count];
+
+        if (!conf_exception_on(from, l))
+            continue;
+        *to = (struct tls_exception){.name = from->name,
+                                     .device = from->device,
+                                     .has_fp = from->fingerprint != NULL,
+                                     .has_anchor = from->anchor != NULL,
+                                     .accept = from->accept,
+                                     .until_s = from->until_s};
+        if ((to->has_fp && str_unhex(from->fingerprint, to->fp, sizeof(to->fp)) != 0) ||
+            (to->has_anchor && str_unhex(from->anchor, to->anchor, sizeof(to->anchor)) != 0))
+            continue; /* conf_load has checked them */
+        ++*count;
+    }
+    return all;
+}
+
 static struct tls_ctx *listener_ctx(const struct conf *conf, const struct conf_listener *l,
                                     struct snapshot_source *s, const struct trust_changes *changes,
                                     struct err *err)
@@ -114,15 +142,19 @@ static struct tls_ctx *listener_ctx(const struct conf *conf, const struct conf_l
     struct tls_ctx *ctx = NULL;
     struct crl_set *crls = NULL;
     struct tls_server_chain *chains = calloc(l->chain_count + 1, sizeof *chains);
+    size_t exception_count;
+    struct tls_exception *exceptions = listener_exceptions(conf, l, &exception_count);
 
-    if (chains == NULL ||
+    if (chains == NULL || exceptions == NULL ||
         trust_set_make(&s->set, &s->files, changes, TRUST_DOWNSTREAM, l->name) != 0) {
+        free(exceptions);
         free(chains);
         nomem(err);
         return NULL;
     }
     if (l->client_cert != CONF_CERT_NONE &&
         crls_read(conf, l->crls, l->crl_count, l->crl_policy, &s->set, &crls, err) != 0) {
+        free(exceptions);
         free(chains);
         return NULL;
     }
@@ -138,11 +170,14 @@ static struct tls_ctx *listener_ctx(const struct conf *conf, const struct conf_l
             .chains = chains,
             .chain_count = l->chain_count,
             .trust = trust_set_view(&s->set),
+            .exceptions = exceptions,
+            .exception_count = exception_count,
             .crls = crls,
             .crl_policy = crl_policy[l->crl_policy],
         },
         err);
     crl_set_unref(crls);
+    free(exceptions);
     free(chains);
     return ctx;
 }

@@ -9,6 +9,7 @@ struct worker_stats {
     uint64_t sessions;          /* now */
     uint64_t legs_up;           /* accepted upstream legs, now */
     uint64_t accepted, refused; /* downstream connections */
+    uint64_t exceptions; /* of those accepted, by exception: see exceptions in certflip.conf(5) */
     uint64_t packets_in, packets_out, bytes_in,
         bytes_out; /* downstream side, from and to devices; MQTT, not TLS */
     uint64_t publishes_up, publishes_down;

@@ -50,6 +50,7 @@ struct tls_conn {
     struct cert_info *to_blame;      /* handshake: owned; a CA above the leaf that was revoked */
     const struct tls_anchor *anchor; /* borrowed from ctx: who vouches for the peer; NULL: nobody */
     struct tls_step *step;           /* handshake, client with a key in a token: owned; else NULL */
+    struct tls_excuse *excuse;       /* owned; NULL: the peer's certificate needs none */
     uint32_t faults;    /* handshake: bits of enum tls_fault, found in the peer's certificates */
     uint8_t in_seen;    /* bytes of the first record header seen, until the hello is known */
     uint8_t sealed_out; /* handshake, client: encrypted records sent */
@@ -168,7 +169,10 @@ static void ticket_drop(struct tls_conn *c)
 #define CA_FAULTS                                                        \
     (FAULT_BIT(TLS_FAULT_NOT_YET_VALID) | FAULT_BIT(TLS_FAULT_EXPIRED) | \
      FAULT_BIT(TLS_FAULT_SMALL_KEY) | FAULT_BIT(TLS_FAULT_WEAK_DIGEST))
-#define DATE_FAULTS (FAULT_BIT(TLS_FAULT_NOT_YET_VALID) | FAULT_BIT(TLS_FAULT_EXPIRED))
+/* Those that an anchor can have: nobody looks at its own signature. */
+#define ANCHOR_FAULTS                                                    \
+    (FAULT_BIT(TLS_FAULT_NOT_YET_VALID) | FAULT_BIT(TLS_FAULT_EXPIRED) | \
+     FAULT_BIT(TLS_FAULT_SMALL_KEY))
 
 static uint32_t faults_of(const struct tls_conn *c, const struct cert_info *ci, unsigned *needs)
 {
@@ -292,18 +296,21 @@ static void trail_keep(struct tls_conn *c, const struct cert_info *leaf, const s
  * of them must have been sent, or be ours: the library remembers intermediates that other peers
  * sent, and does not ask again how they are signed or whether they have expired since. */
 static uint32_t faults_above(struct tls_conn *c, const struct cert_info *leaf,
-                             const WOLFSSL_X509_STORE_CTX *store)
+                             const WOLFSSL_X509_STORE_CTX *store, struct tls_path *path)
 {
     struct der der = der_of(store->certs[0].buffer, store->certs[0].length);
     int most = store->totalCerts + (int)c->ctx->helper_count;
     struct steps steps_up = {.count = 0};
     uint32_t faults = step_add(&steps_up, der);
 
+    path->cert[path->n++] = der;
     c->anchor = tls_ctx_pinned(c->ctx, leaf);
     for (int steps = 0; c->anchor == NULL; steps++) {
         struct cert_info *ci;
 
         c->anchor = tls_ctx_anchor_of(c->ctx, der.p, der_left(&der));
+        if (c->anchor == NULL)
+            c->anchor = tls_ctx_aside_of(c->ctx, der.p, der_left(&der));
         if (c->anchor != NULL)
             break;
         ci = steps > most ? NULL : issuer_of(c, store, &der);
@@ -312,6 +319,9 @@ static uint32_t faults_above(struct tls_conn *c, const struct cert_info *leaf,
                                           ? TLS_FAULT_BAD_SIGNATURE
                                           : TLS_FAULT_UNKNOWN_ISSUER);
         faults |= step_add(&steps_up, der) | faults_of_ca(c, der, ci);
+        if (path->n < TLS_PATH_MAX)
+            path->cert[path->n] = der;
+        path->n++;
     }
     faults |= faults_of_anchor(c, &steps_up);
     trail_keep(c, leaf, &steps_up);
@@ -396,13 +406,13 @@ static uint32_t fault_bit_of(int code)
 
 /* All that can be known of the leaf `ci` and its chain; `ok` is the library's verdict. */
 static struct policy_facts facts_of(struct tls_conn *c, const struct cert_info *ci, bool ok,
-                                    const WOLFSSL_X509_STORE_CTX *store)
+                                    const WOLFSSL_X509_STORE_CTX *store, struct tls_path *path)
 {
     struct policy_facts f = {
         .server = c->ctx->server,
         .library_ok = ok,
         .library = ok ? 0 : fault_bit_of(store->error),
-        .above = faults_above(c, ci, store),
+        .above = faults_above(c, ci, store, path),
         .now_s = clock_date_s(),
     };
 
@@ -417,8 +427,8 @@ static struct policy_facts facts_of(struct tls_conn *c, const struct cert_info *
     /* It was believed when the context was made; since then its time may have come. */
     f.has_anchor = true;
     memcpy(f.anchor_fp, c->anchor->info->fp, sizeof(f.anchor_fp));
-    f.anchor = faults_of(c, c->anchor->info, &f.needs_of_anchor) & DATE_FAULTS;
-    f.needs_of_anchor &= TLS_ACCEPT_EXPIRED;
+    f.anchor = faults_of(c, c->anchor->info, &f.needs_of_anchor) & ANCHOR_FAULTS;
+    f.needs_of_anchor &= ~(unsigned)(TLS_ACCEPT_SHA1 | TLS_ACCEPT_MD5);
     return f;
 }
 
@@ -441,6 +451,19 @@ static void revoked_ca_failed(struct tls_conn *c)
     c->issuer_to_blame = true;
 }
 
+/* Is there an exception for it?  The signatures are checked anew, and last: it costs most. */
+static bool is_excused(struct tls_conn *c, struct policy_facts *f, const struct tls_path *path)
+{
+    struct policy_verdict verdict;
+
+    if (c->ctx->exception_count == 0 || c->anchor == NULL)
+        return false;
+    f->signed_here = true;
+    policy_judge(f, c->ctx->exceptions, c->ctx->exception_count, &verdict);
+    f->signed_here = verdict.excused && tls_path_signed(c->anchor, path);
+    return f->signed_here;
+}
+
 /* Never lifts an error above the leaf: that would even plant a CA for everybody who connects later.
  * For the leaf tls/policy.h decides. */
 int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
@@ -448,6 +471,7 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
     struct tls_conn *c = store->userCtx;
     struct policy_verdict verdict;
     struct policy_facts facts;
+    struct tls_path path = {.n = 0};
     struct cert_info *ci;
 
     if (store->totalCerts < 1) { /* TLS 1.2: an empty Certificate message */
@@ -471,8 +495,13 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
         return 0;
     }
     c->issuer_to_blame = false;
-    facts = facts_of(c, ci, ok, store);
+    facts = facts_of(c, ci, ok, store, &path);
     policy_judge(&facts, NULL, 0, &verdict);
+    if (!verdict.ok && is_excused(c, &facts, &path)) {
+        tls_excuse_free(c->excuse);
+        c->excuse = tls_excuse_new(c->ctx, &facts);
+        verdict.ok = c->excuse != NULL;
+    }
     peer_keep(c, ci, verdict.faults);
     c->peer_ok = verdict.ok;
     if (!verdict.ok && facts.anchor != 0 && facts.leaf == 0 && facts.above == 0)
@@ -984,6 +1013,7 @@ void tls_conn_free(struct tls_conn *c)
     cert_info_free(c->to_blame);
     tls_trail_free(c->trail);
     free(c->revoked);
+    tls_excuse_free(c->excuse);
     hello_drop(c);
     free(c->server_name);
     free(c->fail);
@@ -1130,6 +1160,15 @@ struct tls_trail *tls_conn_take_trail(struct tls_conn *c)
 unsigned tls_conn_crl_gap(const struct tls_conn *c)
 {
     return c->crl_gap;
+}
+
+struct tls_excuse *tls_conn_take_excuse(struct tls_conn *c)
+{
+    struct tls_excuse *excuse = c->established ? c->excuse : NULL;
+
+    if (excuse != NULL)
+        c->excuse = NULL;
+    return excuse;
 }
 
 const struct tls_anchor *tls_conn_anchor(const struct tls_conn *c)

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "tls/ctx.h"
+#include "tls/excuse.h"
 #include "tls/fail.h"
 #include "tls/trail.h"
 
@@ -82,6 +83,10 @@ struct tls_trail *tls_conn_take_trail(struct tls_conn *c);
  * out of date (crl_policy soft). */
 enum tls_crl_gap { TLS_CRL_MISSING = 1, TLS_CRL_STALE = 2 };
 unsigned tls_conn_crl_gap(const struct tls_conn *c); /* bits */
+
+/* Server side: that certificate was accepted by exception alone.  Returns owned, once; NULL when it
+ * was not: it needs none. */
+struct tls_excuse *tls_conn_take_excuse(struct tls_conn *c);
 
 /* The anchor that vouches for the peer's certificate; borrowed, as long as the connection is there.
  * NULL before the handshake is over, and when there was no certificate to be verified. */

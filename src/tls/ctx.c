@@ -102,6 +102,14 @@ const struct tls_anchor *tls_ctx_anchor_of(const struct tls_ctx *ctx, const uint
     return found;
 }
 
+const struct tls_anchor *tls_ctx_aside_of(const struct tls_ctx *ctx, const uint8_t *der, size_t n)
+{
+    for (size_t i = 0; i < ctx->aside_count; i++)
+        if (!is_pinned(ctx->aside[i]) && tls_anchor_issued(ctx->aside[i], der, n))
+            return ctx->aside[i];
+    return NULL;
+}
+
 bool tls_ctx_has_name(const struct tls_ctx *ctx, const uint8_t *der, size_t n)
 {
     struct der wanted, name, unused;
@@ -123,6 +131,9 @@ const struct tls_anchor *tls_ctx_pinned(const struct tls_ctx *ctx, const struct 
         if (is_pinned(ctx->anchors[i]) &&
             memcmp(ctx->anchors[i]->info->fp, ci->fp, CERT_FP_BYTES) == 0)
             return ctx->anchors[i];
+    for (size_t i = 0; i < ctx->aside_count; i++)
+        if (memcmp(ctx->aside[i]->info->fp, ci->fp, CERT_FP_BYTES) == 0)
+            return ctx->aside[i];
     return NULL;
 }
 
@@ -202,6 +213,31 @@ static int load_one(WOLFSSL_CTX *wolf, const struct tls_anchor *a)
                                              0, WOLFSSL_LOAD_FLAG_DATE_ERR_OKAY);
 }
 
+/* What keeps an anchor from vouching for anybody, and an exception that names it can excuse. */
+static unsigned needs_of(const struct tls_ctx *ctx, const struct tls_anchor *a)
+{
+    int64_t now_s = clock_date_s();
+    unsigned needs;
+
+    policy_faults(a->info, true, ctx->min_rsa_bits, (struct policy_now){now_s, now_s}, &needs);
+    return needs &
+           ~(unsigned)(TLS_ACCEPT_SHA1 | TLS_ACCEPT_MD5); /* nobody looks at its signature */
+}
+
+static bool is_excused(const struct tls_ctx *ctx, const struct tls_anchor *a)
+{
+    unsigned needs = needs_of(ctx, a);
+
+    for (size_t i = 0; needs != 0 && i < ctx->exception_count; i++) {
+        const struct tls_exception *e = &ctx->exceptions[i];
+
+        if (e->has_anchor && (needs & ~e->accept) == 0 &&
+            memcmp(e->anchor, a->info->fp, CERT_FP_BYTES) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* The context's anchors: those whose time has not come yet.  One that has expired is no reason to
  * close the whole listener while the others still serve. */
 static int trust_take(struct tls_ctx *ctx, const struct tls_trust *trust, struct err *err)
@@ -210,14 +246,22 @@ static int trust_take(struct tls_ctx *ctx, const struct tls_trust *trust, struct
 
     ctx->anchors = calloc(trust->anchor_count + 1, sizeof(struct tls_anchor *));
     ctx->helpers = calloc(trust->helper_count + 1, sizeof(struct tls_anchor *));
-    if (ctx->anchors == NULL || ctx->helpers == NULL)
+    ctx->aside = calloc(trust->anchor_count + 1, sizeof(struct tls_anchor *));
+    if (ctx->anchors == NULL || ctx->helpers == NULL || ctx->aside == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; i < trust->anchor_count; i++)
-        if (trust->anchors[i]->info->not_after_s >= now_s)
-            ctx->anchors[ctx->anchor_count++] = tls_anchor_ref(trust->anchors[i]);
-    ctx->count =
-        (struct tls_anchors){ctx->anchor_count, trust->anchor_count - ctx->anchor_count, 0};
-    if (ctx->anchor_count == 0 && !trust->nobody)
+    for (size_t i = 0; i < trust->anchor_count; i++) {
+        struct tls_anchor *a = trust->anchors[i];
+
+        if (a->info->not_after_s < now_s)
+            ctx->count.expired++;
+        if (is_excused(ctx, a))
+            ctx->aside[ctx->aside_count++] = tls_anchor_ref(a);
+        else if (a->info->not_after_s >= now_s)
+            ctx->anchors[ctx->anchor_count++] = tls_anchor_ref(a);
+    }
+    ctx->count.loaded = ctx->anchor_count;
+    ctx->count.aside = ctx->aside_count;
+    if (ctx->anchor_count == 0 && ctx->aside_count == 0 && !trust->nobody)
         return err_set(err, ERR_EXPIRED,
                        "every trust anchor has expired (%s): add the CA's new certificate, and "
                        "check the clock",
@@ -567,6 +611,16 @@ static int verify_mode(enum tls_client_cert policy)
     return WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
 }
 
+/* The bound that the library gets: what an exception accepts has to come as far as the callback. */
+static unsigned excused_rsa_bits(const struct tls_ctx *ctx)
+{
+    for (size_t i = 0; i < ctx->exception_count; i++)
+        if ((ctx->exceptions[i].accept & TLS_ACCEPT_SMALL_KEY) != 0 &&
+            ctx->min_rsa_bits > TLS_ACCEPT_RSA_BITS)
+            return TLS_ACCEPT_RSA_BITS;
+    return ctx->min_rsa_bits;
+}
+
 /* The library's context for one chain of the listener.  Returns owned or NULL. */
 static WOLFSSL_CTX *wolf_new_server(struct tls_ctx *ctx, const struct tls_server_args *args,
                                     const struct cred *cred, struct err *err)
@@ -590,7 +644,7 @@ static WOLFSSL_CTX *wolf_new_server(struct tls_ctx *ctx, const struct tls_server
     } else {
         wolfSSL_CTX_set_verify(wolf, mode, NULL);
     }
-    if (min_rsa_set(wolf, cred_min_rsa_bits(cred, ctx->min_rsa_bits), err) == 0 &&
+    if (min_rsa_set(wolf, cred_min_rsa_bits(cred, excused_rsa_bits(ctx)), err) == 0 &&
         prime(wolf, err) == 0)
         return wolf;
 refused:
@@ -613,6 +667,36 @@ static int sni_chain_add(struct tls_ctx *ctx, const struct tls_server_args *args
     return to->wolf == NULL ? -ERR_TLS : 0;
 }
 
+static int exceptions_copy(struct tls_ctx *ctx, const struct tls_server_args *args, struct err *err)
+{
+    ctx->exceptions = calloc(args->exception_count + 1, sizeof(*ctx->exceptions));
+    if (ctx->exceptions == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    for (; ctx->exception_count < args->exception_count; ctx->exception_count++) {
+        const struct tls_exception *from = &args->exceptions[ctx->exception_count];
+        char *name = strdup(from->name), *device = strdup(from->device);
+
+        if (name == NULL || device == NULL) {
+            free(name);
+            free(device);
+            return err_set(err, ERR_NOMEM, "out of memory");
+        }
+        ctx->exceptions[ctx->exception_count] = *from;
+        ctx->exceptions[ctx->exception_count].name = name;
+        ctx->exceptions[ctx->exception_count].device = device;
+    }
+    return 0;
+}
+
+static void exceptions_free(struct tls_ctx *ctx)
+{
+    for (size_t i = 0; i < ctx->exception_count; i++) {
+        free((char *)(uintptr_t)ctx->exceptions[i].name);
+        free((char *)(uintptr_t)ctx->exceptions[i].device);
+    }
+    free(ctx->exceptions);
+}
+
 static int server_fill(struct tls_ctx *ctx, const struct tls_server_args *args, struct err *err)
 {
     int rc = 0;
@@ -622,7 +706,8 @@ static int server_fill(struct tls_ctx *ctx, const struct tls_server_args *args, 
         return err_set(err, ERR_INVALID,
                        "client certificates are asked for, but there is no trust anchor: add the "
                        "CA's file");
-    if (args->client_cert != TLS_CLIENT_CERT_NONE)
+    rc = exceptions_copy(ctx, args, err);
+    if (rc == 0 && args->client_cert != TLS_CLIENT_CERT_NONE)
         rc = trust_take(ctx, &args->trust, err);
     if (rc != 0)
         return rc;
@@ -742,9 +827,13 @@ void tls_ctx_unref(struct tls_ctx *ctx)
         tls_anchor_unref(ctx->anchors[i]);
     for (size_t i = 0; i < ctx->helper_count; i++)
         tls_anchor_unref(ctx->helpers[i]);
+    for (size_t i = 0; i < ctx->aside_count; i++)
+        tls_anchor_unref(ctx->aside[i]);
+    exceptions_free(ctx);
     free(ctx->anchors);
     free(ctx->helpers);
     crl_set_unref(ctx->crls);
+    free(ctx->aside);
     free(ctx);
 }
 

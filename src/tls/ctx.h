@@ -14,6 +14,7 @@
 #include "tls/anchor.h"
 #include "tls/cred.h"
 #include "tls/crl.h"
+#include "tls/policy.h"
 
 enum tls_version { TLS_V10 = 0x0301, TLS_V11 = 0x0302, TLS_V12 = 0x0303, TLS_V13 = 0x0304 };
 
@@ -52,6 +53,9 @@ struct tls_server_args {
     struct tls_trust trust; /* none only with TLS_CLIENT_CERT_NONE */
     struct crl_set *crls;   /* borrowed, the context takes a reference; NULL: none */
     enum crl_policy crl_policy;
+    const struct tls_exception *exceptions; /* borrowed, texts as well: what is accepted all the
+                                               same */
+    size_t exception_count;
 };
 
 struct tls_client_args {
@@ -68,6 +72,7 @@ struct tls_ctx;
 struct tls_anchors {
     size_t loaded;
     size_t expired; /* left out: nobody that they vouch for is believed any longer */
+    size_t aside;   /* of these, those that vouch by exception still; and such with small keys */
     size_t helpers; /* intermediates in use; the others have expired, or no anchor vouches for them
                      */
 };

@@ -11,6 +11,7 @@ libtls_a_SOURCES = \
 	src/tls/cryptoki.c src/tls/cryptoki.h \
 	src/tls/ctx.c src/tls/ctx.h \
 	src/tls/der.c src/tls/der.h \
+	src/tls/excuse.c src/tls/excuse.h \
 	src/tls/fail.c src/tls/fail.h \
 	src/tls/key.c src/tls/key.h \
 	src/tls/names.c src/tls/names.h \

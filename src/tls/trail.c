@@ -34,6 +34,9 @@ static bool is_believed(const struct tls_anchor *a, const struct tls_ctx *ctx)
     for (size_t i = 0; i < ctx->anchor_count; i++)
         if (strcmp(ctx->anchors[i]->fp, a->fp) == 0 || tls_anchor_same_ca(ctx->anchors[i], a))
             return true;
+    for (size_t i = 0; i < ctx->aside_count; i++) /* by exception */
+        if (strcmp(ctx->aside[i]->fp, a->fp) == 0)
+            return true;
     return false;
 }
 

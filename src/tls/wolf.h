@@ -26,6 +26,7 @@
 #include "tls/cred.h"
 #include "tls/ctx.h"
 #include "tls/der.h"
+#include "tls/policy.h"
 
 /* The distribution's build leaves TLS 1.0 out. */
 #ifdef WOLFSSL_ALLOW_TLSV10
@@ -64,6 +65,18 @@ struct tls_ctx {
     size_t helper_count;
     struct crl_set *crls; /* owned reference, or NULL */
     enum crl_policy crl_policy;
+    struct tls_exception *exceptions; /* owned, with their texts; server */
+    size_t exception_count;
+    struct tls_anchor **aside; /* owned references; those that an exception names and that cannot
+                                  vouch for anybody else: the library never gets them */
+    size_t aside_count;
+};
+
+/* A certificate and those above it, below the anchor; borrowed. */
+#define TLS_PATH_MAX 16
+struct tls_path {
+    struct der cert[TLS_PATH_MAX];
+    size_t n; /* beyond TLS_PATH_MAX: too many */
 };
 
 /* heap.c: between the two what the library allocates on this thread lies in memory for keys
@@ -101,6 +114,13 @@ bool tls_ctx_hello_complete(const uint8_t *hello, size_t n);
 /* ctx.c: the anchor that has issued this certificate, one that is valid now if there is one;
  * borrows, or NULL. */
 const struct tls_anchor *tls_ctx_anchor_of(const struct tls_ctx *ctx, const uint8_t *der, size_t n);
+/* ctx.c: the same among those that were set aside. */
+const struct tls_anchor *tls_ctx_aside_of(const struct tls_ctx *ctx, const uint8_t *der, size_t n);
+/* excuse.c: is each of the path signed by the next one, and the last by the anchor?  All of it is
+ * checked but dates, digests and key sizes.  On one's own: nothing of it stays in any context. */
+bool tls_path_signed(const struct tls_anchor *anchor, const struct tls_path *path);
+/* excuse.c: takes a reference; returns owned or NULL. */
+struct tls_excuse *tls_excuse_new(struct tls_ctx *ctx, const struct policy_facts *facts);
 /* ctx.c: has one of the anchors the name of the CA that this certificate says has issued it? */
 bool tls_ctx_has_name(const struct tls_ctx *ctx, const uint8_t *der, size_t n);
 /* ctx.c: the anchor that is this very certificate, self-signed and no CA; borrows, or NULL. */

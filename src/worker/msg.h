@@ -78,6 +78,7 @@ struct msg {
             uint64_t connected_us; /* CLOCK_MONOTONIC of its CONNECT */
             char tls[24];          /* "TLSv1.3"; "" for plaintext */
             char fp[65];           /* downstream certificate; "" without */
+            char exception[129];   /* by which that was accepted; "" needs none */
         } up;
         struct {
             char text[200]; /* who ended it and why */

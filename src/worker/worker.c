@@ -111,6 +111,8 @@ static void on_up(void *arg, const struct session *s)
     snprintf(m->u.up.listener, sizeof m->u.up.listener, "%s", s->listener);
     snprintf(m->u.up.peer, sizeof m->u.up.peer, "%s", s->peer);
     snprintf(m->u.up.tls, sizeof m->u.up.tls, "%s", s->tls);
+    if (s->exception != NULL)
+        snprintf(m->u.up.exception, sizeof m->u.up.exception, "%s", s->exception);
     m->u.up.version = s->version;
     m->u.up.connected_us = s->connected_us;
     if (memcmp(s->fp, none, sizeof none) != 0)

@@ -42,6 +42,7 @@ EXTRA_DIST += \
 	tests/scenario/test_lint.py \
 	tests/scenario/test_many_devices_at_once.py \
 	tests/scenario/test_many_trials_and_an_outage.py \
+	tests/scenario/test_old_certificates_on_purpose.py \
 	tests/scenario/test_packets_cut_anywhere.py \
 	tests/scenario/test_packets_pass_unchanged.py \
 	tests/scenario/test_poisoned_material_does_nothing.py \

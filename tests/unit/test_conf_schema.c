@@ -80,7 +80,7 @@ static void rows_are_whole(void **unused)
         assert_true(strlen(row->help) > 0);
         assert_non_null(row->unit);
         assert_true(row->least <= row->most);
-        assert_int_equal(row->kind == CONF_ENUM, row->words != NULL);
+        assert_int_equal(row->kind == CONF_ENUM || row->kind == CONF_WORDS, row->words != NULL);
         assert_int_equal(row->kind == CONF_LIST, row->size != 0);
         snprintf(above, sizeof(above), "%s", row->key);
         dot = strrchr(above, '.');
@@ -213,6 +213,7 @@ static void counts_of_arrays_are_bounded(void **unused)
             buf_printf(&b, "%s%s", k == 0 ? "" : ", ",
                        row->kind == CONF_BACKOFF    ? "5"
                        : row->kind == CONF_NETWORKS ? "\"::/0\""
+                       : row->kind == CONF_WORDS    ? "\"sha1\""
                                                     : "\"x\"");
             if (k < most - 1)
                 continue;
@@ -226,6 +227,35 @@ static void counts_of_arrays_are_bounded(void **unused)
                          row->kind == CONF_BACKOFF || row->least > 0);
         assert_true(complains(row, "[ true ]", "is not"));
     }
+}
+
+static void a_date_is_a_day_that_there_is(void **unused)
+{
+    const struct conf_row *row = conf_row_find("exceptions.until");
+
+    (void)unused;
+    assert_false(complains(row, "\"2028-02-29\"", "is not a date"));
+    assert_true(complains(row, "\"2027-02-29\"", "is not a date"));
+    assert_true(complains(row, "\"2027-06-31\"", "is not a date"));
+    assert_true(complains(row, "\"2027-6-3\"", "is not a date"));
+    assert_true(complains(row, "\"30.06.2027\"", "is not a date"));
+    assert_true(complains(row, "\"\"", "is not a date"));
+    assert_true(complains(row, "20270630", "is not a date in quotes"));
+}
+
+static void words_are_known_and_no_other(void **unused)
+{
+    const struct conf_row *row = conf_row_find("exceptions.accept");
+
+    (void)unused;
+    for (const struct conf_word *w = row->words; w->word != NULL; w++) {
+        char *quoted = str_printf("[ \"%s\" ]", w->word);
+
+        assert_false(complains(row, quoted, "is not known"));
+        free(quoted);
+    }
+    assert_true(complains(row, "[ \"sha1\", \"sha-1\" ]", "is not known"));
+    assert_true(complains(row, "[ \"expird\" ]", "did you mean \"expired\"?"));
 }
 
 /* Defaults must obey their own rows. */
@@ -288,6 +318,8 @@ int main(void)
         cmocka_unit_test(every_bound_of_a_text_holds),
         cmocka_unit_test(every_word_is_known_and_no_other),
         cmocka_unit_test(counts_of_arrays_are_bounded),
+        cmocka_unit_test(a_date_is_a_day_that_there_is),
+        cmocka_unit_test(words_are_known_and_no_other),
         cmocka_unit_test(defaults_are_allowed),
         cmocka_unit_test(slips_get_the_nearest_key),
         cmocka_unit_test(dump_has_a_line_for_each_row),

@@ -17,7 +17,7 @@ from . import packets as p
 from .wait import Late, seconds
 
 
-def tls_context(anchors, pair=None, version=None, verify=True):
+def tls_context(anchors, pair=None, version=None, verify=True, weak=False):
     """A client's TLS; `version`: ssl.TLSVersion to allow nothing else."""
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if anchors:
@@ -25,6 +25,8 @@ def tls_context(anchors, pair=None, version=None, verify=True):
     if not verify:
         ctx.check_hostname = False
         ctx.verify_mode = ssl.CERT_NONE
+    if weak:  # as old sensors are: a certificate that OpenSSL would not load any more
+        ctx.set_ciphers("DEFAULT:@SECLEVEL=0")
     if pair:
         ctx.load_cert_chain(pair.chain, pair.key)
     if version:

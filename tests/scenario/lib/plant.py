@@ -66,7 +66,7 @@ class Plant:
         """The name of a device that no test has used before."""
         return next(self._unused)
 
-    def sensor(self, device, version=4, pair="own", tls_version=None, receive_buffer=None, plain=False):
+    def sensor(self, device, version=4, pair="own", tls_version=None, receive_buffer=None, plain=False, weak=False):
         """A client for the gateway with the device's baked-in certificate; not yet opened."""
         if plain:
             client = Client(self.reactor, ("127.0.0.1", self.gateway.plain_port), None, version,
@@ -75,7 +75,7 @@ class Plant:
             if pair == "own":
                 pair = self.pki.sensor(device)
             client = Client(self.reactor, ("127.0.0.1", self.gateway.port),
-                            tls_context(self._anchors, pair, tls_version), version, receive_buffer=receive_buffer,
+                            tls_context(self._anchors, pair, tls_version, weak=weak), version, receive_buffer=receive_buffer,
                             host=self.here)
         self.clients.append(client)
         return client
