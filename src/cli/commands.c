@@ -113,6 +113,7 @@ static json_t *params_of(const struct words_line *line)
         (void)json_object_set_new(params, "force", json_true());
     set_text(params, "reason", line->reason);
     set_text(params, "key", line->kind);
+    set_text(params, "token", line->token);
     if (line->renew)
         (void)json_object_set_new(params, "renew", json_true());
     set_number(params, "limit", line->limit);

@@ -117,6 +117,8 @@ static const struct option {
     { "--kind", NULL, "KIND", TEXT, AT(kind), 0, 0,
       (const char *const[]){ "ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", NULL }, ON(WORDS_KEYGEN),
       "kind of key: ec-p256, ec-p384, rsa-2048, rsa-3072 or rsa-4096 (default: the configuration's)" },
+    { "--token", NULL, "NAME", TEXT, AT(token), 0, 0, NULL, ON(WORDS_KEYGEN),
+      "token in which the key is made; \"\": in a file (default: the configuration's)" },
     { "--renew", NULL, NULL, FLAG, AT(renew), 0, 0, NULL, ON(WORDS_KEYGEN),
       "another key, though one waits for its certificate" },
     { "--csr", NULL, NULL, FLAG, AT(csr), 0, 0, NULL, ON(WORDS_EXPORT), "the request" },

@@ -67,7 +67,7 @@ struct words_line {
     size_t arg_count;
     const char *socket; /* borrowed, like every word here; NULL: not given */
     const char *confirm, *evidence, *fingerprint, *reason;
-    const char *purpose, *key, *device, *slot, *kind, *out;
+    const char *purpose, *key, *device, *slot, *kind, *token, *out;
     const char **anchors; /* owned array of borrowed words */
     size_t anchor_count;
     int64_t at_s;                                                     /* -1: not given */

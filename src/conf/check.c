@@ -707,6 +707,10 @@ static void check_keygen(struct parse *p)
     struct dn dn;
     char *text;
 
+    if (k->token != NULL && conf_token_find(p->conf, k->token) == NULL)
+        dangling(
+            p, p->conf, "keygen.token", "entry in tokens with the name", k->token,
+            nearest(k->token, p->conf->tokens, p->conf->token_count, sizeof(*p->conf->tokens)));
     if (k->subject != NULL && (text = filled(p, k->subject)) != NULL) {
         if (dn_parse(text, &dn, &err) != 0)
             parse_fault(p, p->conf, "keygen.subject", "%s", err.msg);

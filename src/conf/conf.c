@@ -115,6 +115,14 @@ const struct conf_upstream *conf_upstream_find(const struct conf *c, const char 
     return NULL;
 }
 
+const struct conf_token *conf_token_find(const struct conf *c, const char *name)
+{
+    for (size_t i = 0; i < c->token_count; i++)
+        if (strcmp(c->tokens[i].name, name) == 0)
+            return &c->tokens[i];
+    return NULL;
+}
+
 const struct conf_listener *conf_listener_find(const struct conf *c, const char *name)
 {
     for (size_t i = 0; i < c->listener_count; i++) {

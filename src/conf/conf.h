@@ -182,6 +182,7 @@ struct conf_keygen {
     char *subject; /* template: {device} {gateway}; RFC 4514 when filled, may be empty */
     char **sans;   /* templates likewise; as base/names.h has them */
     size_t san_count;
+    char *token; /* where keys are made; NULL: in files */
 };
 
 struct conf_flip {
@@ -275,6 +276,7 @@ struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf *c); /* NULL is fine; any thread */
 
 const struct conf_upstream *conf_upstream_find(const struct conf *c, const char *name);
+const struct conf_token *conf_token_find(const struct conf *c, const char *name);
 const struct conf_listener *conf_listener_find(const struct conf *c, const char *name);
 bool conf_network_has(const struct conf_network *nets, size_t count, const struct sockaddr *sa);
 

@@ -355,6 +355,8 @@ const struct conf_row conf_rows[] = {
       "subject of the request, as RFC 4514 writes it" },
     { "keygen.sans",                    CONF_STRINGS,     MANY(conf, keygen.sans, keygen.san_count),          0,      16,         NULL,                             "",      RELOAD_NOW,     NONE,
       "subject alternative names of the request, DNS: URI: email: or IP:, with {device} and {gateway}" },
+    { "keygen.token",                   CONF_NAME,        AT(conf, keygen.token),                             1,      128,        NULL,                             "",      RELOAD_NOW,     NONE,
+      "token in which keys are made; default: in files" },
 
     { "flip",                           CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
       "trials of new identities" },

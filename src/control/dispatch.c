@@ -187,6 +187,7 @@ static const struct command commands[RPC_METHOD_COUNT] = {
     [RPC_COMMIT_METHOD]           = { do_commit,           { TARGET } },
     [RPC_QUARANTINE_CLEAR_METHOD] = { do_quarantine_clear, { TARGET } },
     [RPC_IDENTITY_KEYGEN_METHOD]  = { do_identity_keygen,  { TARGET, { "key", K_NAME, false, 0, 0 },
+                                                             { "token", K_NAME, false, 0, 0 },
                                                              { "subject", K_TEXT, false, 0, NAME_TEXT_MAX },
                                                              { "sans", K_TEXTS, false, 0, KEYGEN_SANS_MAX },
                                                              { "renew", K_BOOL, false, 0, 0 } } },

@@ -15,6 +15,7 @@
 #include "identity/files.h"
 #include "identity/keygen.h"
 #include "tls/bundle.h"
+#include "tls/csr.h"
 
 #define SLICE 8 /* devices whose files are changed between two turns of the loop */
 
@@ -34,6 +35,7 @@ struct walk {
 
     /* identity.keygen: what is being made. */
     enum key_kind kind;
+    char *token; /* owned: in which the key is made; NULL: in a file */
     bool kind_given, renew;
     struct keygen_terms terms;
     struct buf key, csr; /* owned; the key is a secret */
@@ -49,6 +51,7 @@ static void walk_free(struct walk *w)
     keygen_terms_fini(&w->terms);
     buf_fini_wipe(&w->key);
     buf_fini(&w->csr);
+    free(w->token);
     free(w);
 }
 
@@ -170,15 +173,20 @@ static void work_keygen(void *arg)
 {
     struct walk *w = arg;
 
-    w->rc = keygen_make(w->kind, &w->terms, &w->key, &w->csr, &w->err);
+    if (w->token != NULL)
+        w->rc = keygen_make_in_token(w->kind, w->token, w->names[w->next], &w->terms, &w->key,
+                                     &w->csr, &w->err);
+    else
+        w->rc = keygen_make(w->kind, &w->terms, &w->key, &w->csr, &w->err);
 }
 
 static void add_csr(json_t *row, const struct buf *csr)
 {
-    const char *kind = keygen_csr_kind(csr);
+    const char *kind;
 
-    if (row == NULL)
+    if (row == NULL) /* it was refused, and there is none */
         return;
+    kind = keygen_csr_kind(csr);
     json_object_set_new(row, "key", kind == NULL ? json_null() : json_string(kind));
     json_object_set_new(row, "csr", json_stringn((const char *)csr->p, csr->len));
 }
@@ -236,7 +244,9 @@ static void on_key_made(struct call *c, void *arg)
                                         .csr = {w->csr.p, w->csr.len}};
 
         if (w->rc != 0)
-            rpc_refuse(&f, RPC_INTERNAL, "try again", "device %s: %s", d->name, w->err.msg);
+            rpc_refuse(&f, w->rc == -ERR_NOT_FOUND ? RPC_INVALID_PARAMS : RPC_INTERNAL,
+                       w->token != NULL ? "certflipctl status tells of the token" : "try again",
+                       "device %s: %s", d->name, w->err.msg);
         else
             hub_put_new(c->d->hub, d, &what, false, c->caller->who, &f);
         row = walk_note(c, w, d, f.code == RPC_OK, &f);
@@ -276,7 +286,7 @@ static int step_keygen(struct call *c, struct walk *w, struct hub_device *d, boo
 
 int do_identity_keygen(struct call *c)
 {
-    const char *kind = call_text(c, "key");
+    const char *kind = call_text(c, "key"), *token = call_text(c, "token");
     struct walk *w = walk_new(c);
 
     if (w == NULL)
@@ -285,6 +295,12 @@ int do_identity_keygen(struct call *c)
     w->renew = json_is_true(json_object_get(c->params, "renew"));
     w->kind = keygen_kind(hub_conf(c->d->hub));
     w->kind_given = kind != NULL;
+    if (token == NULL)
+        token = hub_conf(c->d->hub)->keygen.token;
+    if (token != NULL && *token != '\0' && (w->token = strdup(token)) == NULL) {
+        walk_free(w);
+        return rpc_refuse(&c->fault, RPC_BUSY, "try again", "out of memory");
+    }
     if (kind != NULL && key_kind_parse(kind, &w->kind) != 0) {
         walk_free(w);
         return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL,
@@ -316,6 +332,35 @@ static void installation_fini(struct installation *i)
     buf_fini(&i->chain);
 }
 
+static int refuse_chain(struct call *c, const struct hub_device *d, const struct err *err)
+{
+    return rpc_refuse(&c->fault, RPC_INVALID_PARAMS,
+                      "send the certificate that the CA made of this device's request, and its "
+                      "intermediates: certflipctl export --csr shows the request",
+                      "device %s: %s", d->name, err->msg);
+}
+
+/* The key is in a token: the request that was made with it has its public half. */
+static int match_token_chain(struct bundle *b, const char *text, struct installation *in,
+                             struct err *err)
+{
+    struct buf spki = {0};
+    int rc = bundle_add(b, "chain", (const uint8_t *)text, strlen(text), NULL, err);
+
+    if (rc == 0 && bundle_keys(b) > 0)
+        rc = err_set(err, ERR_INVALID,
+                     "chain: holds a private key: it must not travel: make another one");
+    if (rc == 0 && in->csr.len == 0)
+        rc = err_set(err, ERR_NOT_FOUND,
+                     "new/csr.pem is missing: without it put chain.pem beside key.uri, and reload");
+    if (rc == 0)
+        rc = csr_public((const char *)in->csr.p, in->csr.len, &spki, err);
+    if (rc == 0)
+        rc = bundle_chain(b, spki.p, spki.len, &in->chain, err);
+    buf_fini(&spki);
+    return rc;
+}
+
 /* Match the chain to the key that is there. */
 static int match_chain(struct call *c, struct hub_device *d, struct installation *in)
 {
@@ -334,6 +379,12 @@ static int match_chain(struct call *c, struct hub_device *d, struct installation
     files_get(dir, d->name, FLIP_NEW, FILES_CSR, &in->csr, NULL);
     files_get(dir, d->name, FLIP_NEW, FILES_CHAIN, &in->former, NULL);
     b = bundle_new();
+    if (in->key.len > 7 && memcmp(in->key.p, "pkcs11:", 7) == 0) {
+        rc = b == NULL ? err_set(&err, ERR_NOMEM, "out of memory")
+                       : match_token_chain(b, text, in, &err);
+        bundle_free(b);
+        return rc == 0 ? 0 : refuse_chain(c, d, &err);
+    }
     rc = cred_read_key((const char *)in->key.p, in->key.len, &plain, &err);
     if (rc != 0)
         err_wrap(&err, rc, "new/key.pem");
@@ -352,10 +403,7 @@ static int match_chain(struct call *c, struct hub_device *d, struct installation
     secret_fini(&key);
     if (rc == 0)
         return 0;
-    return rpc_refuse(&c->fault, RPC_INVALID_PARAMS,
-                      "send the certificate that the CA made of this device's request, and its "
-                      "intermediates: certflipctl export --csr shows the request",
-                      "device %s: %s", d->name, err.msg);
+    return refuse_chain(c, d, &err);
 }
 
 int do_identity_install(struct call *c)

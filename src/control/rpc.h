@@ -152,10 +152,11 @@ enum rpc_access {
                                                    "the cause of a rollback is mended: the new identity may be tried") \
     /* {target: RPC_KEYGEN_MAX devices at most, key?: "ec-p256" | "ec-p384" | "rsa-2048" | "rsa-3072" | "rsa-4096",     \
      *   subject?, sans?: [ "DNS:...", ... ] (templates, instead of those of the configuration),                       \
+     *   token?: name of a token in which the key is made, "": in a file (instead of what the configuration says),     \
      *   renew?: true: another key, though one waits for its certificate}                                              \
      *   -> OUTCOME; each of "devices" that is ok has "key": its kind, and "csr": PKCS#10 in PEM.  The key is in the   \
      *   new slot and stays there.  "changed" is false where one waited already: it is the same request. */            \
-    X(RPC_IDENTITY_KEYGEN,  "identity.keygen",  RPC_OPERATE, "target [key] [subject] [sans] [renew]",                  \
+    X(RPC_IDENTITY_KEYGEN,  "identity.keygen",  RPC_OPERATE, "target [key] [token] [subject] [sans] [renew]",          \
                                                 "make a key in the new slot, and the request for its certificate")     \
     /* {device, chain: PEM, the certificate and its issuers in any order}                                              \
      *   -> { "device", "phase", "changed", "slot": SLOT }: it is staged */                                            \

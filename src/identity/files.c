@@ -22,6 +22,15 @@
 static const char *const names[] = {
     [FILES_KEY] = "key.pem", [FILES_CHAIN] = "chain.pem", [FILES_CSR] = "csr.pem"};
 
+#define URI_NAME "key.uri" /* of a key that is in a token */
+
+static bool is_uri(struct slice text)
+{
+    static const char scheme[] = "pkcs11:";
+
+    return text.n >= strlen(scheme) && memcmp(text.p, scheme, strlen(scheme)) == 0;
+}
+
 static int no_memory(struct err *err, const char *device)
 {
     return err_set(err, ERR_NOMEM, "device %s: out of memory", device);
@@ -136,7 +145,7 @@ static int put_file(const char *folder, enum files_name name, struct slice text,
 
     if (text.n == 0)
         return 0;
-    path = str_printf("%s/%s", folder, names[name]);
+    path = str_printf("%s/%s", folder, name == FILES_KEY && is_uri(text) ? URI_NAME : names[name]);
     if (path == NULL)
         return err_set(err, ERR_NOMEM, "%s: out of memory", folder);
     rc = durable_write(path, text.p, text.n, FILE_MODE, err);
@@ -234,11 +243,26 @@ static char *chain_path(const char *dir, const char *device, enum flip_slot slot
     return chain;
 }
 
+/* The key's name: key.uri where that is there and key.pem is not. */
+static char *key_path(const char *dir, const char *device, enum flip_slot slot)
+{
+    char *key = str_printf("%s/%s/%s/key.pem", dir, device, flip_slot_name(slot));
+    char *uri = str_printf("%s/%s/%s/" URI_NAME, dir, device, flip_slot_name(slot));
+
+    if (key != NULL && uri != NULL && access(key, F_OK) != 0 && access(uri, F_OK) == 0) {
+        free(key);
+        return uri;
+    }
+    free(uri);
+    return key;
+}
+
 int files_get(const char *dir, const char *device, enum flip_slot slot, enum files_name name,
               struct buf *out, struct err *err)
 {
-    char *path = name == FILES_CHAIN
-                     ? chain_path(dir, device, slot)
+    char *path = name == FILES_CHAIN ? chain_path(dir, device, slot)
+                 : name == FILES_KEY
+                     ? key_path(dir, device, slot)
                      : str_printf("%s/%s/%s/%s", dir, device, flip_slot_name(slot), names[name]);
     int rc = path == NULL ? no_memory(err, device) : durable_read(path, FILES_MAX_BYTES, out, err);
 
@@ -442,7 +466,8 @@ static bool is_leftover_file(const char *name)
         if (name[0] == '.' && strncmp(name + 1, names[i], n) == 0 && name[1 + n] == '.')
             return true;
     }
-    return strncmp(name, ".cert.pem.", 10) == 0;
+    return strncmp(name, ".cert.pem.", 10) == 0 ||
+           strncmp(name, "." URI_NAME ".", strlen(URI_NAME) + 2) == 0;
 }
 
 static bool is_leftover_folder(const char *name)

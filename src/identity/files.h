@@ -5,6 +5,9 @@
  *     <identities>/<device>/new/      the same; key.pem and csr.pem alone: the CA has not signed
  * yet <identities>/<device>/archive/<time>-<fingerprint>/    old identities that were retired
  *
+ * In the place of key.pem there may be key.uri, which names a key in a token; which of the two a
+ * key is follows from what it holds.
+ *
  * Folders are 0700 and files 0600, of the daemon's user.  A slot is filled beside its place and put
  * there by one rename.  Names that begin with a dot are what a power cut has left: files_sweep.
  * Everything blocks, and is for the main thread, where the slots are read, too.

@@ -6,6 +6,7 @@
 #include "conf/template.h"
 #include "tls/csr.h"
 #include "tls/keyring.h"
+#include "tls/token.h"
 
 static_assert((int)CONF_KEY_EC_P256 == (int)KEY_EC_P256, "kinds differ");
 static_assert((int)CONF_KEY_EC_P384 == (int)KEY_EC_P384, "kinds differ");
@@ -95,6 +96,34 @@ int keygen_make(enum key_kind kind, const struct keygen_terms *terms, struct buf
     if (rc == 0)
         rc = keyring_put_pem(pkcs8.p, pkcs8.len, key, err);
     buf_fini_wipe(&pkcs8);
+    return rc;
+}
+
+int keygen_make_in_token(enum key_kind kind, const char *token, const char *device,
+                         const struct keygen_terms *terms, struct buf *key, struct buf *csr,
+                         struct err *err)
+{
+    const struct csr_terms asked = {&terms->subject, terms->sans, terms->san_count};
+    struct buf spki = {0}, der = {0};
+    struct token_signer with;
+    struct err ignored = {0};
+    struct csr_signer signer = {.sign = token_sign, .arg = &with};
+    int rc = token_keygen(token, kind, device, key, &spki, err);
+
+    if (rc != 0) {
+        buf_fini(&spki);
+        return rc;
+    }
+    with = (struct token_signer){(const char *)key->p, key->len, spki.p, spki.len};
+    signer.spki = spki.p;
+    signer.spki_len = spki.len;
+    rc = csr_make(&asked, &signer, &der, err);
+    if (rc == 0)
+        rc = csr_pem(der.p, der.len, csr) == 0 ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+    if (rc != 0)
+        (void)token_destroy((const char *)key->p, key->len, &ignored);
+    buf_fini(&spki);
+    buf_fini(&der);
     return rc;
 }
 

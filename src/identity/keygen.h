@@ -33,6 +33,12 @@ enum key_kind keygen_kind(const struct conf *conf); /* as configured */
 int keygen_make(enum key_kind kind, const struct keygen_terms *terms, struct buf *key,
                 struct buf *csr, struct err *err);
 
+/* The same in the token of this name (tls/token.h): `key` is the text of key.uri.  When it fails no
+ * key is left there, unless the token has left us. */
+int keygen_make_in_token(enum key_kind kind, const char *token, const char *device,
+                         const struct keygen_terms *terms, struct buf *key, struct buf *csr,
+                         struct err *err);
+
 /* The kind of key that a request was made with, by its public key; NULL when it is none of ours. */
 const char *keygen_csr_kind(const struct buf *csr);
 

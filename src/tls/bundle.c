@@ -11,6 +11,7 @@
 #include "tls/pem.h"
 #include "tls/pkcs12.h"
 #include "tls/pkcs8.h"
+#include "tls/sig.h"
 #include "tls/wolf.h"
 
 #define CERTS_MAX 64
@@ -431,4 +432,22 @@ int bundle_identity(const struct bundle *b, struct buf *chain, struct secret *ke
         return no_pair(b, err);
     rc = put_chain(b, leaf, chain, err);
     return rc == 0 ? put_key(key_of(b, with), key, err) : rc;
+}
+
+int bundle_chain(const struct bundle *b, const uint8_t *spki, size_t n, struct buf *chain,
+                 struct err *err)
+{
+    struct sig_key wanted;
+    struct der key;
+
+    if (!sig_read_key(der_of(spki, n), &wanted))
+        return err_set(err, ERR_SYNTAX, "the public key cannot be read");
+    for (size_t c = 0; c < b->cert_count; c++) {
+        struct der cert = cert_of(b, c);
+
+        if (cert_public_key(cert.p, der_left(&cert), &key) && der_eq(key, wanted.key))
+            return put_chain(b, c, chain, err);
+    }
+    return err_set(err, ERR_INVALID, "none of the %zu certificates is for the key that is there",
+                   b->cert_count);
 }

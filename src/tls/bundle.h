@@ -38,4 +38,8 @@ size_t bundle_certs(const struct bundle *b);
  * the reason. */
 int bundle_identity(const struct bundle *b, struct buf *chain, struct secret *key, struct err *err);
 
+/* The same where the key is elsewhere, and only its SubjectPublicKeyInfo is known. */
+int bundle_chain(const struct bundle *b, const uint8_t *spki, size_t n, struct buf *chain,
+                 struct err *err);
+
 #endif

@@ -270,11 +270,16 @@ int csr_make_pem(const struct csr_terms *terms, const uint8_t *pkcs8, size_t n, 
     signer.spki_len = spki.len;
     if (rc == 0)
         rc = csr_make(terms, &signer, &der, err);
-    if (rc == 0 && pem_encode("CERTIFICATE REQUEST", der.p, der.len, pem) != 0)
+    if (rc == 0 && csr_pem(der.p, der.len, pem) != 0)
         rc = err_set(err, ERR_NOMEM, "out of memory");
     buf_fini(&spki);
     buf_fini(&der);
     return rc;
+}
+
+int csr_pem(const uint8_t *der, size_t n, struct buf *pem)
+{
+    return pem_encode("CERTIFICATE REQUEST", der, n, pem) == 0 ? 0 : -ERR_NOMEM;
 }
 
 /* -- reading -- */

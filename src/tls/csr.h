@@ -36,6 +36,9 @@ int csr_make(const struct csr_terms *terms, const struct csr_signer *signer, str
 int csr_make_pem(const struct csr_terms *terms, const uint8_t *pkcs8, size_t n, struct buf *pem,
                  struct err *err);
 
+/* A request as PEM, appended.  Returns 0 or -ERR_NOMEM. */
+int csr_pem(const uint8_t *der, size_t n, struct buf *pem);
+
 /* The SubjectPublicKeyInfo of a request in PEM, appended.  Its signature is not looked at. Returns
  * 0, -ERR_SYNTAX, -ERR_NOMEM. */
 int csr_public(const char *pem, size_t n, struct buf *spki, struct err *err);

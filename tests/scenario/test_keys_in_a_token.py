@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from lib.gateway import Refused
+from lib.pki import openssl
 from lib.token import DEVICE_ERROR, NOT_PRESENT, SOFTHSM, Token
 from lib.wait import until
 
@@ -190,6 +192,38 @@ def test_a_key_that_is_not_the_certificates_is_found_when_it_is_read(plant, pki,
     fault = site.gateway.device("mixed")["slots"]["new"]["fault"]
     assert "does not belong to the certificate" in fault and "key.uri" in fault
     site.connect("mixed")
+
+
+@pytest.mark.parametrize("kind", ["ec-p256", "rsa-2048"])
+def test_a_key_is_made_in_the_token_signed_for_and_flipped_to(plant, pki, token, kind, tmp_path):
+    site = _site(plant, token, ["born"], keygen={"token": "hsm"})
+    shutil.rmtree(os.path.join(site.gateway.identities, "born", "new"))
+    site.__enter__()
+    streams = site.streams(["born"], 1, interval=0.005)
+    site.gateway.ctl("keygen", "born", "--kind", kind, "--token", "hsm", "--out", str(tmp_path / "born.csr"))
+    slot = os.path.join(site.gateway.identities, "born", "new")
+    assert sorted(os.listdir(slot)) == ["csr.pem", "key.uri"]
+    openssl("req", "-in", tmp_path / "born.csr", "-verify", "-noout")
+    again = site.gateway.rpc("identity.keygen", target="born")["devices"][0]
+    with open(tmp_path / "born.csr", encoding="ascii") as f:
+        assert again["csr"].strip() == f.read().strip()
+    openssl("x509", "-req", "-in", tmp_path / "born.csr", "-CA", pki.new.cert, "-CAkey", pki.new.key, "-days", "30",
+            "-copy_extensions", "copy", "-out", tmp_path / "born.pem")
+    with pytest.raises(Refused):
+        with open(pki.identity("born", "new").chain, encoding="ascii") as f:
+            site.gateway.rpc("identity.install", device="born", chain=f.read())
+    site.gateway.ctl("install", "born", str(tmp_path / "born.pem"))
+    assert site.gateway.device("born")["slots"]["new"]["key"] == "token"
+    site.gateway.flip("born", probation_s=1)
+    site.gateway.wait_device("born", phase="committed", active="new")
+    streams.progress(10)
+    site.gateway.ctl("retire", "born")
+    assert "key.uri" in os.listdir(os.path.join(site.gateway.identities, "born", "old"))
+    streams.progress(10)
+    streams.prove()
+    with pytest.raises(Refused) as refused:
+        site.gateway.rpc("identity.keygen", target="born", token="nowhere")
+    assert "nowhere" in str(refused.value)
 
 
 @pytest.mark.threads

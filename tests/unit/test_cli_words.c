@@ -81,6 +81,7 @@ static const struct good {
     { "commit press-12 press-13",               WORDS_COMMIT,           "press-12,press-13" },
     { "quarantine clear press-12",              WORDS_QUARANTINE_CLEAR, "press-12" },
     { "keygen press-* --kind rsa-2048 --renew", WORDS_KEYGEN,           "press-*" },
+    { "keygen press-12 --token hsm",            WORDS_KEYGEN,           "press-12" },
     { "install press-12 press-12.pem",          WORDS_INSTALL,          "press-12,press-12.pem" },
     { "discard press-12 press-13",              WORDS_DISCARD,          "press-12,press-13" },
     { "retire press-12",                        WORDS_RETIRE,           "press-12" },

@@ -17,6 +17,7 @@
 #include "identity/slots.h"
 #include "lint/files.h"
 #include "tls/bundle.h"
+#include "tls/csr.h"
 #include "tls/keyring.h"
 #include "tls/token.h"
 
@@ -399,6 +400,15 @@ void keygen_terms_fini(struct keygen_terms *t)
     (void)t;
 }
 
+int keygen_make_in_token(enum key_kind kind, const char *token, const char *device,
+                         const struct keygen_terms *terms, struct buf *key, struct buf *csr,
+                         struct err *err)
+{
+    (void)token;
+    (void)device;
+    return keygen_make(kind, terms, key, csr, err);
+}
+
 int keygen_make(enum key_kind kind, const struct keygen_terms *terms, struct buf *key,
                 struct buf *csr, struct err *err)
 {
@@ -468,6 +478,24 @@ size_t bundle_keys(const struct bundle *b)
 {
     (void)b;
     return 0;
+}
+
+int bundle_chain(const struct bundle *b, const uint8_t *spki, size_t n, struct buf *chain,
+                 struct err *err)
+{
+    (void)b;
+    (void)spki;
+    (void)n;
+    (void)chain;
+    return err_set(err, ERR_INVALID, "no keys are in tokens here");
+}
+
+int csr_public(const char *pem, size_t n, struct buf *spki, struct err *err)
+{
+    (void)pem;
+    (void)n;
+    (void)spki;
+    return err_set(err, ERR_SYNTAX, "no requests are read here");
 }
 
 int bundle_identity(const struct bundle *b, struct buf *chain, struct secret *key, struct err *err)
