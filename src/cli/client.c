@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/rand.h"
+#include "base/secret.h"
 #include "control/rpc.h"
 
 #define AGAIN_STEP_MS 100
@@ -284,7 +285,7 @@ static int send_request(struct client *c, const char *id, const char *method, js
         text[n] = '\n'; /* in the place of its NUL */
         rc = send_all(c, text, n + 1, err);
     }
-    free(text);
+    secret_free_heap(text); /* there may be a private key in it */
     json_decref(request);
     return rc;
 }

@@ -8,7 +8,9 @@
 #include "cli/crl.h"
 #include "cli/devices.h"
 #include "cli/follow.h"
+#include "cli/import.h"
 #include "cli/pem.h"
+#include "cli/rekey.h"
 #include "cli/table.h"
 
 #define KEYGEN_PATIENCE_MS (30 * 60 * 1000) /* a hundred keys of RSA 4096 on a small machine */
@@ -91,6 +93,8 @@ static json_t *params_of(const struct words_line *line)
     case WORDS_KEYGEN:
     case WORDS_DISCARD:
     case WORDS_RETIRE:
+    case WORDS_IMPORT:
+    case WORDS_REKEY:
     case WORDS_RELOAD:
     case WORDS_AUDIT:
     case WORDS_EXPLAIN: /* without the daemon: main.c */
@@ -231,6 +235,8 @@ static void show_answer(const struct cli *cli, const json_t *answer)
     case WORDS_EXPORT:
     case WORDS_EXPLAIN:
     case WORDS_LINT:
+    case WORDS_IMPORT: /* they show by themselves */
+    case WORDS_REKEY:
     case WORDS_HELP:
     case WORDS_COUNT:
         break;
@@ -346,7 +352,7 @@ static bool is_shown_by_waiting(const struct cli *cli, const json_t *answer)
            json_integer_value(json_object_get(answer, "refused")) == 0;
 }
 
-enum cli_status commands_run(const struct cli *cli)
+static enum cli_status ask_and_show(const struct cli *cli)
 {
     json_t *answer = NULL;
     struct err err = {0};
@@ -372,4 +378,13 @@ enum cli_status commands_run(const struct cli *cli)
     }
     json_decref(answer);
     return status;
+}
+
+enum cli_status commands_run(const struct cli *cli)
+{
+    if (cli->line->command == WORDS_IMPORT)
+        return import_run(cli);
+    if (cli->line->command == WORDS_REKEY)
+        return rekey_run(cli);
+    return ask_and_show(cli);
 }

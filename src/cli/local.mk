@@ -6,9 +6,12 @@ libcli_a_SOURCES = \
 	src/cli/crl.c src/cli/crl.h \
 	src/cli/devices.c src/cli/devices.h \
 	src/cli/explain.c src/cli/explain.h \
+	src/cli/find.c src/cli/find.h \
 	src/cli/follow.c src/cli/follow.h \
+	src/cli/import.c src/cli/import.h \
 	src/cli/lint.c src/cli/lint.h \
 	src/cli/pem.c src/cli/pem.h \
+	src/cli/rekey.c src/cli/rekey.h \
 	src/cli/show.c src/cli/show.h \
 	src/cli/table.c src/cli/table.h \
 	src/cli/words.c src/cli/words.h

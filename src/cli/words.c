@@ -51,6 +51,10 @@ static const struct words_command commands[WORDS_COUNT] = {
                          "crl list" },
     [WORDS_CRL_UPDATE] = { "crl update", WORDS_FILE,       "take a CA's list of revoked certificates; who is on it is cut off",
                          "crl update devices-ca.crl" },
+    [WORDS_IMPORT]   = { "import",   WORDS_IMPORTS,      "take identities out of PEM or PKCS#12 files, of one device or of a folder of them",
+                         "import --dir /media/usb/identities --dry-run" },
+    [WORDS_REKEY]    = { "rekey",    WORDS_MAYBE_TARGET, "write private keys anew, encrypted or not as keys.encrypt says",
+                         "rekey" },
     [WORDS_RELOAD]   = { "reload",   WORDS_NOTHING,      "read configuration and identities again",
                          "reload" },
     [WORDS_LOG]      = { "log",      WORDS_LEVEL,        "show what is logged, or change it until the next start",
@@ -74,6 +78,7 @@ static const struct shape {
     [WORDS_DEVICE_FILE]  = { 2, 2,        "DEVICE FILE" },
     [WORDS_FILE]         = { 1, 1,        "FILE" },
     [WORDS_FILES]        = { 1, SIZE_MAX, "FILE|DEVICE|GLOB..." },
+    [WORDS_IMPORTS]      = { 0, SIZE_MAX, "DEVICE FILE... | --dir DIR" },
     [WORDS_LEVEL]        = { 0, 2,        "[SUBSYSTEM LEVEL]" },
     [WORDS_CODE]         = { 0, 2,        "[CODE]" },
     [WORDS_COMMAND]      = { 0, 2,        "[COMMAND]" },
@@ -130,15 +135,25 @@ static const struct option {
       "what the certificate in the file is for (default: client)" },
     { "--anchors", NULL, "FILE", FILE_NAMES, AT(anchors), 0, 0, NULL, ON(WORDS_LINT),
       "PEM file of CAs that are believed; may be given again; without it that is not judged" },
-    { "--key", NULL, "FILE", FILE_NAME, AT(key), 0, 0, NULL, ON(WORDS_LINT),
-      "private key that belongs to it, when it is not in the file" },
+    { "--key", NULL, "FILE", FILE_NAME, AT(key), 0, 0, NULL, ON(WORDS_LINT) | ON(WORDS_IMPORT),
+      "private key that belongs to it, when it is not in the file; with --pattern: a pattern, too" },
     { "--device", NULL, "NAME", TEXT, AT(device), 0, 0, NULL, ON(WORDS_LINT),
       "whom the certificate in the file must name; of a server, its host name" },
     { "--slot", NULL, "old|new", TEXT, AT(slot), 0, 0,
-      (const char *const[]){ "old", "new", NULL }, ON(WORDS_LINT) | ON(WORDS_EXPORT),
-      "of a device, only this identity (export: default new)" },
+      (const char *const[]){ "old", "new", NULL }, ON(WORDS_LINT) | ON(WORDS_EXPORT) | ON(WORDS_IMPORT),
+      "of a device, only this identity (export: default new; import: old when that is empty)" },
     { "--at", NULL, "TIME", TIME, AT(at_s), 0, 0, NULL, ON(WORDS_LINT),
       "judge for this moment: 2031-05-02, 2031-05-02T00:00:00Z, or seconds since 1970" },
+    { "--dir", NULL, "DIR", FILE_NAME, AT(dir), 0, 0, NULL, ON(WORDS_IMPORT),
+      "import all devices whose files lie in this folder" },
+    { "--pattern", NULL, "PATTERN", TEXT, AT(pattern), 0, 0, NULL, ON(WORDS_IMPORT),
+      "with --dir: how its files are called, as in \"{device}.p12\"" },
+    { "--password-file", NULL, "FILE", FILE_NAME, AT(password_file), 0, 0, NULL, ON(WORDS_IMPORT),
+      "file with the password of the files on its first line (default: ask on the terminal)" },
+    { "--replace", NULL, NULL, FLAG, AT(replace), 0, 0, NULL, ON(WORDS_IMPORT),
+      "take the place of another identity in the old slot" },
+    { "--dry-run", NULL, NULL, FLAG, AT(dry_run), 0, 0, NULL, ON(WORDS_IMPORT),
+      "read and check everything, and change nothing" },
     { "--limit", NULL, "N", NUMBER, AT(limit), 1, RPC_ROWS_MAX, NULL, ON(WORDS_AUDIT) | ON(WORDS_SESSIONS),
       "at most so many rows" },
     { "--after", NULL, "NUMBER", NUMBER, AT(after), 0, INT64_C(1) << 53, NULL, ON(WORDS_AUDIT),
@@ -421,6 +436,10 @@ static int check_options(const struct sorted *s, struct err *err)
             return err_set(
                 err, ERR_INVALID, "%s: has no meaning for \"%s\": see certflipctl help %s",
                 options[i].name, commands[line->command].words, commands[line->command].words);
+    if (line->pattern != NULL && line->dir == NULL)
+        return err_set(err, ERR_INVALID, "--pattern: has no meaning without --dir");
+    if (line->dir != NULL && line->key != NULL && line->pattern == NULL)
+        return err_set(err, ERR_INVALID, "--key: with --dir it needs --pattern, and is one");
     if (line->timeout_s >= 0 && !line->wait)
         return err_set(err, ERR_INVALID, "--timeout: has no meaning without --wait");
     if (line->fingerprint != NULL && str_unhex(line->fingerprint, sha256, sizeof(sha256)) != 0)
@@ -459,6 +478,11 @@ static int check_args(const struct words_line *line, struct err *err)
     const struct words_command *c = &commands[line->command];
     const struct shape *shape = &shapes[c->shape];
 
+    if (c->shape == WORDS_IMPORTS && line->dir != NULL && line->arg_count > 0)
+        return err_set(err, ERR_INVALID, "import: either DEVICE FILE... or --dir DIR");
+    if (c->shape == WORDS_IMPORTS && line->dir == NULL &&
+        (line->arg_count == 0 || (line->arg_count == 1 && line->key == NULL)))
+        return err_set(err, ERR_INVALID, "import: needs DEVICE FILE..., or --dir DIR");
     if (line->arg_count < shape->least)
         return err_set(err, ERR_INVALID, "%s: needs %s", c->words, shape->text);
     if (line->arg_count > shape->most)
@@ -693,6 +717,8 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
         return at == 0 ? WORDS_MORE_FILES : WORDS_NO_MORE;
     case WORDS_FILES:
         return strchr(o->partial, '/') != NULL ? WORDS_MORE_FILES : WORDS_MORE_DEVICES;
+    case WORDS_IMPORTS:
+        return at == 0 ? WORDS_MORE_DEVICES : WORDS_MORE_FILES;
     case WORDS_LEVEL:
         return offer_levels(o, at);
     case WORDS_CODE:

@@ -30,6 +30,8 @@ enum words_id {
     WORDS_EXPORT,
     WORDS_CRL_LIST,
     WORDS_CRL_UPDATE,
+    WORDS_IMPORT,
+    WORDS_REKEY,
     WORDS_RELOAD,
     WORDS_LOG,
     WORDS_AUDIT,
@@ -47,6 +49,7 @@ enum words_shape {
     WORDS_DEVICE_FILE,  /* DEVICE FILE */
     WORDS_FILE,         /* FILE */
     WORDS_FILES,        /* FILE|DEVICE|GLOB... */
+    WORDS_IMPORTS,      /* DEVICE FILE..., or none with --dir */
     WORDS_LEVEL,        /* [SUBSYSTEM LEVEL] */
     WORDS_CODE,         /* [CODE], of one or two words */
     WORDS_COMMAND,      /* [COMMAND] */
@@ -72,6 +75,8 @@ struct words_line {
     size_t anchor_count;
     int64_t at_s;                                                     /* -1: not given */
     int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s; /* -1: not given */
+    const char *dir, *pattern, *password_file;
+    bool replace, dry_run;
     bool json, names, force, wait, help, version, renew, csr, cert;
 };
 

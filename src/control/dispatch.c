@@ -198,6 +198,11 @@ static const struct command commands[RPC_METHOD_COUNT] = {
     [RPC_IDENTITY_EXPORT_METHOD]  = { do_identity_export,  { { "device", K_NAME, true, 0, 0 },
                                                              { "what", K_NAME, true, 0, 0 },
                                                              { "slot", K_NAME, false, 0, 0 } } },
+    [RPC_IDENTITY_IMPORT_METHOD]  = { do_identity_import,  { { "device", K_NAME, true, 0, 0 },
+                                                             { "chain", K_TEXT, true, 1, 262144 }, { "key", K_TEXT, true, 1, 65536 },
+                                                             { "slot", K_NAME, false, 0, 0 }, { "replace", K_BOOL, false, 0, 0 },
+                                                             { "dry_run", K_BOOL, false, 0, 0 } } },
+    [RPC_KEYS_REKEY_METHOD]       = { do_rekey,            { TARGET } },
     [RPC_CONFIG_RELOAD_METHOD]    = { do_config_reload,    { { 0 } } },
     [RPC_CRL_UPDATE_METHOD]       = { do_crl_update,       { { "crl", K_TEXT, false, 1, RPC_LINE_MAX },
                                                              { "file", K_TEXT, false, 1, 4000 },
@@ -324,7 +329,8 @@ static bool is_done_at_once(enum rpc_method m)
 {
     return m == RPC_CONFIG_RELOAD_METHOD || m == RPC_CRL_UPDATE_METHOD ||
            m == RPC_LOG_LEVEL_METHOD || m == RPC_IDENTITY_KEYGEN_METHOD ||
-           m == RPC_IDENTITY_DISCARD_METHOD || m == RPC_RETIRE_METHOD;
+           m == RPC_IDENTITY_DISCARD_METHOD || m == RPC_RETIRE_METHOD ||
+           m == RPC_IDENTITY_IMPORT_METHOD || m == RPC_KEYS_REKEY_METHOD;
 }
 
 /* Who waits for the end of a call. */

@@ -50,6 +50,7 @@ struct dispatch {
 struct caller {
     const char *who;      /* for the audit log: "local:root", "central" */
     bool operate;         /* may change things */
+    bool local;           /* is on this machine: may hand over a private key */
     const char *remember; /* prefix of the ids that are remembered; NULL: none are */
 };
 

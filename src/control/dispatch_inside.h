@@ -136,7 +136,9 @@ int do_identity_install(struct call *c);
 int do_identity_discard(struct call *c);
 int do_identity_export(struct call *c);
 int do_retire(struct call *c);
-int do_identity_lint(struct call *c); /* methods_lint.c */
+int do_identity_lint(struct call *c);   /* methods_lint.c */
+int do_identity_import(struct call *c); /* methods_import.c */
+int do_rekey(struct call *c);
 
 int do_flip(struct call *c); /* methods_flip.c */
 int do_rollback(struct call *c);

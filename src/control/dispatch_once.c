@@ -60,8 +60,9 @@ char *once_key(const struct caller *caller, const struct rpc_request *r)
     int m = rpc_method_find(r->method);
     char *id, *key = NULL;
 
+    /* A private key that is sent here by mistake is refused, and not kept for a week. */
     if (caller->remember == NULL || r->id == NULL || json_is_null(r->id) || m < 0 ||
-        rpc_method_access((enum rpc_method)m) != RPC_OPERATE)
+        m == RPC_IDENTITY_IMPORT_METHOD || rpc_method_access((enum rpc_method)m) != RPC_OPERATE)
         return NULL;
     id = json_dumps(r->id, JSON_COMPACT | JSON_ENCODE_ANY);
     if (id != NULL)

@@ -307,6 +307,10 @@ int hub_lint(const struct hub *h, const struct hub_device *d, enum flip_slot slo
 struct hub_lint hub_lint_now(const struct hub *h, const struct hub_device *d, enum flip_slot slot);
 bool hub_lint_has_anchors(const struct hub *h);
 
+/* The files of this device were changed by ourselves: take them up as a reload would; a device that
+ * was not known is from now on.  To be followed by hub_flush.  Returns 0 or a negative code. */
+int hub_load_device(struct hub *h, const char *name, struct err *err);
+
 /* Written with the next flush, in the same transaction. */
 int hub_audit(struct hub *h, const char *who, const char *what, const char *target,
               const char *outcome);

@@ -554,3 +554,32 @@ int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *e
     map_free(s.seen);
     return rc;
 }
+
+/* The last one of the list goes to where its name belongs. */
+static void sort_in(struct hub *h)
+{
+    struct hub_device *d = h->sorted[h->count - 1];
+    size_t at = h->count - 1;
+
+    for (; at > 0 && strcmp(h->sorted[at - 1]->name, d->name) > 0; at--)
+        h->sorted[at] = h->sorted[at - 1];
+    h->sorted[at] = d;
+}
+
+int hub_load_device(struct hub *h, const char *name, struct err *err)
+{
+    struct hub_reload out = {0};
+    struct scan s = {.hub = h, .out = &out, .seen = map_new(), .err = err};
+    size_t count = h->count;
+    int rc;
+
+    if (s.seen == NULL)
+        return err_set(err, ERR_NOMEM, "device %s: out of memory", name);
+    rc = each(&s, name);
+    if (h->count > count)
+        sort_in(h);
+    if (rc == 0 && out.added > 0)
+        hub_post_device(h, hub_find(h, name), true);
+    map_free(s.seen);
+    return rc;
+}

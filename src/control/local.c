@@ -88,7 +88,7 @@ static void client_free(struct client *c)
 
     list_del(&c->link);
     l->client_count--;
-    buf_fini(&c->in);
+    buf_fini_wipe(&c->in);
     free(c);
     local_free_when_idle(l);
 }
@@ -149,6 +149,7 @@ static void client_heard(struct client *c)
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *data)
 {
     struct client *c = stream->data;
+    int kept;
 
     if (n == 0)
         return;
@@ -162,7 +163,9 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *data)
             client_work(c);
         return;
     }
-    if (buf_append(&c->in, data->base, (size_t)n) != 0) {
+    kept = buf_append_wipe(&c->in, data->base, (size_t)n);
+    explicit_bzero(data->base, (size_t)n); /* there may be a private key in it */
+    if (kept != 0) {
         log_event(LOG_CONTROL, LOG_WARN_, "control-client-dropped", "peer=%s cause=no-memory",
                   c->who);
         client_close(c);
@@ -248,7 +251,7 @@ static void on_reply(void *arg, char *text)
 
 static void client_ask(struct client *c, const char *line, size_t n)
 {
-    const struct caller caller = {.who = c->who, .operate = c->operate, .remember = NULL};
+    const struct caller caller = {.who = c->who, .operate = c->operate, .local = true};
 
     c->waiting = true;
     dispatch_text(c->local->dispatch, &caller, line, n, on_reply, c);
@@ -288,7 +291,7 @@ static void client_work(struct client *c)
         return;
     buf_drop(&c->in, at);
     if (c->in.len == 0)
-        buf_fini(&c->in);
+        buf_fini_wipe(&c->in);
     if (c->ended && !c->paused && !c->waiting)
         client_finish(c);
 }

@@ -32,6 +32,7 @@ libcontrol_a_SOURCES = \
 	src/control/methods_crl.c \
 	src/control/methods_device.c \
 	src/control/methods_flip.c \
+	src/control/methods_import.c \
 	src/control/methods_gateway.c \
 	src/control/methods_identity.c \
 	src/control/methods_lint.c \

@@ -104,6 +104,7 @@
 #define RPC_BATCH_REPLIES_MAX 4194304 /* bytes, 4 MiB; the rest of a batch is refused then */
 #define RPC_CENTRAL_REPLY_MAX 262144  /* bytes of a reply over MQTT */
 #define RPC_ID_MAX            128     /* bytes of an id */
+#define RPC_REKEY_MAX         50      /* devices of one keys.rekey: each waits for the disk */
 
 enum rpc_access {
     RPC_OBSERVE, /* reads only */
@@ -168,6 +169,14 @@ enum rpc_access {
     /* {device, what: "csr" | "cert", slot?: "old" | "new", default "new"}                                             \
      *   -> { "device", "slot", "what", "pem" }; never a key */                                                        \
     X(RPC_IDENTITY_EXPORT,  "identity.export",  RPC_OBSERVE, "device what [slot]",    "a request or a certificate, as PEM") \
+    /* {device, chain: PEM, key: PEM, slot?: "old" | "new", replace?, dry_run?} -> { "device", "slot", "result":           \
+     *   "imported" | "same", "dry_run", "phase": null | "staged", "fingerprint", "subject", "not_after" }.  Over the       \
+     *   control socket only; without "slot" into the old one when that is empty, else into the new one. */             \
+    X(RPC_IDENTITY_IMPORT,  "identity.import",  RPC_OPERATE, "device chain key [slot] [replace] [dry_run]",             \
+                                                             "take an identity that was made elsewhere")      \
+    /* {target} -> OUTCOME; RPC_REKEY_MAX devices at most */                                                          \
+    X(RPC_KEYS_REKEY,       "keys.rekey",       RPC_OPERATE, "target",                                                  \
+                                                             "write private keys on disk anew, encrypted or not as configured") \
     /* {} -> { "changed_devices": 3, "new_devices": 1, "gone_devices": 0,                                                \
      *   "faulty_devices": so many have an identity that cannot be used, "restart_needed": [ "workers: 2 -> 4" ] };   \
      *   a bad file changes nothing: error "config" with data.faults: [ "file:line: key: ...", ... ] */                \

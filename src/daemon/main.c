@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "control/central.h"
 #include "control/crls.h"
 #include "control/dispatch.h"
@@ -668,6 +669,7 @@ int main(int argc, char **argv)
         usage(stderr);
         return EXIT_START;
     }
+    json_set_alloc_funcs(malloc, secret_free_heap); /* requests may carry a private key */
     if (tls_init(&err) != 0)
         return start_failed(&err);
     first_clock();

@@ -204,20 +204,28 @@ static const char *instead_of_chain(const struct buf *text)
     return "holds no certificate: put the certificate there, then its issuers, as PEM";
 }
 
-static int chain_load(struct cred *c, const char *path, struct err *err)
+static int chain_take(struct cred *c, const struct buf *text, struct err *err)
 {
     struct pile pile = {.count = 0};
+    int rc =
+        text->len == 0 ? 0 : cert_pem_each((const char *)text->p, text->len, pile_add, &pile, err);
+
+    if (rc == 0)
+        rc = err_set(err, ERR_SYNTAX, "%s", instead_of_chain(text));
+    if (rc > 0)
+        rc = chain_sort(c, &pile, err);
+    buf_fini(&pile.all);
+    return rc;
+}
+
+static int chain_load(struct cred *c, const char *path, struct err *err)
+{
     struct buf text = {0};
     int rc = durable_read(path, MAX_FILE_BYTES, &text, err);
 
     if (rc != 0)
         return rc;
-    rc = text.len == 0 ? 0 : cert_pem_each((const char *)text.p, text.len, pile_add, &pile, err);
-    if (rc == 0)
-        rc = err_set(err, ERR_SYNTAX, "%s", instead_of_chain(&text));
-    if (rc > 0)
-        rc = chain_sort(c, &pile, err);
-    buf_fini(&pile.all);
+    rc = chain_take(c, &text, err);
     buf_fini_wipe(&text); /* a key may stand in the same file */
     return rc == 0 ? 0 : err_wrap(err, rc, "%s", path);
 }
@@ -483,6 +491,33 @@ struct cred *cred_load(const char *chain_path, const char *key_path, struct err 
     atomic_init(&c->refs, 1);
     if (chain_load(c, chain_path, err) == 0 && key_load(c, key_path, err) == 0 &&
         pair_check(c, chain_path, key_path, err) == 0)
+        return c;
+    cred_unref(c);
+    return NULL;
+}
+
+struct cred *cred_parse(const char *chain, const char *key, struct err *err)
+{
+    /* Both are only looked at. */
+    const struct buf chain_text = {.p = (uint8_t *)(uintptr_t)chain, .len = strlen(chain)};
+    const struct buf key_text = {.p = (uint8_t *)(uintptr_t)key, .len = strlen(key)};
+    struct cred *c = calloc(1, sizeof(*c));
+    int rc;
+
+    if (c == NULL) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    atomic_init(&c->refs, 1);
+    rc = chain_take(c, &chain_text, err);
+    if (rc != 0) {
+        err_wrap(err, rc, "the chain");
+    } else if ((rc = key_find(c, &key_text, err)) != 0) {
+        err_wrap(err, rc, "the key");
+    } else {
+        rc = pair_check(c, "the chain", "the key", err);
+    }
+    if (rc == 0)
         return c;
     cred_unref(c);
     return NULL;

@@ -27,6 +27,8 @@ bool cred_in_token(const struct cred *c); /* signing takes a token's time */
  * `what` gets the end of a stable name ("absent"; static).  The token is looked after meanwhile.
  * Never blocks; any thread. */
 bool cred_is_usable(const struct cred *c, const char **what, struct err *err);
+/* The same from text: chain and key as PEM.  The error says which of the two is wrong, and how. */
+struct cred *cred_parse(const char *chain, const char *key, struct err *err);
 struct cred *cred_ref(struct cred *c);
 void cred_unref(struct cred *c);                         /* NULL is fine */
 const struct cert_info *cred_leaf(const struct cred *c); /* borrows */

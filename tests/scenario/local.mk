@@ -37,6 +37,7 @@ EXTRA_DIST += \
 	tests/scenario/test_flips_on_bad_links.py \
 	tests/scenario/test_hostile_input_costs_one_connection.py \
 	tests/scenario/test_keys_in_a_token.py \
+	tests/scenario/test_identities_are_imported.py \
 	tests/scenario/test_legs_speak_otherwise.py \
 	tests/scenario/test_lists_come_at_run_time.py \
 	tests/scenario/test_lint.py \

@@ -93,6 +93,12 @@ static const struct good {
     { "log tls.handshake debug",                WORDS_LOG,              "tls.handshake,debug" },
     { "log * warn",                             WORDS_LOG,              "*,warn" },
     { "audit",                                  WORDS_AUDIT,            "" },
+    { "import press-1 a.p12",                   WORDS_IMPORT,           "press-1,a.p12" },
+    { "import press-1 a.pem b.key --slot new",  WORDS_IMPORT,           "press-1,a.pem,b.key" },
+    { "import --dir d --dry-run",               WORDS_IMPORT,           "" },
+    { "import --dir d --pattern {device}.p --key {device}.k", WORDS_IMPORT, "" },
+    { "rekey",                                  WORDS_REKEY,            "" },
+    { "rekey press-*",                          WORDS_REKEY,            "press-*" },
     { "explain",                                WORDS_EXPLAIN,          "" },
     { "explain alert 48",                       WORDS_EXPLAIN,          "alert,48" },
     { "explain -188 --json",                    WORDS_EXPLAIN,          "-188" },
@@ -262,6 +268,12 @@ static void options_of_other_commands_are_refused(void **unused)
     refused("status --wait", "--wait: has no meaning for \"status\": see certflipctl help status");
     refused("rollback a --probation 5",
             "--probation: has no meaning for \"rollback\": see certflipctl help rollback");
+    refused("import", "import: needs DEVICE FILE..., or --dir DIR");
+    refused("import press-1", "import: needs DEVICE FILE..., or --dir DIR");
+    refused("import press-1 a.p12 --dir d", "import: either DEVICE FILE... or --dir DIR");
+    refused("import press-1 a.p12 --pattern x", "--pattern: has no meaning without --dir");
+    refused("import --dir d --key k", "--key: with --dir it needs --pattern, and is one");
+    refused("import press-1 a.p12 --slot middle", "--slot \"middle\": must be old|new");
 }
 
 /* -- help ------------------------------------------------------------------------------------- */
@@ -423,7 +435,7 @@ static void next_words_are_offered(void **unused)
     completes(
         "''",
         "status devices device sessions lint flip rollback confirm commit quarantine keygen install "
-        "discard retire export crl reload log audit explain help ",
+        "discard retire export crl import rekey reload log audit explain help ",
         WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
     completes("quarantine ''", "clear ", WORDS_NO_MORE);

@@ -1,4 +1,5 @@
 /* test_control_dispatch.c - commands as text: the table, JSON-RPC, targets, once for each id. */
+#include "store/store.h"
 #include "test_control_world.h"
 
 #include <jansson.h>
@@ -7,7 +8,7 @@
 #include "control/jsonrpc.h"
 #include "control/show.h"
 
-static const struct caller operator= {.who = "tester", .operate = true, .remember = NULL};
+static const struct caller operator= {.who = "tester", .operate = true, .local = true};
 static const struct caller observer = {.who = "guest", .operate = false, .remember = NULL};
 static const struct caller central = {.who = "central", .operate = true, .remember = "central"};
 
@@ -849,6 +850,66 @@ static void what_has_happened_is_known_after_a_restart(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, world_make, world_remove)
 
+/* -- identity.import -- */
+
+/* A private key is taken over the local socket alone, and what came elsewhere is not kept. */
+static void a_key_that_comes_over_the_network_is_refused(void **state)
+{
+    struct world *w = *state;
+    char *text = NULL;
+    struct err err = {0};
+
+    world_start(w);
+    refused(w, &central, "identity.import",
+            "\"device\":\"one\",\"chain\":\"11\",\"key\":\"secret scalar\"", "denied");
+    assert_int_equal(store_command_get(w->store, "central:\"1\"", &text, &err), -ERR_NOT_FOUND);
+    refused(w, &observer, "identity.import", "\"device\":\"one\",\"chain\":\"11\",\"key\":\"k\"",
+            "denied");
+    assert_null(hub_find(w->hub, "one"));
+}
+
+static void import(struct world *w, const char *params, const char *slot, const char *what)
+{
+    json_t *r = result(w, "identity.import", params);
+
+    assert_string_equal(json_string_value(json_object_get(r, "slot")), slot);
+    assert_string_equal(json_string_value(json_object_get(r, "result")), what);
+    json_decref(r);
+}
+
+static void an_import_fills_old_then_stages_new(void **state)
+{
+    struct world *w = *state;
+
+    world_start(w);
+    import(w, "\"device\":\"one\",\"chain\":\"11\",\"key\":\"k\",\"dry_run\":true", "old",
+           "imported");
+    assert_null(hub_find(w->hub, "one"));
+    import(w, "\"device\":\"one\",\"chain\":\"11\",\"key\":\"k\"", "old", "imported");
+    import(w, "\"device\":\"one\",\"chain\":\"11\",\"key\":\"k\"", "old", "same");
+    assert_int_equal(hub_find(w->hub, "one")->flip.phase, FLIP_STEADY);
+    import(w, "\"device\":\"one\",\"chain\":\"22\",\"key\":\"k\"", "new", "imported");
+    assert_int_equal(hub_find(w->hub, "one")->flip.phase, FLIP_STAGED);
+    import(w, "\"device\":\"one\",\"chain\":\"33\",\"key\":\"k\"", "new", "imported");
+    refused(w, &operator, "identity.import",
+            "\"device\":\"one\",\"chain\":\"44\",\"key\":\"k\",\"slot\":\"old\"", "phase");
+    import(w, "\"device\":\"one\",\"chain\":\"44\",\"key\":\"k\",\"slot\":\"old\",\"replace\":true",
+           "old", "imported");
+    refused(w, &operator, "identity.import",
+            "\"device\":\"one\",\"chain\":\"55\",\"key\":\"damaged\"", "invalid-params");
+    refused(w, &operator, "identity.import", "\"device\":\"../one\",\"chain\":\"55\",\"key\":\"k\"",
+            "invalid-params");
+    refused(w, &operator, "identity.import",
+            "\"device\":\"one\",\"chain\":\"55\",\"key\":\"k\",\"slot\":\"middle\"",
+            "invalid-params");
+    json_decref(result(w, "flip", "\"target\":\"one\""));
+    refused(w, &operator, "identity.import", "\"device\":\"one\",\"chain\":\"66\",\"key\":\"k\"",
+            "phase");
+    refused(w, &operator, "identity.import",
+            "\"device\":\"one\",\"chain\":\"66\",\"key\":\"k\",\"slot\":\"old\",\"replace\":true",
+            "phase");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -860,6 +921,8 @@ int main(void)
         TEST(what_is_too_big_is_not_even_read),
         TEST(an_observer_may_look_and_nothing_else),
         TEST(parameters_are_checked_by_the_table),
+        TEST(a_key_that_comes_over_the_network_is_refused),
+        TEST(an_import_fills_old_then_stages_new),
         TEST(every_word_of_a_target_must_match_something),
         TEST(some_refused_is_a_result_all_refused_is_an_error),
         TEST(a_rollback_of_all_is_for_those_that_were_flipped),
