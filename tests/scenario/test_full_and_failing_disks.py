@@ -2,11 +2,14 @@
 changed, no sensor is stranded, and all goes on when it is mended."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
 
+from lib import pki as _pki
 from lib.gateway import Refused
+from lib.pki import openssl
 from lib.power import Power, crash_points, read_journal
 from lib.wait import until
 
@@ -123,10 +126,11 @@ def test_a_refused_identity_is_left_though_that_cannot_be_saved(plant, fault, ph
 
 
 class SmallDisk:
-    """certflipd's state on a file system of its own, in a mount namespace that lives as long as this."""
+    """certflipd's state (or another folder) on a file system of its own, in a mount namespace that lives as long as
+    this."""
 
-    def __init__(self, site, size="2m"):
-        self.state = site.gateway.state
+    def __init__(self, site, size="2m", folder=None):
+        self.state = folder or site.gateway.state
         # sleep has the mount when it is there.
         self.holder = subprocess.Popen(["unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=%s,mode=700 none '%s' && "
                                         "exec sleep 1000" % (size, self.state)], stdin=subprocess.DEVNULL)
@@ -242,3 +246,47 @@ def test_a_real_disk_that_is_full(small):
     site.gateway.flip("one", probation_s=1)
     site.gateway.wait_device("one", phase="committed")
     streams.prove()
+
+
+@ROOT
+def test_a_renewal_on_a_full_disk_changes_nothing(plant):
+    """A key, or a certificate, for which there is no room is refused whole."""
+    site = plant(["one"], start=False)
+    site.broker.start()
+    site.gateway.write()
+    home = os.path.join(site.gateway.identities, "one")
+    with SmallDisk(site, "200k", home) as disk:
+        shutil.copytree(_kept(site, "one"), disk.path("old"))
+        site.gateway.launch(wrap=disk.wrap)
+        streams = site.streams(["one"])
+
+        def tree():
+            return sorted(os.path.relpath(os.path.join(f, n), disk.path()) for f, _, names in os.walk(disk.path())
+                          for n in names if n != "filling")
+        disk.fill()
+        before = tree()
+        with pytest.raises(Refused) as refused:
+            site.gateway.rpc("identity.keygen", target="one")
+        assert refused.value.name == "store" and "free some space" in str(refused.value)
+        assert tree() == before == ["old/chain.pem", "old/key.pem"]
+        disk.empty()
+        csr = site.gateway.rpc("identity.keygen", target="one")["devices"][0]["csr"]
+        signed = openssl("x509", "-req", "-CA", site.pki.new.cert, "-CAkey", site.pki.new.key, "-days", "30",
+                         "-set_serial", "77", stdin=csr.encode()).decode()
+        disk.fill()
+        before = tree()
+        with pytest.raises(Refused) as refused:
+            site.gateway.rpc("identity.install", device="one", chain=signed)
+        assert refused.value.name == "store" and tree() == before
+        assert site.gateway.device("one")["slots"]["new"]["csr_since"]
+        disk.empty()
+        assert site.gateway.rpc("identity.install", device="one", chain=signed)["phase"] == "staged"
+        streams.prove()
+        site.gateway.stop()
+
+
+def _kept(site, device):
+    """The usual old identity of a device, in a folder beside the one that the mount hides."""
+    kept = os.path.join(site.folder, "kept")
+    _pki.install(kept, device, "old", site.pki.identity(device, "old"))
+    return os.path.join(kept, device, "old")
