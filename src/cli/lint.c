@@ -9,6 +9,8 @@
 #include "cli/table.h"
 #include "control/lint_json.h"
 #include "lint/files.h"
+#include "tls/anchor.h"
+#include "tls/crl.h"
 
 /* A path has a slash, or is there; everything else is the name of a device. */
 static bool is_file(const char *word)
@@ -35,18 +37,70 @@ static enum cli_status fail(const struct cli *cli, const char *msg, enum cli_sta
 
 /* -- files -- */
 
+/* The lists that were given, as far as the anchors and the chain's own CAs have signed them.
+ * Returns owned; NULL with err set, or without where none were given. */
+static struct crl_set *read_crls(const struct words_files *paths, const struct lint_files *files,
+                                 const struct lint_anchors *anchors, struct err *err)
+{
+    size_t known = anchors == NULL ? 0 : lint_anchors_count(anchors);
+    struct crl_args args = {.paths = paths->all, .path_count = paths->count};
+    struct tls_anchor **issuers;
+    struct crl_set *set;
+
+    if (paths->count == 0)
+        return NULL;
+    issuers = calloc(known + files->count + 1, sizeof(struct tls_anchor *));
+    if (issuers == NULL) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    for (size_t i = 0; i < known + files->count; i++) {
+        struct slice der = i < known ? lint_anchors_at(anchors, i) : files->chain[i - known];
+
+        issuers[args.anchor_count] = tls_anchor_new(der.p, der.n, "", 0, NULL);
+        args.anchor_count += issuers[args.anchor_count] != NULL; /* the leaf issues none */
+    }
+    args.anchors = issuers;
+    set = crl_set_new(&args, err);
+    for (size_t i = 0; i < args.anchor_count; i++)
+        tls_anchor_unref(issuers[i]);
+    free(issuers);
+    return set;
+}
+
+struct lists {
+    const struct crl_set *set;
+    int64_t now_s;
+};
+
+static bool is_revoked(void *arg, const struct cert_info *cert, struct slice der)
+{
+    const struct lists *lists = arg;
+
+    (void)cert;
+    return crl_set_judge(lists->set, der.p, der.n, lists->now_s, NULL, 0) == CRL_SAYS_REVOKED;
+}
+
 static int lint_one(const struct cli *cli, const char *path, const struct lint_anchors *anchors,
                     json_t *reports, struct err *err)
 {
     const struct words_line *line = cli->line;
     struct lint_policy policy = LINT_POLICY_DEFAULT;
     struct lint_report report;
+    struct lists lists = {.now_s = line->at_s >= 0 ? line->at_s : cli->out.now_s};
     struct lint_files files;
+    struct crl_set *crls;
     json_t *row;
     int rc = lint_files_read(path, line->key, &files, err);
 
     if (rc != 0)
         return rc;
+    crls = read_crls(&line->crls, &files, anchors, err);
+    if (crls == NULL && line->crls.count > 0) {
+        lint_files_fini(&files);
+        return -1;
+    }
+    lists.set = crls;
     struct lint_input in = {
         .chain = files.chain,
         .chain_count = files.count,
@@ -55,10 +109,13 @@ static int lint_one(const struct cli *cli, const char *path, const struct lint_a
                                                                                  : LINT_CLIENT,
         .anchors = anchors,
         .policy = &policy,
-        .now_s = line->at_s >= 0 ? line->at_s : cli->out.now_s,
+        .now_s = lists.now_s,
         .name = line->device,
+        .revoked = crls == NULL ? NULL : is_revoked,
+        .arg = &lists,
     };
     rc = lint_run(&in, &report);
+    crl_set_unref(crls);
     lint_files_fini(&files);
     if (rc != 0)
         return err_set(err, ERR_NOMEM, "%s: out of memory", path);
@@ -75,8 +132,8 @@ static int lint_local(const struct cli *cli, json_t *reports, struct err *err)
     struct lint_anchors *anchors = NULL;
     int rc = 0;
 
-    if (line->anchor_count > 0) {
-        anchors = lint_anchors_read(line->anchors, line->anchor_count, err);
+    if (line->anchors.count > 0) {
+        anchors = lint_anchors_read(line->anchors.all, line->anchors.count, err);
         if (anchors == NULL)
             return -1;
     }

@@ -135,6 +135,8 @@ static const struct option {
       "what the certificate in the file is for (default: client)" },
     { "--anchors", NULL, "FILE", FILE_NAMES, AT(anchors), 0, 0, NULL, ON(WORDS_LINT),
       "PEM file of CAs that are believed; may be given again; without it that is not judged" },
+    { "--crl", NULL, "FILE", FILE_NAMES, AT(crls), 0, 0, NULL, ON(WORDS_LINT),
+      "list of revoked certificates, of a CA above it; may be given again" },
     { "--key", NULL, "FILE", FILE_NAME, AT(key), 0, 0, NULL, ON(WORDS_LINT) | ON(WORDS_IMPORT),
       "private key that belongs to it, when it is not in the file; with --pattern: a pattern, too" },
     { "--device", NULL, "NAME", TEXT, AT(device), 0, 0, NULL, ON(WORDS_LINT),
@@ -340,14 +342,14 @@ static int set_time(const struct option *o, const char *value, int64_t *into, st
                    o->name, value);
 }
 
-static int add_file(struct words_line *line, const char *value, struct err *err)
+static int add_file(struct words_files *files, const char *value, struct err *err)
 {
-    const char **more = realloc(line->anchors, (line->anchor_count + 1) * sizeof(*more));
+    const char **more = realloc(files->all, (files->count + 1) * sizeof(*more));
 
     if (more == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
-    line->anchors = more;
-    line->anchors[line->anchor_count++] = value;
+    files->all = more;
+    files->all[files->count++] = value;
     return 0;
 }
 
@@ -368,7 +370,7 @@ static int set_option(struct words_line *line, const struct option *o, const cha
     case TIME:
         return set_time(o, value, into, err);
     case FILE_NAMES:
-        return add_file(line, value, err);
+        return add_file(into, value, err);
     }
     return 0;
 }
@@ -563,9 +565,11 @@ int words_parse(const char *const *words, size_t n, struct words_line *out, stru
 void words_fini(struct words_line *line)
 {
     free(line->args);
-    free(line->anchors);
-    line->args = line->anchors = NULL;
-    line->arg_count = line->anchor_count = 0;
+    free(line->anchors.all);
+    free(line->crls.all);
+    line->args = NULL;
+    line->arg_count = 0;
+    line->anchors = line->crls = (struct words_files){0};
 }
 
 /* -- help ------------------------------------------------------------------------------------- */

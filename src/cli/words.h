@@ -63,6 +63,12 @@ struct words_command {
     const char *example; /* without the program's name */
 };
 
+/* What an option that may come again has named. */
+struct words_files {
+    const char **all; /* owned array of borrowed words */
+    size_t count;
+};
+
 /* A command line that was understood. */
 struct words_line {
     enum words_id command;
@@ -71,8 +77,7 @@ struct words_line {
     const char *socket; /* borrowed, like every word here; NULL: not given */
     const char *confirm, *evidence, *fingerprint, *reason;
     const char *purpose, *key, *device, *slot, *kind, *token, *out;
-    const char **anchors; /* owned array of borrowed words */
-    size_t anchor_count;
+    struct words_files anchors, crls;
     int64_t at_s;                                                     /* -1: not given */
     int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s; /* -1: not given */
     const char *dir, *pattern, *password_file;

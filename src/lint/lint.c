@@ -68,6 +68,11 @@ bool lint_anchors_equal(const struct lint_anchors *a, const struct lint_anchors 
     return true;
 }
 
+struct slice lint_anchors_at(const struct lint_anchors *a, size_t i)
+{
+    return (struct slice){a->all[i].der, a->all[i].n};
+}
+
 size_t lint_anchors_count(const struct lint_anchors *a)
 {
     return a->count;

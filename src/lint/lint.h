@@ -64,7 +64,8 @@ struct lint_anchors *lint_anchors_new(void); /* NULL when out of memory */
 /* Takes a copy.  Returns 0 or a negative code with err. */
 int lint_anchors_add(struct lint_anchors *a, const uint8_t *der, size_t n, struct err *err);
 bool lint_anchors_equal(const struct lint_anchors *a,
-                        const struct lint_anchors *b); /* NULL equals NULL only */
+                        const struct lint_anchors *b);                /* NULL equals NULL only */
+struct slice lint_anchors_at(const struct lint_anchors *a, size_t i); /* borrows */
 size_t lint_anchors_count(const struct lint_anchors *a);
 void lint_anchors_free(struct lint_anchors *a); /* NULL is fine */
 

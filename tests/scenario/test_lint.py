@@ -246,6 +246,31 @@ def test_the_exit_status_tells_the_gravest(tmp_path):
     assert done.returncode == 1 and "none.pem" in done.stderr
 
 
+def test_lists_of_revoked_certificates_are_looked_at(tmp_path):
+    folder, at = str(tmp_path), ["--at", "2030-01-01"]
+    ca = a_ca(ROOT)
+    leaf = a_leaf(ca)
+    path, anchors = write(folder, "chain.pem", leaf, ca), write(folder, "anchors.pem", ROOT)
+
+    def a_list(name, issuer, *revoked):
+        builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.name).last_update(days(-1)).next_update(days(9))
+        for c in revoked:
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder().serial_number(c.cert.serial_number).revocation_date(days(-2)).build())
+        with open(os.path.join(folder, name), "wb") as out:
+            out.write(builder.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return os.path.join(folder, name)
+
+    of_leaf, of_ca, of_none = a_list("leaf.crl", ca, leaf), a_list("ca.crl", ROOT, ca), a_list("none.crl", ca, ca)
+    for lists, found in (([of_leaf], ["revoked"]), ([of_ca], ["revoked"]), ([of_none], []), ([of_none, of_ca], ["revoked"])):
+        status, reports = lint(path, "--anchors", anchors, *at, *[w for name in lists for w in ("--crl", name)])
+        assert (status, codes(reports[0])) == (6 if found else 0, found), lists
+    strange = a_list("strange.crl", STRANGER, leaf)
+    done = subprocess.run([binary("certflipctl"), "lint", path, "--crl", strange], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, check=False, timeout=seconds(20))
+    assert done.returncode == 1 and "strange.crl" in done.stderr
+
+
 def test_certificates_that_all_name_each_other_cost_a_moment(tmp_path):
     """Forty CAs of one name and forty keys, each signed by every other: no path leads out, and nobody waits for it."""
     cas = [a_ca(None, "loop", key=KEYS.get("p256", "loop-%d" % i), ski=False, aki=False,

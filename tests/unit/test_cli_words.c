@@ -167,9 +167,9 @@ static void options_are_taken(void **unused)
     words_fini(&line);
     line = parsed("lint x.pem --purpose server --anchors a.pem --anchors=b.pem --key k --device d");
     assert_string_equal(line.purpose, "server");
-    assert_int_equal(line.anchor_count, 2);
-    assert_string_equal(line.anchors[0], "a.pem");
-    assert_string_equal(line.anchors[1], "b.pem");
+    assert_int_equal(line.anchors.count, 2);
+    assert_string_equal(line.anchors.all[0], "a.pem");
+    assert_string_equal(line.anchors.all[1], "b.pem");
     assert_string_equal(line.key, "k");
     assert_string_equal(line.device, "d");
     assert_int_equal(line.at_s, -1);
