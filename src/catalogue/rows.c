@@ -988,6 +988,10 @@ static const struct catalogue_row commands[] = {
       "see timedatectl; where there can be no time service, set clock.require_sync to false; or flip with --force" },
     { "rpc", "lint", -32014, NULL, DIAG_POLICY,
       "lint has found an error in the new identity, for which a peer would refuse it", "the message names it; mend it, or flip with force; see certflipctl lint NAME" },
+    { "rpc", "anchor", -32040, NULL, DIAG_POLICY,
+      "it cannot be an anchor, or there is none of that fingerprint", "mend what the message says; see certflipctl trust list" },
+    { "rpc", "in-use", -32041, NULL, DIAG_POLICY,
+      "something depends on it, so it is not taken away", "see certflipctl trust check; move that first, or use --force" },
 };
 
 /* Their severity is lint's affair; all of them are why a peer would not accept a certificate. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/durable.h"
 #include "base/str.h"
 #include "cli/crl.h"
 #include "cli/devices.h"
@@ -12,6 +13,7 @@
 #include "cli/pem.h"
 #include "cli/rekey.h"
 #include "cli/table.h"
+#include "control/rpc.h"
 
 #define KEYGEN_PATIENCE_MS (30 * 60 * 1000) /* a hundred keys of RSA 4096 on a small machine */
 
@@ -55,6 +57,61 @@ static void set_fingerprint(json_t *params, const char *given)
     set_text(params, "fingerprint", hex);
 }
 
+static void set_flag(json_t *params, const char *key, bool v)
+{
+    if (v)
+        (void)json_object_set_new(params, key, json_true());
+}
+
+/* "tls,old" as an array. */
+static json_t *names_of(const char *list)
+{
+    json_t *names = json_array();
+
+    while (*list != '\0') {
+        size_t n = strcspn(list, ",");
+
+        if (n > 0)
+            (void)json_array_append_new(names, json_stringn(list, n));
+        list += n;
+        list += strspn(list, ",");
+    }
+    return names;
+}
+
+/* The words of trust commands; the file of trust add is read by read_pem. */
+static void set_trust(json_t *params, const struct words_line *line)
+{
+    if (line->arg_count > 0)
+        set_text(params, "set", line->args[0]);
+    if (line->command == WORDS_TRUST_CHECK || line->command == WORDS_TRUST_REMOVE)
+        set_fingerprint(params, line->args[1]);
+    set_text(params, "note", line->note);
+    set_flag(params, "intermediate", line->intermediate);
+    set_flag(params, "force", line->force);
+    if (line->only != NULL)
+        (void)json_object_set_new(params, "only", names_of(line->only));
+}
+
+/* The certificates of a file, as the parameter "pem". */
+static int read_pem(json_t *params, const char *path, struct err *err)
+{
+    struct buf text = {0};
+    int rc = durable_read(path, RPC_PEM_MAX, &text, err);
+    json_t *pem = rc == 0 ? json_stringn((const char *)text.p, text.len) : NULL;
+
+    if (rc != 0)
+        rc = err_set(err, ERR_INVALID, "%s", err->msg);
+    else if (pem == NULL)
+        rc = err_set(err, ERR_INVALID,
+                     "%s: is no text: make PEM of it: openssl x509 -inform DER -in %s", path, path);
+    else
+        (void)json_object_set(params, "pem", pem);
+    json_decref(pem);
+    buf_fini(&text);
+    return rc;
+}
+
 /* An option that is not given, or has no meaning for the command, is not set: the table in words.c
  * saw to it. */
 static json_t *params_of(const struct words_line *line)
@@ -80,6 +137,12 @@ static json_t *params_of(const struct words_line *line)
         }
         break;
     case WORDS_CRL_UPDATE: /* its file is read in `ask` */
+        break;
+    case WORDS_TRUST_LIST:
+    case WORDS_TRUST_ADD:
+    case WORDS_TRUST_CHECK:
+    case WORDS_TRUST_REMOVE:
+        set_trust(params, line);
         break;
     case WORDS_STATUS:
     case WORDS_DEVICES:
@@ -210,6 +273,18 @@ static void show_answer(const struct cli *cli, const json_t *answer)
     case WORDS_CRL_UPDATE:
         show_crl_update(out, answer);
         break;
+    case WORDS_TRUST_LIST:
+        show_anchors(out, json_object_get(answer, "anchors"));
+        break;
+    case WORDS_TRUST_ADD:
+        show_anchors_added(out, answer);
+        break;
+    case WORDS_TRUST_CHECK:
+        show_dependents(out, answer);
+        break;
+    case WORDS_TRUST_REMOVE:
+        show_anchor_removed(out, answer);
+        break;
     case WORDS_RELOAD:
         show_reload(out, answer);
         break;
@@ -318,6 +393,8 @@ static int ask(const struct cli *cli, json_t **answer, struct err *err)
         [WORDS_KEYGEN]   = "identity.keygen",  [WORDS_INSTALL] = "identity.install",
         [WORDS_DISCARD]  = "identity.discard", [WORDS_RETIRE]  = "retire", [WORDS_EXPORT] = "identity.export",
         [WORDS_CRL_LIST] = "crl.list",    [WORDS_CRL_UPDATE] = "crl.update",
+        [WORDS_TRUST_LIST]  = "trust.list",  [WORDS_TRUST_ADD]    = "trust.add",
+        [WORDS_TRUST_CHECK] = "trust.check", [WORDS_TRUST_REMOVE] = "trust.remove",
         [WORDS_RELOAD]   = "config.reload", [WORDS_LOG]   = "log.level",  [WORDS_AUDIT]    = "audit.list",
     };
     /* clang-format on */
@@ -332,8 +409,10 @@ static int ask(const struct cli *cli, json_t **answer, struct err *err)
         }
         if (cli->line->command == WORDS_KEYGEN)
             client_set_patience(cli->client, KEYGEN_PATIENCE_MS);
-        if (cli->line->command == WORDS_CRL_UPDATE &&
-            (rc = crl_params(cli->line->args[0], params, err)) != 0) {
+        if ((cli->line->command == WORDS_CRL_UPDATE &&
+             (rc = crl_params(cli->line->args[0], params, err)) != 0) ||
+            (cli->line->command == WORDS_TRUST_ADD &&
+             (rc = read_pem(params, cli->line->args[1], err)) != 0)) {
             json_decref(params);
             return rc;
         }

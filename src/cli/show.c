@@ -862,6 +862,128 @@ void show_levels(const struct show *s, json_t *levels)
     print_and_free(&t, s);
 }
 
+static void indented(const struct show *s, enum table_style style, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    fputs("  ", s->to);
+    table_text(s->to, s->colour, style, value);
+    fputc('\n', s->to);
+}
+
+/* -- anchors ---------------------------------------------------------------------------------- */
+
+static enum table_style anchor_style(const char *state)
+{
+    if (strcmp(state, "in-force") == 0)
+        return TABLE_GOOD;
+    return strcmp(state, "removed") == 0 || strcmp(state, "idle") == 0 ? TABLE_PLAIN : TABLE_BAD;
+}
+
+/* Where it stands, or who has added it. */
+static const char *anchor_from(const json_t *anchor)
+{
+    const json_t *files = json_object_get(anchor, "files");
+
+    return json_array_size(files) > 0 ? item(files, 0) : text(anchor, "by");
+}
+
+static void anchor_rows(const struct show *s, const json_t *anchors)
+{
+    static const char *const titles[] = {"SET",     "SUBJECT",  "STATE", "VALID UNTIL",
+                                         "DEVICES", "SESSIONS", "FROM",  "SHA256"};
+    struct table t;
+
+    table_init(&t, sizeof(titles) / sizeof(titles[0]));
+    table_head(&t, titles);
+    for (size_t i = 0; i < json_array_size(anchors); i++) {
+        const json_t *a = json_array_get(anchors, i);
+        bool helper = strcmp(text(a, "kind"), "intermediate") == 0;
+        const char *until = text(a, "not_after");
+
+        table_add(&t, TABLE_PLAIN, "%s", text(a, "set"));
+        table_add(&t, TABLE_PLAIN, "%s%s", text(a, "subject")[0] == '\0' ? "-" : text(a, "subject"),
+                  helper ? " (intermediate)" : "");
+        table_add(&t, anchor_style(text(a, "state")), "%s", text(a, "state"));
+        table_add(&t, expiry_style(s, until), "%.10s", until[0] == '\0' ? "-" : until);
+        table_add(&t, TABLE_PLAIN, "%" PRId64, number(a, "devices"));
+        table_add(&t, TABLE_PLAIN, "%" PRId64, number(a, "sessions"));
+        table_add(&t, TABLE_PLAIN, "%s", anchor_from(a)[0] == '\0' ? "-" : anchor_from(a));
+        table_add(&t, TABLE_PLAIN, "%s", text(a, "fingerprint"));
+    }
+    print_and_free(&t, s);
+}
+
+void show_anchors(const struct show *s, const json_t *anchors)
+{
+    if (json_array_size(anchors) == 0) {
+        fputs("no anchor\n", s->to);
+        return;
+    }
+    anchor_rows(s, anchors);
+    for (size_t i = 0; i < json_array_size(anchors); i++) {
+        const json_t *a = json_array_get(anchors, i);
+
+        if (text(a, "fault")[0] == '\0')
+            continue;
+        fprintf(s->to, "%.16s..: ", text(a, "fingerprint"));
+        table_text(s->to, s->colour, TABLE_BAD, text(a, "fault"));
+        fputc('\n', s->to);
+    }
+}
+
+void show_anchors_added(const struct show *s, const json_t *result)
+{
+    const json_t *anchors = json_object_get(result, "anchors");
+
+    for (size_t i = 0; i < json_array_size(anchors); i++) {
+        const json_t *a = json_array_get(anchors, i);
+        bool changed = json_is_true(json_object_get(a, "changed"));
+
+        table_text(s->to, s->colour, changed ? TABLE_GOOD : TABLE_PLAIN, text(a, "subject"));
+        fprintf(s->to, " %s the set %s\n", changed ? "is now in" : "was already in",
+                text(result, "set"));
+        indented(s, TABLE_PLAIN, text(a, "fingerprint"));
+    }
+}
+
+void show_dependents(const struct show *s, const json_t *result)
+{
+    const json_t *rows = json_object_get(result, "dependents");
+    int64_t breaks = number(result, "breaks");
+
+    table_text(s->to, s->colour, TABLE_PLAIN, text(result, "subject"));
+    if (breaks == 0) {
+        fputs(": nothing that is known depends on it\n", s->to);
+        return;
+    }
+    fprintf(s->to, ": %" PRId64 " %s not work without it\n", breaks,
+            breaks == 1 ? "thing would" : "things would");
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        indented(s, TABLE_PLAIN, text(json_array_get(rows, i), "text"));
+}
+
+void show_anchor_removed(const struct show *s, const json_t *result)
+{
+    const json_t *files = json_object_get(result, "files");
+
+    table_text(s->to, s->colour, TABLE_PLAIN, text(result, "subject"));
+    fprintf(s->to, " %s the set %s\n",
+            json_is_true(json_object_get(result, "changed")) ? "is believed no more in"
+                                                             : "was not believed in",
+            text(result, "set"));
+    if (text(result, "archived")[0] != '\0') {
+        fputs("  archived as ", s->to);
+        table_text(s->to, s->colour, TABLE_PLAIN, text(result, "archived"));
+        fputc('\n', s->to);
+    }
+    for (size_t i = 0; i < json_array_size(files); i++) {
+        fputs("  it stands still in ", s->to);
+        table_text(s->to, s->colour, TABLE_WARN, item(files, i));
+        fputc('\n', s->to);
+    }
+}
+
 void show_audit(const struct show *s, const json_t *entries)
 {
     static const char *const titles[] = {"NUMBER", "TIME", "WHO", "WHAT", "TARGET", "OUTCOME"};
@@ -1002,19 +1124,11 @@ void show_outcome(const struct show *s, const json_t *rows)
     print_and_free(&t, s);
 }
 
-static void indented(const struct show *s, enum table_style style, const char *value)
-{
-    if (value[0] == '\0')
-        return;
-    fputs("  ", s->to);
-    table_text(s->to, s->colour, style, value);
-    fputc('\n', s->to);
-}
-
 void show_error(const struct show *s, const char *what, const json_t *error)
 {
     const json_t *data = json_object_get(error, "data");
     const json_t *faults = json_object_get(data, "faults");
+    const json_t *dependents = json_object_get(data, "dependents");
     const char *message = text(error, "message");
 
     fprintf(s->to, "certflipctl: %s: ", what);
@@ -1022,6 +1136,8 @@ void show_error(const struct show *s, const char *what, const json_t *error)
     fputc('\n', s->to);
     for (size_t i = 0; i < json_array_size(faults); i++)
         indented(s, TABLE_PLAIN, item(faults, i));
+    for (size_t i = 0; i < json_array_size(dependents); i++)
+        indented(s, TABLE_PLAIN, text(json_array_get(dependents, i), "text"));
     indented(s, TABLE_PLAIN, text(data, "remedy"));
 }
 

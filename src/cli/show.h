@@ -25,6 +25,10 @@ void show_devices(const struct show *s, const struct json_t *devices); /* the ar
 void show_device(const struct show *s, const struct json_t *device);
 void show_sessions(const struct show *s, const struct json_t *sessions, int64_t total);
 void show_levels(const struct show *s, struct json_t *levels);
+void show_anchors(const struct show *s, const struct json_t *anchors); /* the array */
+void show_anchors_added(const struct show *s, const struct json_t *result);
+void show_anchor_removed(const struct show *s, const struct json_t *result);
+void show_dependents(const struct show *s, const struct json_t *result); /* of trust.check */
 void show_audit(const struct show *s, const struct json_t *entries);
 void show_crls(const struct show *s, const struct json_t *crls);      /* of crl.list */
 void show_crl_update(const struct show *s, const struct json_t *row); /* of crl.update */

@@ -10,8 +10,8 @@
 #include "cli/explain.h"
 #include "control/rpc.h"
 
-#define ON(id)   (1U << (id))
-#define EVERY    (~0U)
+#define ON(id)   (UINT64_C(1) << (id))
+#define EVERY    (~UINT64_C(0))
 #define WORD_MAX 32
 
 /* clang-format off */
@@ -55,6 +55,14 @@ static const struct words_command commands[WORDS_COUNT] = {
                          "import --dir /media/usb/identities --dry-run" },
     [WORDS_REKEY]    = { "rekey",    WORDS_MAYBE_TARGET, "write private keys anew, encrypted or not as keys.encrypt says",
                          "rekey" },
+    [WORDS_TRUST_LIST]   = { "trust list",   WORDS_MAYBE_SET,  "who is believed, and what depends on it",
+                             "trust list downstream" },
+    [WORDS_TRUST_ADD]    = { "trust add",    WORDS_SET_FILE,   "believe a CA from now on, beside the others",
+                             "trust add downstream new-ca.pem --note dual-trust-until-May" },
+    [WORDS_TRUST_CHECK]  = { "trust check",  WORDS_SET_ANCHOR, "what would break without an anchor",
+                             "trust check downstream 3f0c...e9" },
+    [WORDS_TRUST_REMOVE] = { "trust remove", WORDS_SET_ANCHOR, "do not believe a CA any more, wherever it stands",
+                             "trust remove downstream 3f0c...e9" },
     [WORDS_RELOAD]   = { "reload",   WORDS_NOTHING,      "read configuration and identities again",
                          "reload" },
     [WORDS_LOG]      = { "log",      WORDS_LEVEL,        "show what is logged, or change it until the next start",
@@ -79,6 +87,9 @@ static const struct shape {
     [WORDS_FILE]         = { 1, 1,        "FILE" },
     [WORDS_FILES]        = { 1, SIZE_MAX, "FILE|DEVICE|GLOB..." },
     [WORDS_IMPORTS]      = { 0, SIZE_MAX, "DEVICE FILE... | --dir DIR" },
+    [WORDS_MAYBE_SET]    = { 0, 1,        "[downstream|upstream]" },
+    [WORDS_SET_FILE]     = { 2, 2,        "downstream|upstream FILE" },
+    [WORDS_SET_ANCHOR]   = { 2, 2,        "downstream|upstream SHA256" },
     [WORDS_LEVEL]        = { 0, 2,        "[SUBSYSTEM LEVEL]" },
     [WORDS_CODE]         = { 0, 2,        "[CODE]" },
     [WORDS_COMMAND]      = { 0, 2,        "[COMMAND]" },
@@ -94,7 +105,7 @@ static const struct option {
     size_t at;
     int64_t least, most;
     const char *const *choices; /* ended by NULL */
-    unsigned commands;
+    uint64_t commands;
     const char *help;
 } options[] = {
     { "--probation", NULL, "SECONDS", NUMBER, AT(probation_s), 1, 31622400, NULL, ON(WORDS_FLIP),
@@ -109,8 +120,10 @@ static const struct option {
       "what must be proven: that it is accepted, or also that a message of its own comes back" },
     { "--begin-within", NULL, "SECONDS", NUMBER, AT(begin_s), 1, 31622400, NULL, ON(WORDS_FLIP),
       "give it up when the broker has not accepted the new identity by then: the device may be away" },
-    { "--force", NULL, NULL, FLAG, AT(force), 0, 0, NULL, ON(WORDS_FLIP) | ON(WORDS_CRL_UPDATE),
-      "flip: whatever lint says, and by a clock that is not synchronised, or wrong; crl update: in the place of a newer list" },
+    { "--force", NULL, NULL, FLAG, AT(force), 0, 0, NULL,
+      ON(WORDS_FLIP) | ON(WORDS_CRL_UPDATE) | ON(WORDS_TRUST_ADD) | ON(WORDS_TRUST_REMOVE),
+      "flip: whatever lint says, and by a clock that is not synchronised, or wrong; crl update: in the place of a newer list;"
+      " trust: add what is weak, remove what is in use" },
     { "--wait", NULL, NULL, FLAG, AT(wait), 0, 0, NULL, ON(WORDS_FLIP) | ON(WORDS_ROLLBACK),
       "follow it to its end; the exit status tells how it ended" },
     { "--timeout", NULL, "SECONDS", NUMBER, AT(timeout_s), 1, 31536000, NULL,
@@ -156,6 +169,12 @@ static const struct option {
       "take the place of another identity in the old slot" },
     { "--dry-run", NULL, NULL, FLAG, AT(dry_run), 0, 0, NULL, ON(WORDS_IMPORT),
       "read and check everything, and change nothing" },
+    { "--note", NULL, "TEXT", TEXT, AT(note), 0, 0, NULL, ON(WORDS_TRUST_ADD) | ON(WORDS_TRUST_REMOVE),
+      "why; kept with it, and shown by trust list" },
+    { "--intermediate", NULL, NULL, FLAG, AT(intermediate), 0, 0, NULL, ON(WORDS_TRUST_ADD),
+      "it completes the chains of those who do not send it, and is believed as far as an anchor vouches for it" },
+    { "--only", NULL, "NAME[,NAME...]", TEXT, AT(only), 0, 0, NULL, ON(WORDS_TRUST_ADD),
+      "for these listeners (or upstreams) alone" },
     { "--limit", NULL, "N", NUMBER, AT(limit), 1, RPC_ROWS_MAX, NULL, ON(WORDS_AUDIT) | ON(WORDS_SESSIONS),
       "at most so many rows" },
     { "--after", NULL, "NUMBER", NUMBER, AT(after), 0, INT64_C(1) << 53, NULL, ON(WORDS_AUDIT),
@@ -475,6 +494,34 @@ static int check_level(const char *subsystem, const char *level, struct err *err
     return 0;
 }
 
+static const char *const sets[] = {"downstream", "upstream"};
+
+static int check_set(const struct words_line *line, struct err *err)
+{
+    const struct words_command *c = &commands[line->command];
+    struct nearest near;
+    uint8_t sha256[32];
+
+    if (line->arg_count == 0)
+        return 0;
+    near = nearest_to(line->args[0]);
+    nearest_try(&near, sets[0]);
+    nearest_try(&near, sets[1]);
+    if (strcmp(line->args[0], sets[0]) != 0 && strcmp(line->args[0], sets[1]) != 0) {
+        if (near.word[0] != '\0')
+            return fail_word(&near, "set", err);
+        return err_set(err, ERR_INVALID,
+                       "%s: \"%s\" must be downstream (who comes in) or upstream "
+                       "(which brokers are believed)",
+                       c->words, line->args[0]);
+    }
+    if (c->shape == WORDS_SET_ANCHOR && str_unhex(line->args[1], sha256, sizeof(sha256)) != 0)
+        return err_set(err, ERR_INVALID,
+                       "%s: %s: must be 64 hex digits (certflipctl trust list shows them)",
+                       c->words, line->args[1]);
+    return 0;
+}
+
 static int check_args(const struct words_line *line, struct err *err)
 {
     const struct words_command *c = &commands[line->command];
@@ -496,6 +543,8 @@ static int check_args(const struct words_line *line, struct err *err)
             !str_is_utf8((const uint8_t *)line->args[i], strlen(line->args[i])))
             return err_set(err, ERR_INVALID, "%s: \"%s\" is no %s", c->words, line->args[i],
                            shape->text);
+    if (c->shape == WORDS_MAYBE_SET || c->shape == WORDS_SET_FILE || c->shape == WORDS_SET_ANCHOR)
+        return check_set(line, err);
     if (c->shape != WORDS_LEVEL || line->arg_count == 0)
         return 0;
     if (line->arg_count == 1)
@@ -723,6 +772,13 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
         return strchr(o->partial, '/') != NULL ? WORDS_MORE_FILES : WORDS_MORE_DEVICES;
     case WORDS_IMPORTS:
         return at == 0 ? WORDS_MORE_DEVICES : WORDS_MORE_FILES;
+    case WORDS_MAYBE_SET:
+    case WORDS_SET_FILE:
+    case WORDS_SET_ANCHOR:
+        for (size_t i = 0; at == 0 && i < 2; i++)
+            offer_word(o, sets[i]);
+        return at == 1 && commands[command].shape == WORDS_SET_FILE ? WORDS_MORE_FILES
+                                                                    : WORDS_NO_MORE;
     case WORDS_LEVEL:
         return offer_levels(o, at);
     case WORDS_CODE:

@@ -32,6 +32,10 @@ enum words_id {
     WORDS_CRL_UPDATE,
     WORDS_IMPORT,
     WORDS_REKEY,
+    WORDS_TRUST_LIST,
+    WORDS_TRUST_ADD,
+    WORDS_TRUST_CHECK,
+    WORDS_TRUST_REMOVE,
     WORDS_RELOAD,
     WORDS_LOG,
     WORDS_AUDIT,
@@ -50,6 +54,9 @@ enum words_shape {
     WORDS_FILE,         /* FILE */
     WORDS_FILES,        /* FILE|DEVICE|GLOB... */
     WORDS_IMPORTS,      /* DEVICE FILE..., or none with --dir */
+    WORDS_MAYBE_SET,    /* [downstream|upstream] */
+    WORDS_SET_FILE,     /* downstream|upstream FILE */
+    WORDS_SET_ANCHOR,   /* downstream|upstream SHA256 */
     WORDS_LEVEL,        /* [SUBSYSTEM LEVEL] */
     WORDS_CODE,         /* [CODE], of one or two words */
     WORDS_COMMAND,      /* [COMMAND] */
@@ -78,11 +85,12 @@ struct words_line {
     const char *confirm, *evidence, *fingerprint, *reason;
     const char *purpose, *key, *device, *slot, *kind, *token, *out;
     struct words_files anchors, crls;
-    int64_t at_s;                                                     /* -1: not given */
+    int64_t at_s; /* -1: not given */
+    const char *note, *only;
     int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s; /* -1: not given */
     const char *dir, *pattern, *password_file;
     bool replace, dry_run;
-    bool json, names, force, wait, help, version, renew, csr, cert;
+    bool json, names, intermediate, force, wait, help, version, renew, csr, cert;
 };
 
 /* Understand the words that follow the program's name.  With --help or --version, and without any

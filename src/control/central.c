@@ -341,6 +341,7 @@ static char *state_text(const struct central *c, bool online)
         json_object_set_new(state, "time", rpc_time(clock_wall_s()));
         json_object_set_new(state, "started", rpc_time(c->dispatch->started_s));
         json_object_set_new(state, "devices", show_counts(c->hub));
+        json_object_set_new(state, "trust", show_in_force(c->hub));
         json_object_set_new(state, "events_dropped", json_integer((json_int_t)c->outbox.dropped));
     }
     text = json_dumps(state, JSON_COMPACT);

@@ -15,6 +15,7 @@
 #include "control/hub.h"
 #include "identity/files.h"
 #include "identity/keygen.h"
+#include "trust/change.h"
 
 #define SECONDS_MAX (INT64_C(366) * 24 * 3600)
 #define TARGETS_MAX 10000
@@ -210,6 +211,17 @@ static const struct command commands[RPC_METHOD_COUNT] = {
     [RPC_CRL_LIST_METHOD]         = { do_crl_list,         { { 0 } } },
     [RPC_LOG_LEVEL_METHOD]        = { do_log_level,        { { "subsystem", K_NAME, false, 0, 0 },
                                                              { "level", K_NAME, false, 0, 0 } } },
+    [RPC_TRUST_LIST_METHOD]       = { do_trust_list,       { { "set", K_NAME, false, 0, 0 } } },
+    [RPC_TRUST_ADD_METHOD]        = { do_trust_add,        { { "set", K_NAME, true, 0, 0 },
+                                                             { "pem", K_TEXT, true, 1, RPC_PEM_MAX },
+                                                             { "note", K_TEXT, false, 0, TRUST_NOTE_MAX },
+                                                             { "intermediate", K_BOOL, false, 0, 0 },
+                                                             { "only", K_TARGET, false, 0, 0 },
+                                                             { "force", K_BOOL, false, 0, 0 } } },
+    [RPC_TRUST_CHECK_METHOD]      = { do_trust_check,      { { "set", K_NAME, true, 0, 0 }, { "fingerprint", K_NAME, true, 0, 0 } } },
+    [RPC_TRUST_REMOVE_METHOD]     = { do_trust_remove,     { { "set", K_NAME, true, 0, 0 }, { "fingerprint", K_NAME, true, 0, 0 },
+                                                             { "force", K_BOOL, false, 0, 0 },
+                                                             { "note", K_TEXT, false, 0, TRUST_NOTE_MAX } } },
     [RPC_AUDIT_LIST_METHOD]       = { do_audit_list,       { { "after", K_NUMBER, false, 0, INT64_C(1) << 53 }, LIMIT } },
     [RPC_SESSIONS_LIST_METHOD]    = { do_sessions_list,    { MAY_TARGET, LIMIT } },
     [RPC_HELP_METHOD]             = { do_help,             { { 0 } } },

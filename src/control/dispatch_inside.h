@@ -139,6 +139,10 @@ int do_retire(struct call *c);
 int do_identity_lint(struct call *c);   /* methods_lint.c */
 int do_identity_import(struct call *c); /* methods_import.c */
 int do_rekey(struct call *c);
+int do_trust_list(struct call *c); /* methods_trust.c */
+int do_trust_add(struct call *c);
+int do_trust_check(struct call *c);
+int do_trust_remove(struct call *c);
 
 int do_flip(struct call *c); /* methods_flip.c */
 int do_rollback(struct call *c);

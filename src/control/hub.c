@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/log.h"
 #include "control/hub_inside.h"
 
 int64_t hub_now(const struct hub *h)
@@ -82,6 +83,21 @@ void hub_touch(struct hub *h, struct hub_device *d)
 {
     d->touched = true;
     hub_note(h, d);
+}
+
+/* There are as many as there were ever anchors, so none is dropped. */
+const char *hub_anchor_name(struct hub *h, const char *fp)
+{
+    char *kept = *fp == '\0' ? NULL : map_get(h->anchors, fp);
+
+    if (*fp == '\0' || kept != NULL)
+        return kept == NULL ? "" : kept;
+    kept = strdup(fp);
+    if (kept == NULL || map_put(h->anchors, fp, kept) != 0) {
+        free(kept);
+        return "";
+    }
+    return kept;
 }
 
 struct hub_session *hub_session_find(struct hub_device *d, uint64_t id)
@@ -336,6 +352,25 @@ unsigned hub_workers(const struct hub *h)
     return h->sink.workers;
 }
 
+int hub_silent_worker(const struct hub *h, int64_t ms)
+{
+    int64_t now = hub_now(h);
+
+    for (unsigned w = 0; w < h->sink.workers; w++) {
+        int64_t since = h->stats_ms[w] != 0 ? h->stats_ms[w] : h->polled_ms;
+        if (since != 0 && now - since > ms)
+            return (int)w;
+    }
+    return -1;
+}
+
+void hub_with_flush(struct hub *h, const struct hub_also *also)
+{
+    if (h->also.save != NULL) /* a command of a batch, which is flushed by itself */
+        (void)hub_flush(h, NULL);
+    h->also = *also;
+}
+
 void hub_swap(struct hub *h, struct wk_snapshot *snapshot)
 {
     struct msg *m = msg_new(MSG_CONF);
@@ -349,19 +384,11 @@ void hub_swap(struct hub *h, struct wk_snapshot *snapshot)
         return;
     }
     m->u.conf = snapshot_ref(snapshot);
+    crash_point("trust.tell");
     hub_post_all(h, m);
-}
-
-int hub_silent_worker(const struct hub *h, int64_t ms)
-{
-    int64_t now = hub_now(h);
-
-    for (unsigned w = 0; w < h->sink.workers; w++) {
-        int64_t since = h->stats_ms[w] != 0 ? h->stats_ms[w] : h->polled_ms;
-        if (since != 0 && now - since > ms)
-            return (int)w;
-    }
-    return -1;
+    crash_point("trust.told");
+    if (h->sink.trust_changed != NULL)
+        h->sink.trust_changed(h->sink.arg);
 }
 
 void hub_poll(struct hub *h)
@@ -371,6 +398,7 @@ void hub_poll(struct hub *h)
 
     struct msg *m = msg_new(MSG_POLL);
 
+    h->sensors_due = h->sensors_unsaved != 0;
     if (m != NULL)
         hub_post_all(h, m);
 }
@@ -396,9 +424,10 @@ struct hub *hub_new(const struct hub_sink *sink, struct store *store, struct wk_
     list_init(&h->moving);
     h->snapshot = snapshot_ref(snapshot);
     h->by_name = map_new();
+    h->anchors = map_new();
     h->stats = calloc(sink->workers, sizeof(*h->stats));
     h->stats_ms = calloc(sink->workers, sizeof(*h->stats_ms));
-    if (h->by_name == NULL || h->stats == NULL || h->stats_ms == NULL) {
+    if (h->by_name == NULL || h->anchors == NULL || h->stats == NULL || h->stats_ms == NULL) {
         err_set(err, ERR_NOMEM, "out of memory");
         hub_free(h);
         return NULL;
@@ -406,15 +435,29 @@ struct hub *hub_new(const struct hub_sink *sink, struct store *store, struct wk_
     return h;
 }
 
+static void anchors_free(struct hub *h)
+{
+    const char *key;
+    void *value;
+    size_t it = 0;
+
+    while (h->anchors != NULL && map_next(h->anchors, &it, &key, &value))
+        free(value);
+    map_free(h->anchors);
+}
+
 void hub_free(struct hub *h)
 {
     if (h == NULL)
         return;
+    if (h->also.undone != NULL)
+        h->also.undone(h->also.arg);
     hub_notices_drop(h);
     for (size_t i = 0; i < h->count; i++)
         hub_device_free(h->sorted[i]);
     free(h->sorted);
     map_free(h->by_name);
+    anchors_free(h);
     snapshot_unref(h->snapshot);
     lint_anchors_free(h->lint_anchors);
     free(h->save_fault);
@@ -422,6 +465,15 @@ void hub_free(struct hub *h)
     free(h->stats);
     free(h->stats_ms);
     free(h);
+}
+
+static int take_sensor(void *arg, const char *device, const char *anchor)
+{
+    struct hub_device *d = hub_find(arg, device);
+
+    if (d != NULL)
+        d->sensor = hub_anchor_name(arg, anchor);
+    return 0;
 }
 
 int hub_start(struct hub *h, struct err *err)
@@ -435,6 +487,8 @@ int hub_start(struct hub *h, struct err *err)
         rc = hub_lint_anchors(h->snapshot->conf, &h->lint_anchors, err);
     if (rc == 0)
         rc = hub_scan(h, true, &ignored, err);
+    if (rc == 0)
+        rc = store_sensor_each(h->store, take_sensor, h, err);
     if (rc == 0)
         hub_clock_devices(h);
     return rc;

@@ -51,12 +51,23 @@ struct hub_event {
     const char *who;    /* "certflipd" when nobody commanded it */
 };
 
+/* Something that a command changes together with what it makes durable.  It is saved in the
+ * transaction of the flush, and done or undone after it; each with `arg`, which `undone` or the
+ * end of `done` frees. */
+struct hub_also {
+    int (*save)(void *arg, struct store *store, struct err *err);
+    void (*done)(void *arg);
+    void (*undone)(void *arg);
+    void *arg;
+};
+
 /* What the hub needs from the world; each with `arg`. */
 struct hub_sink {
     void (*post)(void *arg, unsigned worker, struct msg *m); /* takes m */
     void (*device_changed)(void *arg,
                            const char *device); /* what show_device gives, or it is gone */
     void (*event)(void *arg, const struct hub_event *ev);
+    void (*trust_changed)(void *arg);       /* other anchors are in force */
     void (*wake)(void *arg, int64_t at_ms); /* call hub_tick then (CLOCK_BOOTTIME); 0: no need to */
     int64_t (*now_ms)(void *arg);           /* CLOCK_BOOTTIME */
     int64_t (*wall_s)(void *arg);           /* wall clock */
@@ -77,7 +88,9 @@ struct hub_session {
     int version;
     char listener[65], peer[72], tls[24], fp[65];
     char client_id[129];
-    char *exception; /* owned: by which its certificate was accepted; NULL: needs none */
+    const char *anchor; /* the hub's: fingerprint of the one that vouches for the sensor; "" */
+    const char *broker; /* the same for the broker of the leg that stands */
+    char *exception;    /* owned: by which its certificate was accepted; NULL: needs none */
 };
 
 /* How an exception of the configuration is used. */
@@ -146,7 +159,10 @@ struct hub_device {
     struct hub_share share;    /* as it is in the hub's counts */
     struct presence *presence; /* owned reference; the workers count in it */
     struct hub_leg *leg;       /* owned; NULL: no news yet */
-    struct hub_error *error;   /* owned; NULL: none */
+    const char *sensor;        /* the hub's: fingerprint of the anchor that vouched for the sensor
+                                  when it came in last; "": not known */
+    bool sensor_unsaved;
+    struct hub_error *error; /* owned; NULL: none */
 
     uint64_t seq;                    /* number of the latest decision */
     uint64_t told_seq;               /* of the one that the workers have */
@@ -317,7 +333,11 @@ int hub_audit(struct hub *h, const char *who, const char *what, const char *targ
 /* The same; takes `id` and `reply`. */
 void hub_remember(struct hub *h, char *id, char *reply);
 
-/* Another snapshot of the same configuration: the workers use it for what begins from now on. */
+/* Takes what `also` holds: one for each flush, which is to follow. */
+void hub_with_flush(struct hub *h, const struct hub_also *also);
+
+/* Another snapshot of the same configuration: the workers use it for what begins from now on.  For
+ * sink.trust_changed. */
 void hub_swap(struct hub *h, struct wk_snapshot *snapshot);
 
 /* Make durable, then do.  Returns 0, or a negative code when nothing was changed. */

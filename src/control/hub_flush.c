@@ -320,9 +320,27 @@ static int save_notices(struct hub *h, struct err *err)
     return events == 0 ? 0 : store_value_put(h->store, "event-seq", h->event_seq + events, err);
 }
 
+/* With whatever is saved anyhow, and with each poll. */
+static int save_sensors(struct hub *h, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && h->sensors_unsaved != 0 && i < h->count; i++)
+        if (h->sorted[i]->sensor_unsaved)
+            rc = store_sensor_put(h->store, h->sorted[i]->name, h->sorted[i]->sensor, err);
+    return rc;
+}
+
+static void sensors_saved(struct hub *h)
+{
+    for (size_t i = 0; h->sensors_unsaved != 0 && i < h->count; i++)
+        h->sorted[i]->sensor_unsaved = false;
+    h->sensors_unsaved = 0;
+}
+
 static bool anything_to_save(const struct hub *h)
 {
-    if (!list_empty(&h->notices))
+    if (!list_empty(&h->notices) || h->also.save != NULL || h->sensors_due)
         return true;
     list_for_each (it, &h->dirty)
         if (list_entry(it, struct hub_device, dirty_link)->dirty)
@@ -363,18 +381,35 @@ static int save_all(struct hub *h, struct err *err)
     rc = store_begin(h->store, err);
     if (rc != 0)
         return rc;
-    if ((rc = save_devices(h, err)) != 0 || (rc = save_notices(h, err)) != 0) {
+    if ((rc = save_devices(h, err)) != 0 || (rc = save_notices(h, err)) != 0 ||
+        (rc = save_sensors(h, err)) != 0 ||
+        (h->also.save != NULL && (rc = h->also.save(h->also.arg, h->store, err)) != 0)) {
         store_rollback(h->store);
         return rc;
     }
     crash_point("save.commit");
     rc = store_commit(h->store, err);
     crash_point("save.committed");
-    if (rc == 0) {
-        note_save_fault(h, NULL);
-        hub_clock_seen(h);
-    }
-    return rc;
+    if (rc != 0)
+        return rc;
+    note_save_fault(h, NULL);
+    hub_clock_seen(h);
+    sensors_saved(h);
+    return 0;
+}
+
+/* What a command changes besides: carried out, or as it was. */
+static void also_end(struct hub *h, bool saved)
+{
+    struct hub_also also = h->also;
+
+    h->also = (struct hub_also){0};
+    if (also.save == NULL)
+        return;
+    if (saved)
+        also.done(also.arg);
+    else
+        also.undone(also.arg);
 }
 
 /* Does what could not be saved come of news?  A command that is refused changes nothing. */
@@ -591,7 +626,9 @@ int hub_flush(struct hub *h, struct err *err)
         struct err why = {0};
         int rc = save_all(h, &why);
 
+        h->sensors_due = false; /* what failed is tried again with the next poll */
         if (rc != 0) {
+            also_end(h, false);
             undo_all(h, &why);
             do_all(h); /* what needs no saving, such as who serves the sensors meanwhile */
             queue_work(h);
@@ -601,6 +638,7 @@ int hub_flush(struct hub *h, struct err *err)
                 *err = why;
             return rc;
         }
+        also_end(h, true);
         do_all(h);
         queue_work(h);
         done = true;

@@ -42,9 +42,13 @@ struct hub {
     struct hub_counts counts; /* the devices' shares; what is known otherwise is 0 */
 
     /* Collected for the next flush. */
-    struct list dirty;   /* of devices */
-    struct list notices; /* transitions, audit rows, replies to remember */
-    int64_t event_seq;   /* of the latest event that is durable */
+    struct list dirty;      /* of devices */
+    struct list notices;    /* transitions, audit rows, replies to remember */
+    int64_t event_seq;      /* of the latest event that is durable */
+    struct hub_also also;   /* of a command; without functions: nothing */
+    struct map *anchors;    /* fingerprints of anchors, by themselves: what sessions point to */
+    bool sensors_due;       /* and it is time */
+    size_t sensors_unsaved; /* devices whose `sensor` is to be written */
 
     struct heap due;   /* of devices in trial, by their next deadline */
     struct list queue; /* devices that wait for their turn */
@@ -159,6 +163,9 @@ void hub_back_on_old(struct hub *h, struct hub_device *d);
 
 /* Does some live session of the device stand on this slot? */
 bool hub_stands_on(const struct hub_device *d, enum flip_slot slot);
+/* The hub's own copy of an anchor's fingerprint, "" of what is not there; lives as long as the
+ * hub. */
+const char *hub_anchor_name(struct hub *h, const char *fp);
 struct hub_session *hub_session_find(struct hub_device *d, uint64_t id);
 void hub_session_free(struct hub_session *s);
 

@@ -35,6 +35,7 @@ static struct hub_device *device_new(struct hub *h, const char *name)
     d->saved = d->flip;
     d->seq = 1;
     d->presence = presence_new();
+    d->sensor = "";
     d->name = strdup(name);
     if (h->count == h->capacity) {
         size_t capacity = h->capacity == 0 ? 64 : 2 * h->capacity;
@@ -84,6 +85,7 @@ static void forget_gone(struct hub *h, struct map *seen, struct hub_reload *out)
         hub_queue_leave(h, d);
         heap_del(&h->due, &d->due);
         hub_recount(h, d, true);
+        h->sensors_unsaved -= d->sensor_unsaved;
         h->sink.device_changed(h->sink.arg, d->name);
         hub_device_free(d);
     }

@@ -50,6 +50,18 @@ static void newest_wins(struct hub *h, struct hub_device *d, const struct hub_se
     }
 }
 
+/* Who is away must not be forgotten when an anchor is taken away.  It is written with the next
+ * poll, for all of them at once. */
+static void remember_sensor(struct hub *h, struct hub_device *d, const char *anchor)
+{
+    if (*anchor == '\0' || anchor == d->sensor)
+        return;
+    d->sensor = anchor;
+    if (!d->sensor_unsaved)
+        h->sensors_unsaved++;
+    d->sensor_unsaved = true;
+}
+
 static void on_up(struct hub *h, struct hub_device *d, const struct msg *m)
 {
     struct hub_session *s = calloc(1, sizeof(*s));
@@ -74,6 +86,9 @@ static void on_up(struct hub *h, struct hub_device *d, const struct msg *m)
         s->exception = strdup(m->u.up.exception);
         hub_exception_used(h, m->u.up.exception);
     }
+    s->anchor = hub_anchor_name(h, m->u.up.anchor);
+    s->broker = "";
+    remember_sensor(h, d, s->anchor);
     list_init(&s->link);
     newest_wins(h, d, s);
     list_add(&d->sessions, &s->link);
@@ -319,9 +334,11 @@ static void on_leg(struct hub *h, struct hub_device *d, const struct msg *m)
     remember_leg(d, m);
     if (!accepted)
         remember_error(d, m);
-    if (s != NULL && accepted)
+    if (s != NULL && accepted) {
         s->leg = (int)m->u.leg.slot;
-    else if (s != NULL && m->u.leg.what == MSG_LEG_LOST)
+        s->broker = hub_anchor_name(h, m->u.leg.anchor);
+    }
+    if (s != NULL && m->u.leg.what == MSG_LEG_LOST)
         s->leg = -1; /* perhaps one that had not answered yet, and was not told of */
     hub_touch(h, d);
     if (!hub_stands_on(d, FLIP_NEW))

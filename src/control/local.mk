@@ -36,6 +36,7 @@ libcontrol_a_SOURCES = \
 	src/control/methods_gateway.c \
 	src/control/methods_identity.c \
 	src/control/methods_lint.c \
+	src/control/methods_trust.c \
 	src/control/outbox.c \
 	src/control/outbox.h \
 	src/control/reload.c \
@@ -44,5 +45,8 @@ libcontrol_a_SOURCES = \
 	src/control/rpc.h \
 	src/control/show.c \
 	src/control/show.h \
+	src/control/show_trust.c \
 	src/control/token_watch.c \
-	src/control/token_watch.h
+	src/control/token_watch.h \
+	src/control/trust.c \
+	src/control/trust.h

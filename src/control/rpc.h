@@ -74,6 +74,19 @@
  * known to have happened, "require_sync": true, "flips": true | false: refused unless forced,
  * "text": null | "what is wrong with the clock" }
  *
+ * ANCHOR: { "set": "downstream" | "upstream", "fingerprint": 64 hex digits, "kind": "anchor" |
+ * "intermediate", "state": "in-force" | "not-yet-valid" | "expired" | "removed" | "unusable" |
+ * "idle" (no listener or upstream is there for it), "subject": "CN=Plant", "issuer": "CN=Plant",
+ * "not_before": ISO-TIME, "not_after": ISO-TIME, "files": [ "/etc/certflip/ca.pem:1" ], "serves": [
+ * "tls" ], "only": null | [ "tls" ], "by": null | "local:root", "time": null | ISO-TIME, "note":
+ * null | "...", "fault": null | "file: what is wrong", "devices": 3, "sessions": 2 }.  "by", "time"
+ * and "note" tell of the command that added or removed it.  "devices": those that have an
+ * identity of it; downstream also those whose sensor came in last by it, upstream those with a
+ * broker that is believed by it.
+ *
+ * DEPENDENT: { "what": "sensor" | "broker" | "identity" | "last", "name": "press-12", "slot": null
+ * | "new", "sessions": 1, "text": "..." }; of "last" the name is that of a listener or upstream.
+ *
  * OUTCOME of a command that has a target:
  *
  *   { "done": 3, "refused": 1,
@@ -105,6 +118,7 @@
 #define RPC_CENTRAL_REPLY_MAX 262144  /* bytes of a reply over MQTT */
 #define RPC_ID_MAX            128     /* bytes of an id */
 #define RPC_REKEY_MAX         50      /* devices of one keys.rekey: each waits for the disk */
+#define RPC_PEM_MAX           262144  /* bytes of a parameter that holds certificates */
 
 enum rpc_access {
     RPC_OBSERVE, /* reads only */
@@ -117,6 +131,8 @@ enum rpc_access {
     /* {} -> { "gateway", "version", "tls_library", "pid", "now", "started", "uptime_s", "config", "workers",          \
      *   "devices": { "total", "online", "steady", "staged", "trial", "committed", "rolled_back", "queued", "faulty" },\
      *   "pace": { "waiting", "moving", "window": so many at once now, "paused": true in an outage },                  \
+     *   "trust": { "downstream": SUM, "upstream": SUM }, SUM: { "anchors": in force, "expired", "removed",            \
+     *     "unusable", "soonest": null | { "fingerprint", "subject", "not_after" } },                                  \
      *   "central": { "enabled", "device", "connected", "since", "last_error" },                                       \
      *   "clock": CLOCK, "exceptions": [ EXCEPTION, ... ],                                                             \
      *   "old_tls": [ { "listener", "tls_min": "1.0" | "1.1" } ],                                                      \
@@ -191,6 +207,19 @@ enum rpc_access {
     X(RPC_CRL_LIST,         "crl.list",         RPC_OBSERVE, "",                      "lists of revoked certificates in force") \
     /* {} -> { "levels": { "daemon": "info", ... } }; {subsystem: name or "*", level} sets and answers the same */     \
     X(RPC_LOG_LEVEL,        "log.level",        RPC_OPERATE, "[subsystem level]",     "show or set what is logged")    \
+    /* {set?: "downstream" | "upstream"} -> { "anchors": [ ANCHOR, ... ] } */                                          \
+    X(RPC_TRUST_LIST,       "trust.list",       RPC_OBSERVE, "[set]",                 "who is believed, and what depends on it") \
+    /* {set, pem: one certificate or several, note?, intermediate?, only?: names, force?: weak ones, too}              \
+     *   -> { "set", "changed": 1, "anchors": [ { "fingerprint", "subject", "not_after", "changed": true } ] } */      \
+    X(RPC_TRUST_ADD,        "trust.add",        RPC_OPERATE, "set pem [note] [intermediate] [only] [force]",           \
+                                                             "believe a CA from now on")                               \
+    /* {set, fingerprint} -> { "set", "fingerprint", "subject", "breaks": 3, "dependents": [ DEPENDENT, ... ] } */     \
+    X(RPC_TRUST_CHECK,      "trust.check",      RPC_OBSERVE, "set fingerprint",       "what would break without an anchor") \
+    /* {set, fingerprint, force?, note?} -> { "set", "fingerprint", "subject", "changed": true, "archived": path |     \
+     *   null, "files": [ where it stands still ], "broken": 0 }; while something depends on it: error "in-use" with   \
+     *   data.dependents: [ DEPENDENT, ... ], unless force is true */                                                  \
+    X(RPC_TRUST_REMOVE,     "trust.remove",     RPC_OPERATE, "set fingerprint [force] [note]",                         \
+                                                             "do not believe a CA any more, wherever it stands")       \
     /* {after?: seq, limit?}; without "after" the newest -> { "entries": [ { "seq", "time", "who", "what", "target", "outcome" } ],                \
      *   "next": seq | null } */                                                                                       \
     X(RPC_AUDIT_LIST,       "audit.list",       RPC_OBSERVE, "[after] [limit]",       "who commanded what, and what came of it") \
@@ -219,7 +248,9 @@ enum rpc_access {
     X(RPC_ID_REUSED,       -32011, "id-reused")        /* the id was used for another request */           \
     X(RPC_TOO_LATE,        -32012, "too-late")         /* not_after_s has passed */                        \
     X(RPC_CLOCK,           -32013, "clock")            /* not synchronised, or wrong: `force` goes on */ \
-    X(RPC_LINT,            -32014, "lint")             /* a peer would refuse the new identity: says why; `force` overrides */
+    X(RPC_LINT,            -32014, "lint")             /* a peer would refuse the new identity: says why; `force` overrides */ \
+    X(RPC_ANCHOR,          -32040, "anchor")           /* cannot be one, or is not there: says why */      \
+    X(RPC_IN_USE,          -32041, "in-use")           /* something depends on it: data.dependents */
 /* clang-format on */
 
 #define RPC_ENUM(id, name, access, params, help) id##_METHOD,

@@ -6,6 +6,9 @@
 #include "control/hub.h"
 
 struct json_t;
+struct tls_anchor;
+struct trust_dependent;
+struct trust_item;
 
 struct json_t *show_device(const struct hub *h, const struct hub_device *d);
 struct json_t *show_slot(const struct hub *h, const struct hub_device *d,
@@ -20,6 +23,15 @@ struct json_t *show_pace(const struct hub *h);    /* "pace" of status */
 struct json_t *show_stats(const struct hub *h);   /* "counters" of status */
 struct json_t *show_refused(const struct hub *h); /* "refused" of status */
 struct json_t *show_event(const struct hub_event *ev);
+
+/* show_trust.c */
+struct json_t *show_anchor(const struct hub *h, const struct trust_item *item);
+struct json_t *show_place(const struct tls_anchor *a); /* "ca.pem:2" */
+struct json_t *show_dependent(const struct trust_dependent *d);
+struct json_t *show_trust(const struct hub *h);    /* "trust" of status */
+struct json_t *show_in_force(const struct hub *h); /* "trust" of the retained state */
+/* What is wrong with anchors, for "messages" of status: appended. */
+void show_trust_messages(const struct hub *h, struct json_t *list);
 
 /* What a trial waits for: a word of rpc.h, or NULL. */
 const char *show_waiting(const struct hub_device *d);

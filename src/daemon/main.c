@@ -29,6 +29,7 @@
 #include "control/local.h"
 #include "control/reload.h"
 #include "control/token_watch.h"
+#include "control/trust.h"
 #include "daemon/notify.h"
 #include "net/inbox.h"
 #include "store/store.h"
@@ -52,7 +53,9 @@ struct daemon {
     struct inbox inbox;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t wake, poll, watchdog, bound;
-    uv_check_t check; /* after each round of the loop: what was decided in it is carried out */
+    uv_check_t check;  /* after each round of the loop: what was decided in it is carried out */
+    struct conf *conf; /* owned; that of the start */
+    struct err keys;   /* why the passphrase of keys is not to be had; code 0: it is */
     struct wk_snapshot *snapshot; /* owned; that of the start */
     struct store *store;
     struct hub *hub;
@@ -85,6 +88,11 @@ static void sink_device_changed(void *arg, const char *device)
 static void sink_event(void *arg, const struct hub_event *ev)
 {
     central_event(((struct daemon *)arg)->central, ev);
+}
+
+static void sink_trust_changed(void *arg)
+{
+    central_state(((struct daemon *)arg)->central);
 }
 
 static int64_t sink_wall_s(void *arg)
@@ -184,6 +192,7 @@ static void stop(struct daemon *d)
     uv_timer_stop(&d->wake);
     uv_timer_stop(&d->poll);
     crash_point("stop.begin");
+    hub_poll(d->hub); /* for what is written with it */
     hub_flush(d->hub, NULL);
     d->stopping = true;
     uv_timer_start(&d->bound, on_bound, STOP_MS, 0);
@@ -475,14 +484,56 @@ static void start_handles(struct daemon *d)
         uv_timer_start(&d->watchdog, on_watchdog, 0, watchdog_ms);
 }
 
-/* Takes the snapshot.  Returns 0, or a negative code with what was begun to be ended by the caller.
- */
+/* All of what `err` says the first of.  Returns the exit status: what is only a matter of the date
+ * may be so of a clock that will be right later, and is tried again by whoever starts us. */
+static int say_faults(const struct conf *conf, const struct trust_changes *changes,
+                      const struct err *err)
+{
+    struct buf text = {0};
+
+    if (snapshot_faults(conf, changes, &text) == 0)
+        start_failed(err);
+    for (size_t at = 0; at < text.len;) {
+        const char *line = (const char *)text.p + at;
+        const char *end = memchr(line, '\n', text.len - at);
+        int n = (int)(end == NULL ? text.len - at : (size_t)(end - line));
+
+        fprintf(stderr, "certflipd: %.*s\n", n, line);
+        at += (size_t)n + 1;
+    }
+    buf_fini(&text);
+    return err->code == ERR_EXPIRED ? EXIT_RUN : EXIT_START;
+}
+
+/* What the configuration names, and who is believed by what was changed at run time: in that the
+ * store is asked, so it is open before.  What is wrong has been said. */
+static int open_files(struct daemon *d)
+{
+    struct trust_changes *changes = NULL;
+    struct err err = {0};
+
+    d->store = store_open(d->conf->state_dir, &err);
+    if (d->store == NULL || trust_load(d->store, d->conf->state_dir, &changes, &err) != 0) {
+        d->status = start_failed(&err);
+        return -1;
+    }
+    d->snapshot = snapshot_new(d->conf, changes, &err);
+    if (d->snapshot == NULL && d->keys.code != 0)
+        start_failed(&d->keys);
+    if (d->snapshot == NULL)
+        d->status = say_faults(d->conf, changes, &err);
+    trust_changes_unref(changes);
+    return d->snapshot == NULL ? -1 : 0;
+}
+
+/* Returns 0, or a negative code with what was begun to be ended by the caller. */
 static int start(struct daemon *d, struct err *err)
 {
     const struct hub_sink sink = {
         .post = sink_post,
         .device_changed = sink_device_changed,
         .event = sink_event,
+        .trust_changed = sink_trust_changed,
         .wake = sink_wake,
         .now_ms = sink_now_ms,
         .wall_s = sink_wall_s,
@@ -495,9 +546,6 @@ static int start(struct daemon *d, struct err *err)
 
     if ((rc = token_watch_conf(d->snapshot->conf, err)) != 0)
         return rc;
-    d->store = store_open(d->snapshot->conf->state_dir, err);
-    if (d->store == NULL)
-        return -err->code;
     d->hub = hub_new(&sink, d->store, d->snapshot, err);
     if (d->hub == NULL)
         return -err->code;
@@ -539,6 +587,10 @@ static int run(struct daemon *d)
     int rc;
 
     loop_init(d);
+    if (open_files(d) != 0) {
+        finish(d);
+        return d->status;
+    }
     rc = start(d, &err);
     if (rc != 0) {
         d->status = start_failed(&err);
@@ -568,57 +620,41 @@ static void usage(FILE *to)
           to);
 }
 
-/* All of what `err` says the first of. */
-static void say_faults(const struct conf *conf, const struct err *err)
-{
-    struct buf text = {0};
-
-    if (snapshot_faults(conf, NULL, &text) == 0) {
-        start_failed(err);
-        return;
-    }
-    for (size_t at = 0; at < text.len;) {
-        const char *line = (const char *)text.p + at;
-        const char *end = memchr(line, '\n', text.len - at);
-        int n = (int)(end == NULL ? text.len - at : (size_t)(end - line));
-
-        fprintf(stderr, "certflipd: %.*s\n", n, line);
-        at += (size_t)n + 1;
-    }
-    buf_fini(&text);
-}
-
-/* Load and check everything that the configuration names.  Returns owned, or NULL after all was
- * said, with the exit status: what is only a matter of the date may be so of a clock that will be
- * right later, and is tried again by whoever starts us. */
-static struct wk_snapshot *load(const char *path, int *status, struct err *keys)
+/* Read the configuration.  Returns owned, or NULL after all that is wrong was said. */
+static struct conf *load(const char *path)
 {
     struct buf faults = {0};
-    struct err err = {0};
-    struct wk_snapshot *snapshot;
-    struct conf *conf;
     unsigned count = 0;
+    struct conf *conf = conf_load(path, &faults, &count);
 
-    *status = EXIT_START;
-    conf = conf_load(path, &faults, &count);
-    if (conf == NULL) {
+    if (conf == NULL)
         fwrite(faults.p, 1, faults.len, stderr);
-        buf_fini(&faults);
-        return NULL;
-    }
     buf_fini(&faults);
-    /* Whoever's key is not encrypted is served without the passphrase. */
-    if (reload_keys(conf, keys) != 0)
-        keyring_without(conf->keys.encrypt);
-    snapshot = snapshot_new(conf, NULL, &err);
+    return conf;
+}
+
+/* Look at everything that the configuration names, with the changes of the anchors as far as their
+ * files tell them: the database may be in use. */
+static int check_all(const struct daemon *d)
+{
+    struct trust_changes *changes = trust_of_files(d->conf->state_dir);
+    struct err err = {0};
+    struct wk_snapshot *snapshot = snapshot_new(d->conf, changes, &err);
+    int status = 0;
+
     if (snapshot == NULL) {
-        if (keys->code != 0)
-            start_failed(keys);
-        *status = err.code == ERR_EXPIRED ? EXIT_RUN : EXIT_START;
-        say_faults(conf, &err);
+        if (d->keys.code != 0)
+            start_failed(&d->keys);
+        status = say_faults(d->conf, changes, &err);
+    } else if (d->keys.code != 0) {
+        status = start_failed(&d->keys);
+        snapshot_unref(snapshot);
+    } else {
+        printf("%s: ok\n", d->path);
+        snapshot_unref(snapshot);
     }
-    conf_unref(conf);
-    return snapshot;
+    trust_changes_unref(changes);
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -635,7 +671,7 @@ int main(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     struct daemon d = {.path = CERTFLIP_CONF_FILE};
-    struct err err = {0}, keys = {0};
+    struct err err = {0};
     bool check = false;
     int opt, status;
 
@@ -673,25 +709,26 @@ int main(int argc, char **argv)
     if (tls_init(&err) != 0)
         return start_failed(&err);
     first_clock();
-    d.snapshot = load(d.path, &status, &keys);
-    if (d.snapshot != NULL && check && keys.code != 0) {
-        status = start_failed(&keys);
-        snapshot_unref(d.snapshot);
-    } else if (d.snapshot != NULL && check) {
-        printf("%s: ok\n", d.path);
-        snapshot_unref(d.snapshot);
-        status = 0;
-    } else if (d.snapshot != NULL) {
-        reload_log(d.snapshot->conf);
-        if (keys.code != 0)
+    d.conf = load(d.path);
+    /* Whoever's key is not encrypted is served without the passphrase. */
+    if (d.conf != NULL && reload_keys(d.conf, &d.keys) != 0)
+        keyring_without(d.conf->keys.encrypt);
+    if (d.conf == NULL) {
+        status = EXIT_START;
+    } else if (check) {
+        status = check_all(&d);
+    } else {
+        reload_log(d.conf);
+        if (d.keys.code != 0)
             log_event(LOG_DAEMON, LOG_ERROR_, "passphrase-missing", "msg=%s todo=%s",
-                      LOG_Q(keys.msg),
+                      LOG_Q(d.keys.msg),
                       LOG_Q("mend it, then reload: until then encrypted keys cannot be used"));
-        prepare_process(d.snapshot->conf);
+        prepare_process(d.conf);
         status = run(&d);
     }
     keyring_clear();
     tokens_fini();
+    conf_unref(d.conf);
     tls_fini();
     return status;
 }

@@ -469,3 +469,8 @@ void store_close(struct store *s)
     free(s->path);
     free(s);
 }
+
+const char *store_folder(const struct store *s)
+{
+    return s->dir;
+}

@@ -21,6 +21,9 @@
     " proof_central_s, proof_echo_us, proof_session_present, proof_tls, proof_fp, proof_by,"  \
     " refused"
 
+/* In the order in which trust.c writes and reads them. */
+#define DB_TRUST_COLUMNS "\"set\", fp, kind, only, note, who, time_s"
+
 /* Each statement that is kept prepared: when it does not fit the schema, opening fails. */
 #define DB_STATEMENTS(X)                                                                           \
     X(DB_BEGIN,          "BEGIN IMMEDIATE")                                                        \
@@ -43,6 +46,8 @@
                          " AND time_s < ?2)")                                                      \
     X(DB_AUDIT_ADD,      "INSERT INTO audit (time_s, who, what, target, outcome)"                  \
                          " VALUES (?1, ?2, ?3, ?4, ?5)")                                           \
+    X(DB_TRUST_PUT,      "REPLACE INTO trust (" DB_TRUST_COLUMNS ") VALUES (?,?,?,?,?,?,?)")       \
+    X(DB_SENSOR_PUT,     "REPLACE INTO sensors (device, anchor) VALUES (?1, ?2)")                  \
     X(DB_VALUE_GET,      "SELECT value FROM \"values\" WHERE key = ?1")                            \
     X(DB_VALUE_PUT,      "INSERT INTO \"values\" (key, value) VALUES (?1, ?2)"                     \
                          " ON CONFLICT (key) DO UPDATE SET value = ?2")

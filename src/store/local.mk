@@ -6,4 +6,5 @@ libstore_a_SOURCES = \
 	src/store/devices.c \
 	src/store/schema.c src/store/schema.h \
 	src/store/store.h \
+	src/store/trust.c \
 	src/store/values.c

@@ -68,10 +68,28 @@ static const char evidence[] =
 /* What the broker refuses a device on its old identity as well. */
 static const char refusals[] = "ALTER TABLE devices ADD COLUMN refused TEXT NOT NULL DEFAULT '';";
 
+/* Who is believed, as changed at run time, and which anchor vouched for a device's sensor the last
+ * time that it came in. */
+static const char trust[] = "CREATE TABLE trust ("
+                            " \"set\" TEXT NOT NULL,"
+                            " fp TEXT NOT NULL,"
+                            " kind TEXT NOT NULL,"
+                            " only TEXT NOT NULL,"
+                            " note TEXT NOT NULL,"
+                            " who TEXT NOT NULL,"
+                            " time_s INTEGER NOT NULL,"
+                            " PRIMARY KEY (\"set\", fp)"
+                            ") WITHOUT ROWID, STRICT;"
+                            "CREATE TABLE sensors ("
+                            " device TEXT PRIMARY KEY NOT NULL,"
+                            " anchor TEXT NOT NULL"
+                            ") WITHOUT ROWID, STRICT;";
+
 const struct schema_step schema_steps[] = {
     {first_tables},
     {evidence},
     {refusals},
+    {trust},
 };
 const int schema_version = (int)(sizeof(schema_steps) / sizeof(schema_steps[0]));
 

@@ -18,7 +18,8 @@ struct store;
  * version, a corrupt one, a second process holding it: an error that names the file and the way
  * back. Returns owned or NULL. */
 struct store *store_open(const char *dir, struct err *err);
-void store_close(struct store *s); /* NULL is fine */
+void store_close(struct store *s);               /* NULL is fine */
+const char *store_folder(const struct store *s); /* borrows: the state directory */
 
 /* What was proven of the new identity in the latest trial, and when. */
 struct store_proof {
@@ -74,6 +75,27 @@ int store_device_del(struct store *s, const char *name, struct err *err);
 /* *reply: returned owned.  -ERR_NOT_FOUND for a command that is new. */
 int store_command_get(struct store *s, const char *id, char **reply, struct err *err);
 int store_command_put(struct store *s, const char *id, const char *reply, struct err *err);
+
+/* A change of a set of anchors: trust/change.h tells what it means; the certificate is in a file.
+ */
+struct store_trust {
+    char set[16], kind[16]; /* "downstream", "anchor": as trust/change.h calls them */
+    char fp[65];            /* with the set, its key */
+    char only[2100];        /* names, with blanks between them; "": all */
+    char note[320], who[129];
+    int64_t time_s; /* wall clock */
+};
+
+int store_trust_put(struct store *s, const struct store_trust *t, struct err *err);
+/* In the order in which they came.  Stops when `each` returns other than 0 and returns that. */
+int store_trust_each(struct store *s, int (*each)(void *arg, const struct store_trust *t),
+                     void *arg, struct err *err);
+
+/* The anchor that vouched for a device's sensor the last time: its fingerprint. */
+int store_sensor_put(struct store *s, const char *device, const char *anchor, struct err *err);
+int store_sensor_each(struct store *s,
+                      int (*each)(void *arg, const char *device, const char *anchor), void *arg,
+                      struct err *err);
 
 /* Append-only. */
 struct store_audit {

@@ -77,6 +77,7 @@ int trust_set_make(struct trust_set *out, const struct trust_list *files,
     for (size_t i = 0; rc == 0 && changes != NULL && i < changes->count; i++) {
         const struct trust_change *row = &changes->at[i];
 
+        s.commanded = s.commanded || (row->side == side && row->kind == TRUST_REMOVED);
         if (row->side != side || row->anchor == NULL || row->kind == TRUST_REMOVED ||
             !trust_change_serves(row, name))
             continue;
@@ -95,6 +96,7 @@ void trust_set_fini(struct trust_set *s)
     trust_list_fini(&s->anchors);
     trust_list_fini(&s->helpers);
     s->removed = 0;
+    s->commanded = false;
 }
 
 struct tls_trust trust_set_view(const struct trust_set *s)
@@ -104,7 +106,7 @@ struct tls_trust trust_set_view(const struct trust_set *s)
         .anchor_count = s->anchors.count,
         .helpers = s->helpers.at,
         .helper_count = s->helpers.count,
-        .nobody = s->removed > 0,
+        .nobody = s->commanded,
     };
 }
 

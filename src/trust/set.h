@@ -21,6 +21,7 @@ struct trust_set {
     struct trust_list anchors;
     struct trust_list helpers; /* intermediates */
     size_t removed;            /* of the files' anchors: not believed any more, by command */
+    bool commanded;            /* some anchor of this side was taken away by command */
 };
 
 /* Takes `a`.  0, or -ERR_NOMEM with the reference gone. */

@@ -79,6 +79,7 @@ struct msg {
             char tls[24];          /* "TLSv1.3"; "" for plaintext */
             char fp[65];           /* downstream certificate; "" without */
             char exception[129];   /* by which that was accepted; "" needs none */
+            char anchor[65];       /* fingerprint of the one that vouches for it; "" without */
         } up;
         struct {
             char text[200]; /* who ended it and why */
@@ -96,6 +97,7 @@ struct msg {
                                  was a request of ours, not of the device */
             char tls[24];
             char fp[65];      /* the identity's leaf that was presented */
+            char anchor[65];  /* ACCEPTED: fingerprint of the one that vouches for the broker */
             struct diag diag; /* FAILED, LOST, REFUSED */
         } leg;
         struct {

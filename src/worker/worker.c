@@ -96,6 +96,14 @@ static struct msg *news_of(struct worker *w, enum msg_kind kind, const struct se
     return m;
 }
 
+/* The fingerprint of whoever vouches for a leg's peer; "" for nobody. */
+static void vouching(const struct leg *leg, char out[CERT_FP_TEXT])
+{
+    const struct tls_anchor *a = leg == NULL || leg->tls == NULL ? NULL : tls_conn_anchor(leg->tls);
+
+    snprintf(out, CERT_FP_TEXT, "%s", a == NULL ? "" : a->fp);
+}
+
 static void on_up(void *arg, const struct session *s)
 {
     struct worker *w = arg;
@@ -117,6 +125,7 @@ static void on_up(void *arg, const struct session *s)
     m->u.up.connected_us = s->connected_us;
     if (memcmp(s->fp, none, sizeof none) != 0)
         str_hex(m->u.up.fp, s->fp, sizeof s->fp);
+    vouching(s->down, m->u.up.anchor);
     if (mqtt_packet_peek(s->connect, s->connect_bytes, MQTT_LARGEST_PACKET, &pkt, &need) == 1 &&
         mqtt_connect_read(&pkt, &c, &reason, NULL) == 0)
         snprintf(m->u.up.client_id, sizeof m->u.up.client_id, SLICE_FMT, SLICE_ARG(c.client_id));
@@ -158,6 +167,8 @@ static void on_leg(void *arg, const struct session *s, const struct session_leg_
     snprintf(m->u.leg.tls, sizeof m->u.leg.tls, "%s", news->tls);
     if (news->cred != NULL)
         str_hex(m->u.leg.fp, cred_leaf(news->cred)->fp, CERT_FP_BYTES);
+    if (news->what == LEG_NEWS_ACCEPTED)
+        vouching(s->up, m->u.leg.anchor);
     if (news->diag != NULL)
         m->u.leg.diag = *news->diag;
     tell(arg, m);

@@ -65,6 +65,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_matrix_of_flips.py \
 	tests/scenario/test_the_service_manager.py \
 	tests/scenario/test_the_uplink_is_lost.py \
+	tests/scenario/test_who_is_believed_changes.py \
 	tests/scenario/test_tls_sessions_are_never_resumed.py \
 	tests/scenario/test_tls_versions_ciphers_and_keys.py \
 	tests/scenario/test_wills_in_the_middle_of_flips.py \

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(not POINTS, reason="configure --enable-crash-poi
 
 # Reached by none of certflipd's own doings yet: tests/unit/test_base_crash.c cuts the power at them.
 ELSEWHERE = {p for p in POINTS if p.startswith("durable.")}
+# Of other commands: test_who_is_believed_changes.py.
+ELSEWHERE |= {p for p in POINTS if p.startswith("trust.")}
 # With the command channel: test_a_command_of_the_centre_is_carried_out.
 CENTRAL = {p for p in POINTS if p.startswith("central.")}
 # While an identity is renewed: test_power_cuts_in_a_life.py.

@@ -128,6 +128,13 @@ int64_t __wrap_clock_wall_s(void)
     return WALL_S;
 }
 
+/* It asks clock_wall_s from within one file, where nothing is wrapped. */
+int64_t __wrap_clock_date_s(void);
+int64_t __wrap_clock_date_s(void)
+{
+    return WALL_S;
+}
+
 int64_t __wrap_clock_mono_us(void);
 int64_t __wrap_clock_mono_us(void)
 {
@@ -393,6 +400,26 @@ int store_command_put(struct store *s, const char *id, const char *reply, struct
     (void)s;
     (void)id;
     (void)reply;
+    (void)err;
+    return 0;
+}
+
+int store_sensor_put(struct store *s, const char *device, const char *anchor, struct err *err)
+{
+    (void)s;
+    (void)device;
+    (void)anchor;
+    (void)err;
+    return 0;
+}
+
+int store_sensor_each(struct store *s,
+                      int (*each)(void *arg, const char *device, const char *anchor), void *arg,
+                      struct err *err)
+{
+    (void)s;
+    (void)each;
+    (void)arg;
     (void)err;
     return 0;
 }

@@ -10,7 +10,7 @@ check_PROGRAMS += \
 	tests/unit/test_control_storm
 
 control_world = tests/unit/test_control_world.c tests/unit/test_control_world.h
-control_world_libs = libcontrol.a libworker.a libstore.a libsession.a liblint.a libflip.a libmqtt.a libbase.a $(SQLITE_LIBS) \
+control_world_libs = libcontrol.a libworker.a libstore.a libsession.a libtrust.a liblint.a libflip.a libmqtt.a libtls.a libbase.a $(SQLITE_LIBS) $(WOLFSSL_LIBS) \
 	$(JANSSON_LIBS) $(UV_LIBS) $(CMOCKA_LIBS)
 control_world_ldflags = $(AM_LDFLAGS) -Wl,--wrap=store_commit -Wl,--wrap=store_command_get
 

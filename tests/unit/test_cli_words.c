@@ -61,6 +61,8 @@ static void refused(const char *text, const char *saying)
     assert_string_equal(err.msg, saying);
 }
 
+#define SHA256 "3f0c55e93f0c55e93f0c55e93f0c55e93f0c55e93f0c55e93f0c55e93f0c55e9"
+
 /* clang-format off */
 static const struct good {
     const char *text;
@@ -88,6 +90,12 @@ static const struct good {
     { "export press-12 --cert --slot old",      WORDS_EXPORT,           "press-12" },
     { "crl list",                               WORDS_CRL_LIST,         "" },
     { "crl update --force ca.crl",              WORDS_CRL_UPDATE,       "ca.crl" },
+    { "trust list",                             WORDS_TRUST_LIST,       "" },
+    { "trust list upstream --json",             WORDS_TRUST_LIST,       "upstream" },
+    { "trust add downstream ca.pem --force",    WORDS_TRUST_ADD,        "downstream,ca.pem" },
+    { "trust add upstream ca.pem --intermediate --only a,b --note x", WORDS_TRUST_ADD, "upstream,ca.pem" },
+    { "trust check downstream " SHA256,         WORDS_TRUST_CHECK,      "downstream," SHA256 },
+    { "trust remove upstream " SHA256 " --force", WORDS_TRUST_REMOVE,   "upstream," SHA256 },
     { "reload",                                 WORDS_RELOAD,           "" },
     { "log",                                    WORDS_LOG,              "" },
     { "log tls.handshake debug",                WORDS_LOG,              "tls.handshake,debug" },
@@ -260,6 +268,22 @@ static void values_out_of_bounds_are_refused(void **unused)
             "--fingerprint 12:34: must be 64 hex digits (openssl x509 -noout -fingerprint -sha256 "
             "shows them)");
     refused("audit --limit 1001", "--limit 1001: must be a whole number, 1 to 1000");
+}
+
+static void the_words_of_trust_are_looked_at(void **unused)
+{
+    (void)unused;
+    refused("trust", "trust: after \"trust\" comes \"list\"");
+    refused("trust add downstream", "trust add: needs downstream|upstream FILE");
+    refused("trust list downsteam", "unknown set \"downsteam\": did you mean \"downstream\"?");
+    refused("trust add sensors ca.pem",
+            "trust add: \"sensors\" must be downstream (who comes in) or "
+            "upstream (which brokers are believed)");
+    refused("trust check upstream 3f0c", "trust check: 3f0c: must be 64 hex digits (certflipctl "
+                                         "trust list shows them)");
+    refused("trust list --force",
+            "--force: has no meaning for \"trust list\": see certflipctl help "
+            "trust list");
 }
 
 static void options_of_other_commands_are_refused(void **unused)
@@ -435,7 +459,7 @@ static void next_words_are_offered(void **unused)
     completes(
         "''",
         "status devices device sessions lint flip rollback confirm commit quarantine keygen install "
-        "discard retire export crl import rekey reload log audit explain help ",
+        "discard retire export crl import rekey trust reload log audit explain help ",
         WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
     completes("quarantine ''", "clear ", WORDS_NO_MORE);
@@ -474,6 +498,7 @@ int main(void)
         cmocka_unit_test(wrong_words_get_the_nearest),
         cmocka_unit_test(missing_and_superfluous_words_are_named),
         cmocka_unit_test(values_out_of_bounds_are_refused),
+        cmocka_unit_test(the_words_of_trust_are_looked_at),
         cmocka_unit_test(options_of_other_commands_are_refused),
         cmocka_unit_test(help_lists_every_command),
         cmocka_unit_test(help_of_a_command_is_its_own),

@@ -45,6 +45,8 @@ struct world {
     struct store *store;
     struct conf conf;
     struct wk_snapshot snapshot;
+    struct tls_ctx *ctx[8]; /* none */
+    struct snapshot_source source[8];
     struct hub *hub;
     struct dispatch dispatch;
     int64_t now_ms, wake_ms;

@@ -294,48 +294,54 @@ static void commands_are_kept_through_jumps_of_the_wall_clock(void **state)
 /* -- versions -----------------------------------------------------------------------------------
  */
 
-/* The first three stand for the tables as they are; the fourth is a later version's. */
-static const struct schema_step next_steps[] = {
-    {"must not be run again;"},
-    {"nor this;"},
-    {"nor that;"},
-    {"ALTER TABLE devices ADD COLUMN site TEXT NOT NULL DEFAULT 'here';"
-     "UPDATE devices SET attempts = attempts + 1;"},
-};
+#define STEPS_MOST 32
+
+/* Those of the tables as they are must not be run again; behind them is a later version's. */
+static const struct schema_step *steps_with(const char *next)
+{
+    static struct schema_step steps[STEPS_MOST + 1];
+
+    assert_in_range(schema_version, 1, STEPS_MOST);
+    for (int i = 0; i < schema_version; i++)
+        steps[i].sql = "must not be run again;";
+    steps[schema_version].sql = next;
+    return steps;
+}
 
 static void earlier_schema_is_brought_up(void **state)
 {
     struct folder *f = *state;
+    const struct schema_step *steps;
     struct store *s;
 
     folder_fill(f, 3);
     s = folder_open(f);
-    assert_int_equal(schema_migrate(s, next_steps, 4, NULL), 0);
-    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 4);
+    steps = steps_with("ALTER TABLE devices ADD COLUMN site TEXT NOT NULL DEFAULT 'here';"
+                       "UPDATE devices SET attempts = attempts + 1;");
+    assert_int_equal(schema_migrate(s, steps, schema_version + 1, NULL), 0);
+    assert_int_equal(ask_sql(s, "PRAGMA user_version"), schema_version + 1);
     assert_int_equal(ask_sql(s, "SELECT count(*) FROM devices WHERE site = 'here'"), 3);
     assert_int_equal(ask_sql(s, "SELECT attempts FROM devices WHERE name = 'press-2'"), 4);
-    assert_int_equal(schema_migrate(s, next_steps, 4, NULL), 0); /* once is enough */
+    assert_int_equal(schema_migrate(s, steps, schema_version + 1, NULL), 0); /* once is enough */
     assert_int_equal(ask_sql(s, "SELECT attempts FROM devices WHERE name = 'press-2'"), 4);
 }
 
 static void failing_step_changes_nothing(void **state)
 {
-    const struct schema_step steps[] = {
-        next_steps[0],
-        next_steps[1],
-        next_steps[2],
-        {"ALTER TABLE devices ADD COLUMN site TEXT; DROP TABLE no_such_table;"},
-    };
+    const struct schema_step *steps =
+        steps_with("ALTER TABLE devices ADD COLUMN site TEXT; DROP TABLE no_such_table;");
     struct folder *f = *state;
     struct err err = {0};
     struct store *s;
+    char text[64];
 
     folder_fill(f, 3);
     s = folder_open(f);
-    assert_int_equal(schema_migrate(s, steps, 4, &err), -ERR_STORE);
-    assert_non_null(strstr(err.msg, "bringing the database to schema 4"));
+    assert_int_equal(schema_migrate(s, steps, schema_version + 1, &err), -ERR_STORE);
+    snprintf(text, sizeof(text), "bringing the database to schema %d", schema_version + 1);
+    assert_non_null(strstr(err.msg, text));
     assert_non_null(strstr(err.msg, "no_such_table"));
-    assert_int_equal(ask_sql(s, "PRAGMA user_version"), 3);
+    assert_int_equal(ask_sql(s, "PRAGMA user_version"), schema_version);
     assert_int_equal(
         ask_sql(s, "SELECT count(*) FROM pragma_table_info('devices') WHERE name = 'site'"), 0);
     folder_open(f);
@@ -391,14 +397,17 @@ static void later_version_is_refused(void **state)
 {
     struct folder *f = *state;
     struct stat before, after;
+    char text[80];
 
     folder_fill(f, 3);
     run_sql(f, "PRAGMA user_version = 99");
     assert_int_equal(stat(folder_path(f, "certflip.db"), &before), 0);
-    folder_refuses(f, "later certflip (schema 99, this one knows 3)");
+    snprintf(text, sizeof(text), "later certflip (schema 99, this one knows %d)", schema_version);
+    folder_refuses(f, text);
     assert_int_equal(stat(folder_path(f, "certflip.db"), &after), 0);
     assert_int_equal(after.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
-    run_sql(f, "PRAGMA user_version = 3");
+    snprintf(text, sizeof(text), "PRAGMA user_version = %d", schema_version);
+    run_sql(f, text);
     folder_open(f);
     assert_int_equal(device_count(f->store), 3);
 }
