@@ -429,6 +429,11 @@ static struct policy_facts facts_of(struct tls_conn *c, const struct cert_info *
     memcpy(f.anchor_fp, c->anchor->info->fp, sizeof(f.anchor_fp));
     f.anchor = faults_of(c, c->anchor->info, &f.needs_of_anchor) & ANCHOR_FAULTS;
     f.needs_of_anchor &= ~(unsigned)(TLS_ACCEPT_SHA1 | TLS_ACCEPT_MD5);
+    /* The library passes over what it finds no issuer of, and looks for the leaf's among all that
+     * it knows: it may have come another way than we, past a certificate that was made up. */
+    if (ok && path->n > 1 && (f.leaf | f.above | f.anchor) == 0 &&
+        !tls_path_signed(c->anchor, path))
+        f.above |= FAULT_BIT(TLS_FAULT_BAD_SIGNATURE);
     return f;
 }
 

@@ -318,7 +318,8 @@ static void a_server_that_refuses_us_is_heard(void **state)
     }
 }
 
-static struct tls_ctx *listener(const char *ciphers, enum tls_version min)
+static struct tls_ctx *listener_with(const char *ciphers, enum tls_version min,
+                                     struct crl_set *crls)
 {
     struct cred *ec = pki_cred("server-ec"), *rsa = pki_cred("server-rsa");
     struct tls_server_chain chains[] = {{rsa, "*.legacy.example"}, {ec, NULL}};
@@ -327,7 +328,9 @@ static struct tls_ctx *listener(const char *ciphers, enum tls_version min)
                                    .ciphers = ciphers,
                                    .chains = chains,
                                    .chain_count = 2,
-                                   .trust = pki_anchors("ca-old.pem")};
+                                   .trust = pki_anchors("ca-old.pem"),
+                                   .crls = crls,
+                                   .crl_policy = crls == NULL ? CRL_OFF : CRL_SOFT};
     struct err err = {0};
     struct tls_ctx *ctx = tls_ctx_new_server(&args, &err);
 
@@ -336,6 +339,11 @@ static struct tls_ctx *listener(const char *ciphers, enum tls_version min)
     cred_unref(ec);
     cred_unref(rsa);
     return ctx;
+}
+
+static struct tls_ctx *listener(const char *ciphers, enum tls_version min)
+{
+    return listener_with(ciphers, min, NULL);
 }
 
 struct visitor {
@@ -481,6 +489,44 @@ static void the_oldest_clients_are_served_where_the_library_can(void **state)
     tls_ctx_unref(ctx);
 }
 
+/* Whoever has the key of a CA that was revoked may send, beside its certificate, one that he made
+ * up, as if another CA had issued it: the library goes by the true one, and the other must not be
+ * the one that is looked up. */
+static void a_made_up_issuer_hides_no_revoked_one(void **state)
+{
+    struct tls_trust trust = pki_anchors("ca-old.pem");
+    const char *list;
+    struct crl_args lists = {
+        .paths = &list, .path_count = 1, .anchors = trust.anchors, .anchor_count = 1};
+    struct err err = {0};
+
+    (void)state;
+    for (size_t v = 0; v < 2; v++) {
+        const char *version = v == 1 ? "-tls1_3" : "-tls1_2";
+        struct tls_ctx *before = listener(NULL, TLS_V12), *ctx;
+        struct crl_set *crls;
+
+        list = pki("ca-old.crl");
+        crls = crl_set_new(&lists, &err);
+        if (crls == NULL)
+            fail_msg("%s", err.msg);
+        ctx = listener_with(NULL, TLS_V12, crls);
+        visit(before,
+              &(struct visitor){
+                  "press-lost", {version, "-cert_chain", pki("lost-true.pem")}, NULL, NULL, true});
+        visit(
+            ctx,
+            &(struct visitor){
+                "press-lost", {version, "-cert_chain", pki("lost-hidden.pem")}, NULL, NULL, false});
+        visit(ctx,
+              &(struct visitor){
+                  "press-lost", {version, "-cert_chain", pki("lost-true.pem")}, NULL, NULL, false});
+        tls_ctx_unref(before);
+        tls_ctx_unref(ctx);
+        crl_set_unref(crls);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -489,6 +535,7 @@ int main(void)
         cmocka_unit_test(openssl_clients_are_served),
         cmocka_unit_test(old_clients_are_served_by_a_legacy_listener),
         cmocka_unit_test(the_oldest_clients_are_served_where_the_library_can),
+        cmocka_unit_test(a_made_up_issuer_hides_no_revoked_one),
     };
 
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);

@@ -176,3 +176,27 @@ chmod 600 press-07.* press-rsa.*
 { openssl ecparam -name prime256v1; cat press-07.sec1; } >press-07.param
 chmod 600 press-07.param
 : >done
+
+# A CA that was revoked, and a certificate of it that its holder made up: as if ca-other had issued it.
+printf '[v3_sub]\nbasicConstraints = critical, CA:true\nkeyUsage = critical, keyCertSign, cRLSign\n' >>ca.cnf
+printf 'subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid:always\n' >>ca.cnf
+printf '[v3_under]\nbasicConstraints = CA:false\nextendedKeyUsage = clientAuth\n' >>ca.cnf
+printf 'subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid:always\n' >>ca.cnf
+issue ca-old ca-lost ec v3_sub
+issue ca-old ca-other ec v3_sub
+issue ca-lost press-lost ec v3_under
+cp ca-lost.pem lost-true.pem
+id=$(openssl x509 -in ca-other.pem -noout -ext subjectKeyIdentifier | tail -1 | tr -d ' ')
+printf '[req]\ndistinguished_name = dn\n[dn]\n[v3_posing]\nbasicConstraints = critical, CA:true\n' >posing.cnf
+printf 'subjectKeyIdentifier = %s\n' "$id" >>posing.cnf
+key ca-posing ec
+openssl req -new -x509 -config posing.cnf -extensions v3_posing -key ca-posing.key -days 3650 -subj /CN=ca-other/O=Plant \
+    -out ca-posing.pem
+issue ca-posing ca-madeup same:ca-lost v3_sub /O=Plant/CN=ca-lost
+cat ca-other.pem ca-madeup.pem ca-lost.pem >lost-hidden.pem
+printf 'default_crl_days = 3650\n' >crl-days
+sed '/^default_md/r crl-days' ca.cnf >crl.cnf
+cp index crl.index
+sed -i 's/^database = .*/database = crl.index/' crl.cnf
+openssl ca -config crl.cnf -cert ca-old.pem -keyfile ca-old.key -revoke ca-lost.pem
+openssl ca -config crl.cnf -cert ca-old.pem -keyfile ca-old.key -gencrl -out ca-old.crl
