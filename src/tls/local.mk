@@ -13,6 +13,7 @@ libtls_a_SOURCES = \
 	src/tls/der.c src/tls/der.h \
 	src/tls/excuse.c src/tls/excuse.h \
 	src/tls/fail.c src/tls/fail.h \
+	src/tls/jws.c src/tls/jws.h \
 	src/tls/key.c src/tls/key.h \
 	src/tls/names.c src/tls/names.h \
 	src/tls/heap.c \

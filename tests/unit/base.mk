@@ -2,6 +2,7 @@
 base_test_ldadd = libbase.a $(CMOCKA_LIBS)
 
 check_PROGRAMS += \
+	tests/unit/test_base_base64url \
 	tests/unit/test_base_buf \
 	tests/unit/test_base_clock \
 	tests/unit/test_base_crash \
@@ -13,6 +14,9 @@ check_PROGRAMS += \
 	tests/unit/test_base_names \
 	tests/unit/test_base_secret \
 	tests/unit/test_base_str
+
+tests_unit_test_base_base64url_SOURCES = tests/unit/test_base_base64url.c
+tests_unit_test_base_base64url_LDADD = $(base_test_ldadd)
 
 tests_unit_test_base_buf_SOURCES = tests/unit/test_base_buf.c
 tests_unit_test_base_buf_LDADD = $(base_test_ldadd)

@@ -14,6 +14,7 @@ check_PROGRAMS += \
 	tests/unit/test_tls_crl \
 	tests/unit/test_tls_ctx \
 	tests/unit/test_tls_fail \
+	tests/unit/test_tls_jws \
 	tests/unit/test_tls_key \
 	tests/unit/test_tls_keyring \
 	tests/unit/test_tls_openssl \
@@ -47,6 +48,10 @@ tests_unit_test_tls_ctx_LDADD = $(tls_test_ldadd) -lpthread
 
 tests_unit_test_tls_fail_SOURCES = tests/unit/test_tls_fail.c
 tests_unit_test_tls_fail_LDADD = libtls.a libbase.a $(CMOCKA_LIBS)
+
+tests_unit_test_tls_jws_SOURCES = tests/unit/test_tls_jws.c $(tls_test_pki)
+tests_unit_test_tls_jws_CPPFLAGS = $(tls_test_cppflags)
+tests_unit_test_tls_jws_LDADD = $(tls_test_ldadd)
 
 tests_unit_test_tls_key_SOURCES = tests/unit/test_tls_key.c $(tls_test_pki)
 tests_unit_test_tls_key_CPPFLAGS = $(tls_test_cppflags)
