@@ -160,6 +160,7 @@ static json_t *params_of(const struct words_line *line)
     case WORDS_REKEY:
     case WORDS_RELOAD:
     case WORDS_AUDIT:
+    case WORDS_SIGN:
     case WORDS_EXPLAIN: /* without the daemon: main.c */
     case WORDS_LINT:    /* lint.c's */
     case WORDS_HELP:
@@ -308,6 +309,7 @@ static void show_answer(const struct cli *cli, const json_t *answer)
         break;
     case WORDS_KEYGEN: /* pem.c */
     case WORDS_EXPORT:
+    case WORDS_SIGN:
     case WORDS_EXPLAIN:
     case WORDS_LINT:
     case WORDS_IMPORT: /* they show by themselves */

@@ -13,6 +13,7 @@ libcli_a_SOURCES = \
 	src/cli/pem.c src/cli/pem.h \
 	src/cli/rekey.c src/cli/rekey.h \
 	src/cli/show.c src/cli/show.h \
+	src/cli/sign.c src/cli/sign.h \
 	src/cli/table.c src/cli/table.h \
 	src/cli/words.c src/cli/words.h
 

@@ -290,6 +290,24 @@ static void status_devices(struct table *t, const json_t *devices, const json_t 
     }
 }
 
+/* What was refused of commands, most of which nobody should ever see. */
+static void status_signed(struct table *t, const json_t *account)
+{
+    json_t *refused = json_object_get(account, "refused"), *value;
+    struct pieces p = {.n = 0};
+    const char *name;
+
+    if (number(account, "operators") == 0 && json_object_size(refused) == 0)
+        return;
+    piece(&p, "", "%" PRId64 " operator%s, %" PRId64 " taken", number(account, "operators"),
+          number(account, "operators") == 1 ? "" : "s", number(account, "good"));
+    json_object_foreach(refused, name, value)
+    {
+        piece(&p, ", ", "%" JSON_INTEGER_FORMAT " refused: %s", json_integer_value(value), name);
+    }
+    line(t, "signed", json_object_size(refused) == 0 ? TABLE_PLAIN : TABLE_WARN, p.text);
+}
+
 static void status_central(struct table *t, const json_t *central)
 {
     bool connected = is_true(central, "connected");
@@ -309,6 +327,7 @@ static void status_central(struct table *t, const json_t *central)
         connected = false;
     }
     line(t, "central", connected ? TABLE_GOOD : TABLE_WARN, p.text);
+    status_signed(t, json_object_get(central, "signed"));
 }
 
 static void status_exceptions(struct table *t, const json_t *all)

@@ -69,6 +69,8 @@ static const struct words_command commands[WORDS_COUNT] = {
                          "log tls.handshake debug" },
     [WORDS_AUDIT]    = { "audit",    WORDS_NOTHING,      "who commanded what, and what came of it",
                          "audit --limit 20" },
+    [WORDS_SIGN]     = { "sign",     WORDS_METHOD,       "sign a command for a gateway, to be published on its cmd topic; without a daemon",
+                         "sign --key alice.pem --gateway gw-hall-3 flip '{\"target\":\"press-12\"}'" },
     [WORDS_EXPLAIN]  = { "explain",  WORDS_CODE,         "what a name or code of a failure means, and what to do; without a daemon",
                          "explain alert 48" },
     [WORDS_HELP]     = { "help",     WORDS_COMMAND,      "this text, or more about one command",
@@ -91,11 +93,12 @@ static const struct shape {
     [WORDS_SET_FILE]     = { 2, 2,        "downstream|upstream FILE" },
     [WORDS_SET_ANCHOR]   = { 2, 2,        "downstream|upstream SHA256" },
     [WORDS_LEVEL]        = { 0, 2,        "[SUBSYSTEM LEVEL]" },
+    [WORDS_METHOD]       = { 1, 2,        "METHOD [PARAMS|FILE]" },
     [WORDS_CODE]         = { 0, 2,        "[CODE]" },
     [WORDS_COMMAND]      = { 0, 2,        "[COMMAND]" },
 };
 
-enum kind { FLAG, NUMBER, TEXT, TIME, FILE_NAME, FILE_NAMES };
+enum kind { FLAG, NUMBER, TEXT, TIME, FILE_NAME, FILE_NAMES, DURATION };
 
 #define AT(field) offsetof(struct words_line, field)
 
@@ -150,8 +153,14 @@ static const struct option {
       "PEM file of CAs that are believed; may be given again; without it that is not judged" },
     { "--crl", NULL, "FILE", FILE_NAMES, AT(crls), 0, 0, NULL, ON(WORDS_LINT),
       "list of revoked certificates, of a CA above it; may be given again" },
-    { "--key", NULL, "FILE", FILE_NAME, AT(key), 0, 0, NULL, ON(WORDS_LINT) | ON(WORDS_IMPORT),
-      "private key that belongs to it, when it is not in the file; with --pattern: a pattern, too" },
+    { "--key", NULL, "FILE", FILE_NAME, AT(key), 0, 0, NULL, ON(WORDS_LINT) | ON(WORDS_SIGN) | ON(WORDS_IMPORT),
+      "private key that belongs to it, when it is not in the file; with --pattern: a pattern, too; of sign, that of the operator (default: $CERTFLIP_OPERATOR_KEY)" },
+    { "--gateway", NULL, "NAME", TEXT, AT(gateway), 0, 0, NULL, ON(WORDS_SIGN),
+      "for which gateway it is (default: this host's name)" },
+    { "--operator", NULL, "NAME", TEXT, AT(operator_name), 0, 0, NULL, ON(WORDS_SIGN),
+      "who signs, as the gateway's configuration has it (default: the key file's name up to its first dot)" },
+    { "--expires", NULL, "TIME", DURATION, AT(expires_s), 1, 86400, NULL, ON(WORDS_SIGN),
+      "how long it is good from now: 90s, 10m, 1h (default: 10m)" },
     { "--device", NULL, "NAME", TEXT, AT(device), 0, 0, NULL, ON(WORDS_LINT),
       "whom the certificate in the file must name; of a server, its host name" },
     { "--slot", NULL, "old|new", TEXT, AT(slot), 0, 0,
@@ -361,6 +370,30 @@ static int set_time(const struct option *o, const char *value, int64_t *into, st
                    o->name, value);
 }
 
+/* Seconds, or a number with a unit. */
+static int set_duration(const struct option *o, const char *value, int64_t *into, struct err *err)
+{
+    char *end = NULL;
+    long long v;
+
+    errno = 0;
+    v = strtoll(value, &end, 10);
+    if (end != value && errno == 0 && v >= 0 && v <= o->most) {
+        if (strcmp(end, "m") == 0)
+            v *= 60;
+        else if (strcmp(end, "h") == 0)
+            v *= 3600;
+        else if (*end != '\0' && strcmp(end, "s") != 0)
+            v = -1;
+        if (v >= o->least && v <= o->most) {
+            *into = v;
+            return 0;
+        }
+    }
+    return err_set(err, ERR_INVALID, "%s %s: must be a time such as 90s, 10m or 1h, at most %lld h",
+                   o->name, value, (long long)(o->most / 3600));
+}
+
 static int add_file(struct words_files *files, const char *value, struct err *err)
 {
     const char **more = realloc(files->all, (files->count + 1) * sizeof(*more));
@@ -388,6 +421,8 @@ static int set_option(struct words_line *line, const struct option *o, const cha
         return set_text(o, value, into, err);
     case TIME:
         return set_time(o, value, into, err);
+    case DURATION:
+        return set_duration(o, value, into, err);
     case FILE_NAMES:
         return add_file(into, value, err);
     }
@@ -586,7 +621,8 @@ int words_parse(const char *const *words, size_t n, struct words_line *out, stru
                               .limit = -1,
                               .after = -1,
                               .timeout_s = -1,
-                              .at_s = -1};
+                              .at_s = -1,
+                              .expires_s = -1};
     struct sorted sorted = {.line = &line};
     int rc;
 
@@ -781,6 +817,10 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
                                                                     : WORDS_NO_MORE;
     case WORDS_LEVEL:
         return offer_levels(o, at);
+    case WORDS_METHOD:
+        for (int m = 0; at == 0 && m < RPC_METHOD_COUNT; m++)
+            offer_word(o, rpc_method_name((enum rpc_method)m));
+        return at == 1 ? WORDS_MORE_FILES : WORDS_NO_MORE;
     case WORDS_CODE:
         if (at == 0)
             explain_names(o->partial, o->offer, o->arg);

@@ -39,6 +39,7 @@ enum words_id {
     WORDS_RELOAD,
     WORDS_LOG,
     WORDS_AUDIT,
+    WORDS_SIGN,
     WORDS_EXPLAIN,
     WORDS_HELP,
     WORDS_COUNT
@@ -58,6 +59,7 @@ enum words_shape {
     WORDS_SET_FILE,     /* downstream|upstream FILE */
     WORDS_SET_ANCHOR,   /* downstream|upstream SHA256 */
     WORDS_LEVEL,        /* [SUBSYSTEM LEVEL] */
+    WORDS_METHOD,       /* METHOD [PARAMS|FILE] */
     WORDS_CODE,         /* [CODE], of one or two words */
     WORDS_COMMAND,      /* [COMMAND] */
     WORDS_SHAPE_COUNT
@@ -83,6 +85,8 @@ struct words_line {
     size_t arg_count;
     const char *socket; /* borrowed, like every word here; NULL: not given */
     const char *confirm, *evidence, *fingerprint, *reason;
+    const char *gateway, *operator_name; /* sign's */
+    int64_t expires_s;                   /* -1: not given */
     const char *purpose, *key, *device, *slot, *kind, *token, *out;
     struct words_files anchors, crls;
     int64_t at_s; /* -1: not given */

@@ -673,6 +673,56 @@ static void check_log(struct parse *p)
     }
 }
 
+/* -- operators
+ * ------------------------------------------------------------------------------------------ */
+
+static void check_operator(struct parse *p, const struct conf_operator *o)
+{
+    struct buf text = {0};
+    struct err err = {0};
+
+    for (size_t i = 0; i < o->role_count; i++)
+        if (strcmp(o->roles[i], "observe") != 0 && strcmp(o->roles[i], "operate") != 0 &&
+            strcmp(o->roles[i], "trust") != 0)
+            parse_fault(p, o, "operators.roles", "\"%s\" is no role: observe, operate or trust is",
+                        o->roles[i]);
+    if (!p->lookups || o->key == NULL)
+        return;
+    if (durable_read(o->key, PEM_BYTES, &text, &err) != 0)
+        parse_fault(p, o, "operators.key", "%s", err.msg);
+    buf_fini_wipe(&text);
+}
+
+static bool somebody_has(const struct conf *c, const char *role)
+{
+    for (size_t i = 0; i < c->operator_count; i++)
+        for (size_t r = 0; r < c->operators[i].role_count; r++)
+            if (strcmp(c->operators[i].roles[r], role) == 0)
+                return true;
+    return false;
+}
+
+/* What has to be signed, somebody has to be able to sign. */
+static void check_signed(struct parse *p)
+{
+    const struct conf_management *m = &p->conf->management;
+    const struct {
+        const char *key, *role;
+        enum conf_signed rule;
+    } classes[] = {
+        {"management.signed.observe", "observe", m->signed_observe},
+        {"management.signed.operate", "operate", m->signed_operate},
+        {"management.signed.trust", "trust", m->signed_trust},
+    };
+
+    for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
+        if (classes[i].rule == CONF_SIGNED_REQUIRED && !somebody_has(p->conf, classes[i].role))
+            parse_fault(p, p->conf, classes[i].key,
+                        "\"required\", and nobody in operators has the role %s: give it to "
+                        "somebody",
+                        classes[i].role);
+}
+
 /* A list that must not be empty. */
 static void none(struct parse *p, size_t count, const char *key, const char *why)
 {
@@ -755,6 +805,10 @@ void check_all(struct parse *p)
         check_exception(p, &c->exceptions[i]);
     none(p, c->listener_count, "listeners", "nobody could connect: add a listener");
     none(p, c->upstream_count, "upstreams", "there is no broker: add the profile of one");
+    twice(p, c->operators, c->operator_count, sizeof(*c->operators), "operators.name");
+    for (size_t i = 0; i < c->operator_count; i++)
+        check_operator(p, &c->operators[i]);
+    check_signed(p);
     check_keygen(p);
     for (size_t i = 0; i < c->lint.anchor_count; i++)
         pem_file(p, c, "lint.anchors", c->lint.anchors[i], false);

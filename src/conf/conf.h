@@ -210,6 +210,16 @@ struct conf_lint {
     size_t anchor_count;
 };
 
+enum conf_signed { CONF_SIGNED_OFF, CONF_SIGNED_OPTIONAL, CONF_SIGNED_REQUIRED };
+
+/* Somebody who signs commands. */
+struct conf_operator {
+    char *name;
+    char *key;    /* path: PEM public key or certificate */
+    char **roles; /* of "observe", "operate", "trust" */
+    size_t role_count;
+};
+
 struct conf_management {
     bool enabled;
     char *device;    /* name of the device whose identities carry the channel */
@@ -217,7 +227,10 @@ struct conf_management {
     char *client_id; /* default: "certflip-{gateway}" */
     char *root;      /* "certflip/v1" */
     uint32_t keepalive_s;
-    int version; /* 4 or 5 */
+    int version;                                                   /* 4 or 5 */
+    enum conf_signed signed_observe, signed_operate, signed_trust; /* by class of methods */
+    uint32_t signed_max_expiry_s; /* how far ahead a signed command may expire */
+    uint32_t signed_tolerance_s;  /* by which the clocks of operator and gateway may differ */
 };
 
 struct conf_keys {
@@ -261,6 +274,8 @@ struct conf {
     struct conf_flip flip;
     struct conf_lint lint;
     struct conf_management management;
+    struct conf_operator *operators;
+    size_t operator_count;
     bool clock_require_sync; /* flips need a clock that is synchronised */
     struct conf_keys keys;
     struct conf_log log;

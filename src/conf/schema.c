@@ -82,6 +82,12 @@ static const struct conf_word accepts[] = {
     {"small-key", CONF_ACCEPT_SMALL_KEY},
     {NULL, 0},
 };
+static const struct conf_word signed_words[] = {
+    {"off", CONF_SIGNED_OFF},
+    {"optional", CONF_SIGNED_OPTIONAL},
+    {"required", CONF_SIGNED_REQUIRED},
+    {NULL, 0},
+};
 static const struct conf_word log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}, {NULL, 0}};
 static const struct conf_word log_levels[] = {
     {"error", LOG_ERROR_}, {"warn", LOG_WARN_},   {"notice", LOG_NOTICE_},
@@ -321,6 +327,27 @@ const struct conf_row conf_rows[] = {
       "its keepalive" },
     { "management.version",             CONF_INT,         AT(conf, management.version),                       4,      5,          "5",                              "",      RELOAD_NOW,     NONE,
       "MQTT protocol level: 5, or 4 for MQTT 3.1.1" },
+    { "management.signed",             CONF_GROUP,        0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
+      "what of it has to be signed by an operator" },
+    { "management.signed.observe",     CONF_ENUM,         AT(conf, management.signed_observe),                0,      0,          "optional",                       "",      RELOAD_NOW,     signed_words, 0,
+      "methods that only look" },
+    { "management.signed.operate",     CONF_ENUM,         AT(conf, management.signed_operate),                0,      0,          "optional",                       "",      RELOAD_NOW,     signed_words, 0,
+      "methods that change something" },
+    { "management.signed.trust",       CONF_ENUM,         AT(conf, management.signed_trust),                  0,      0,          "optional",                       "",      RELOAD_NOW,     signed_words, 0,
+      "methods about keys, certificates and trust" },
+    { "management.signed.max_expiry_s", CONF_SECONDS,      AT(conf, management.signed_max_expiry_s),           1,      86400,      "3600",                           "s",     RELOAD_NOW,     NONE,
+      "how far ahead a signed command may expire" },
+    { "management.signed.tolerance_s", CONF_SECONDS,      AT(conf, management.signed_tolerance_s),            0,      600,        "60",                             "s",     RELOAD_NOW,     NONE,
+      "by which the clocks of operator and gateway may differ" },
+
+    { "operators",                     CONF_LIST,        MANY(conf, operators, operator_count),              0,      256,        NULL,                             "",      RELOAD_NOW,     NULL, sizeof(struct conf_operator),
+      "who may sign commands" },
+    { "operators.name",                CONF_NAME,         AT(conf_operator, name),                            1,      128,        MUST,                             "",      RELOAD_NOW,     NONE,
+      "name of the operator, as signed commands have it (kid)" },
+    { "operators.key",                 CONF_PATH,         AT(conf_operator, key),                             1,      4000,       MUST,                             "",      RELOAD_NOW,     NONE,
+      "PEM file of the public key, or of a certificate: P-256 or Ed25519" },
+    { "operators.roles",               CONF_STRINGS,      MANY(conf_operator, roles, role_count),             1,      3,          MUST,                             "",      RELOAD_NOW,     NONE,
+      "which classes of methods it may sign: observe, operate, trust" },
 
     { "limits",                         CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NEXT,    NONE,
       "what devices may take" },

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/rand.h"
 #include "base/str.h"
+#include "control/operators.h"
 #include "control/outbox.h"
 #include "control/show.h"
 #include "identity/match.h"
@@ -79,6 +80,8 @@ struct central {
     char refused[256]; /* what CONNACK said of the attempt that is about to end; "": nothing */
     uint64_t denied;   /* publications that the broker refused on this connection */
     char *cmd, *reply, *state, *event, *device; /* topics, owned; `device` without the name */
+    struct operators *operators;                /* owned */
+    struct operators_account account;
     struct outbox outbox;
     bool state_stale, state_ready;
     unsigned unacked;
@@ -649,11 +652,84 @@ static void on_reply(void *arg, char *text)
     free(a);
 }
 
+/* -- who commands -- */
+
+static int on_admit(void *arg, const struct caller *caller, enum rpc_method m, struct rpc_fault *f)
+{
+    const struct central *c = arg;
+
+    return operators_admit(c->operators, caller->who, caller->jti != NULL, caller->roles, m, f);
+}
+
+static void on_refused(void *arg, const struct caller *caller, const char *method,
+                       const char *target, const struct rpc_fault *f)
+{
+    struct central *c = arg;
+
+    operators_refused(&c->account, c->hub, caller->who, method, target, f);
+}
+
+/* A signed command that is not taken.  Its id is known where the signature is good. */
+static void refuse_signed(struct central *c, const char *who, const struct signed_command *command,
+                          const struct rpc_fault *f, struct asked *asked)
+{
+    const json_t *method = json_object_get(command->request, "method");
+    const char *target =
+        json_string_value(json_object_get(json_object_get(command->request, "params"), "target"));
+    json_t *id = json_object_get(command->request, "id");
+    json_t *reply;
+
+    operators_refused(&c->account, c->hub, who,
+                      json_is_string(method) ? json_string_value(method) : "",
+                      target == NULL ? "" : target, f);
+    if (json_is_object(id) || json_is_array(id) || json_string_length(id) > RPC_ID_MAX)
+        id = NULL;
+    reply = rpc_reply_error(id, f);
+    on_reply(asked, json_dumps(reply, JSON_COMPACT));
+    json_decref(reply);
+}
+
+static void serve_signed(struct central *c, const char *text, size_t n, struct asked *asked)
+{
+    struct signed_command command;
+    struct rpc_fault f = {0};
+    int rc = operators_open(c->operators, c->hub, text, n, &command, &f);
+    char who[160];
+
+    snprintf(who, sizeof(who), "%s%s", command.by == NULL ? "central" : "operator:",
+             command.by == NULL ? "" : command.by->name);
+    if (rc != 0) {
+        refuse_signed(c, who, &command, &f, asked);
+    } else {
+        const struct caller caller = {
+            .who = who,
+            .operate = true,
+            .remember = "central",
+            .jti = command.jti,
+            .roles = command.by->roles,
+            .admit = on_admit,
+            .refused = on_refused,
+            .arg = c,
+        };
+
+        c->account.good++;
+        dispatch_request(c->dispatch, &caller, command.request, on_reply, asked);
+    }
+    signed_command_fini(&command);
+    rpc_fault_fini(&f);
+}
+
 static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto_message *m,
                        const mosquitto_property *properties)
 {
-    static const struct caller caller = {.who = "central", .operate = true, .remember = "central"};
     struct central *c = arg;
+    const struct caller caller = {.who = "central",
+                                  .operate = true,
+                                  .remember = "central",
+                                  .admit = on_admit,
+                                  .refused = on_refused,
+                                  .arg = c};
+    size_t n = (size_t)m->payloadlen;
     struct asked *asked;
 
     (void)mosq;
@@ -666,8 +742,10 @@ static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto
     asked = asked_new(c, properties);
     if (asked == NULL)
         log_event(LOG_CENTRAL, LOG_ERROR_, "central-not-asked", "cause=no-memory");
+    else if (signed_looks(m->payload, n))
+        serve_signed(c, m->payload, n, asked);
     else
-        dispatch_text(c->dispatch, &caller, m->payload, (size_t)m->payloadlen, on_reply, asked);
+        dispatch_text(c->dispatch, &caller, m->payload, n, on_reply, asked);
 }
 
 static void on_misc(uv_timer_t *timer)
@@ -819,12 +897,16 @@ static void on_retry(uv_timer_t *timer)
     attempt(c);
 }
 
-void central_conf(struct central *c, struct conf *conf)
+void central_conf(struct central *c, struct conf *conf, struct operators *operators)
 {
     bool another;
 
-    if (c == NULL || c->phase >= CENTRAL_LEAVING)
+    if (c == NULL || c->phase >= CENTRAL_LEAVING) {
+        operators_free(operators);
         return;
+    }
+    operators_free(c->operators);
+    c->operators = operators;
     another = needs_another(c->conf, conf);
     conf_ref(conf);
     conf_unref(c->conf);
@@ -846,6 +928,7 @@ static void on_handle_closed(uv_handle_t *handle)
     if (--c->handles > 0)
         return;
     outbox_fini(&c->outbox);
+    operators_free(c->operators);
     conf_unref(c->conf);
     mosquitto_lib_cleanup();
     if (c->done != NULL)
@@ -869,13 +952,19 @@ static void leave(struct central *c)
 struct central *central_start(uv_loop_t *loop, struct conf *conf, struct dispatch *d,
                               struct hub *hub, struct err *err)
 {
-    struct central *c = calloc(1, sizeof(*c));
+    struct operators *operators = operators_new(conf, err);
+    struct central *c;
 
+    if (operators == NULL)
+        return NULL;
+    c = calloc(1, sizeof(*c));
     if (c == NULL || outbox_init(&c->outbox) != 0) {
         free(c);
+        operators_free(operators);
         err_set(err, ERR_NOMEM, "management client: out of memory");
         return NULL;
     }
+    c->operators = operators;
     mosquitto_lib_init();
     c->loop = loop;
     c->dispatch = d;
@@ -947,8 +1036,9 @@ struct json_t *central_status(const struct central *c)
 {
     if (c == NULL || c->mosq == NULL)
         return json_pack("{s:b}", "enabled", 0);
-    return json_pack("{s:b, s:s, s:b, s:o, s:o, s:I}", "enabled", 1, "device",
+    return json_pack("{s:b, s:s, s:b, s:o, s:o, s:I, s:o}", "enabled", 1, "device",
                      c->conf->management.device, "connected", is_connected(c), "since",
                      rpc_time(connected_since_s(c)), "last_error", rpc_text_or_null(c->last_error),
-                     "events_dropped", (json_int_t)c->outbox.dropped);
+                     "events_dropped", (json_int_t)c->outbox.dropped, "signed",
+                     operators_json(c->operators, &c->account));
 }

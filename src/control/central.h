@@ -19,14 +19,15 @@
 
 struct central;
 struct json_t;
+struct operators;
 
 /* Returns owned, or NULL with err.  `conf` is referenced; hub and dispatcher are borrowed.  The
  * first attempt to connect is made when the management device has a usable identity. */
 struct central *central_start(uv_loop_t *loop, struct conf *conf, struct dispatch *d,
                               struct hub *hub, struct err *err);
 
-/* A reload: another client id, root or version means a new connection. */
-void central_conf(struct central *c, struct conf *conf);
+/* A reload: another client id, root or version means a new connection.  Takes the operators. */
+void central_conf(struct central *c, struct conf *conf, struct operators *operators);
 
 /* Something about this device changed, or it is gone.  NULL central is fine, here and below. */
 void central_device(struct central *c, const char *device);

@@ -125,22 +125,21 @@ bool call_flag(const struct call *c, const char *name)
     return json_is_true(json_object_get(c->params, name));
 }
 
-static void note_target(struct call *c)
+/* For people: whom or what a request is about. */
+static void target_text(const json_t *params, char *out, size_t n)
 {
-    const json_t *value = json_object_get(c->params, "target");
+    const json_t *value = json_object_get(params, "target");
     char *text;
 
     if (value == NULL)
-        value = json_object_get(c->params, "device");
-    if (value == NULL)
         return;
     if (json_is_string(value)) {
-        snprintf(c->target, sizeof(c->target), "%s", json_string_value(value));
+        snprintf(out, n, "%s", json_string_value(value));
         return;
     }
     text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
     if (text != NULL)
-        snprintf(c->target, sizeof(c->target), "%s", text);
+        snprintf(out, n, "%s", text);
     free(text);
 }
 
@@ -284,7 +283,7 @@ static void outcome_text(const struct call *c, char *outcome, size_t n)
 /* Write down what was commanded and what came of it; in one transaction with what it changed. */
 static void audit(struct call *c)
 {
-    if (!c->admitted || rpc_method_access(c->method) != RPC_OPERATE)
+    if (!c->admitted || rpc_method_access(c->method) == RPC_OBSERVE)
         return;
     outcome_text(c, c->outcome, sizeof(c->outcome));
     hub_audit(c->d->hub, c->caller->who, rpc_method_name(c->method), c->target, c->outcome);
@@ -293,7 +292,7 @@ static void audit(struct call *c)
 /* What the log says came of it: once that is durable, or nothing was done after all. */
 static void log_command(struct call *c, bool stored)
 {
-    if (rpc_method_access(c->method) != RPC_OPERATE || c->outcome[0] == '\0')
+    if (rpc_method_access(c->method) == RPC_OBSERVE || c->outcome[0] == '\0')
         return;
     if (!stored)
         outcome_text(c, c->outcome, sizeof(c->outcome));
@@ -312,14 +311,14 @@ static void carry_out(struct call *c, const char *method)
         return;
     }
     c->method = (enum rpc_method)m;
-    if (rpc_method_access(c->method) == RPC_OPERATE && !c->caller->operate) {
+    if (rpc_method_access(c->method) != RPC_OBSERVE && !c->caller->operate) {
         rpc_refuse(&c->fault, RPC_DENIED,
                    "ask as root, as the daemon's user, or as a member of the control group",
                    "%s may only look, not %s", c->caller->who, method);
         return;
     }
     c->admitted = true;
-    note_target(c);
+    target_text(c->params, c->target, sizeof(c->target));
     if (check_params(c) == 0)
         commands[m].carry_out(c);
 }
@@ -400,10 +399,10 @@ void call_end(struct call *c)
     audit(c);
     reply = reply_of(c, r->id);
     if (c->key != NULL)
-        once_keep(c->d, c->key, r, reply);
+        once_keep(c->d, c->key, c->caller, r, reply);
     c->key = NULL;
     stored = hub_flush(c->d->hub, &err) == 0;
-    if (!stored && rpc_method_access(c->method) == RPC_OPERATE) {
+    if (!stored && rpc_method_access(c->method) != RPC_OBSERVE) {
         json_decref(reply);
         if (is_done_at_once(c->method) && c->fault.code == RPC_OK)
             rpc_refuse(&c->fault, RPC_STORE, "mend the state directory",
@@ -459,20 +458,65 @@ static void serve_first(struct dispatch *d, const struct caller *caller, json_t 
         call_end(c);
 }
 
+/* Whoever asks tells those who keep the account that it was refused. */
+static void tell_refused(const struct caller *caller, const struct rpc_request *r,
+                         const struct rpc_fault *f)
+{
+    char target[256] = "";
+
+    if (caller->refused == NULL)
+        return;
+    target_text(r->params, target, sizeof(target));
+    caller->refused(caller->arg, caller, r->method, target, f);
+}
+
+/* A reply when the caller may not ask this, signed or not as it is; NULL: he may.  What there is
+ * not is told apart later. */
+static json_t *refuse_caller(const struct caller *caller, const struct rpc_request *r)
+{
+    struct rpc_fault f = {0};
+    int m = rpc_method_find(r->method);
+    json_t *reply;
+
+    if (caller->admit == NULL || m < 0 ||
+        caller->admit(caller->arg, caller, (enum rpc_method)m, &f) == 0)
+        return NULL;
+    tell_refused(caller, r, &f);
+    reply = rpc_reply_error(r->id, &f);
+    rpc_fault_fini(&f);
+    return reply;
+}
+
+/* The id was used for something else: of a signed command, that is a replay. */
+static json_t *refuse_reused(const struct caller *caller, const struct rpc_request *r)
+{
+    struct rpc_fault f = {0};
+
+    rpc_refuse(&f, RPC_ID_REUSED, NULL, "its id was used for another request");
+    tell_refused(caller, r, &f);
+    rpc_fault_fini(&f);
+    return once_reused(r);
+}
+
 static void serve_request(struct dispatch *d, const struct caller *caller, json_t *whole,
                           const struct rpc_request *r, call_end_fn *end, void *arg)
 {
-    char *key = once_key(caller, r);
-    json_t *reply = key == NULL ? NULL : once_reply(d, key, r);
-    struct call *first = key == NULL || reply != NULL ? NULL : under_way(d, key);
+    json_t *reply = refuse_caller(caller, r);
+    char *key = reply == NULL ? once_key(caller, r) : NULL;
+    struct call *first = NULL;
+    bool reused = false;
 
-    if (first == NULL && reply == NULL) {
+    if (key != NULL)
+        reply = once_reply(d, key, caller, r, &reused);
+    if (key != NULL && reply == NULL && !reused)
+        first = under_way(d, key);
+    if (first == NULL && reply == NULL && !reused) {
         serve_first(d, caller, whole, r, key, end, arg);
         return;
     }
     free(key);
-    if (reply == NULL && !once_same(&first->request, r))
-        reply = once_reused(r);
+    if (reused || (reply == NULL && !once_same(caller, &first->request, r)))
+        reply = refuse_reused(caller, r);
     if (reply != NULL || wait_for(first, end, arg) != 0)
         end(arg, reply);
 }
@@ -485,6 +529,7 @@ struct exchange {
     struct dispatch *d; /* borrowed */
     struct caller caller;
     char *who;     /* owned; the caller's */
+    char *jti;     /* owned, or NULL; likewise */
     json_t *value; /* owned */
     bool batch;
     size_t next, count;
@@ -589,6 +634,7 @@ static void exchange_end(struct exchange *x)
     x->reply(x->arg, text);
     json_decref(x->value);
     free(x->who);
+    free(x->jti);
     free(x);
 }
 
@@ -628,7 +674,10 @@ static struct exchange *exchange_new(struct dispatch *d, const struct caller *ca
 {
     struct exchange *x = calloc(1, sizeof(*x));
 
-    if (x == NULL || (x->who = strdup(caller->who)) == NULL) {
+    if (x == NULL || (x->who = strdup(caller->who)) == NULL ||
+        (caller->jti != NULL && (x->jti = strdup(caller->jti)) == NULL)) {
+        if (x != NULL)
+            free(x->who);
         free(x);
         json_decref(value);
         return NULL;
@@ -636,6 +685,7 @@ static struct exchange *exchange_new(struct dispatch *d, const struct caller *ca
     x->d = d;
     x->caller = *caller;
     x->caller.who = x->who;
+    x->caller.jti = x->jti;
     x->value = value;
     x->batch = json_is_array(value);
     x->count = x->batch ? json_array_size(value) : 1;
@@ -663,6 +713,18 @@ void dispatch_text(struct dispatch *d, const struct caller *caller, const char *
         return;
     }
     x = exchange_new(d, caller, value, reply, arg);
+    if (x == NULL)
+        reply(arg, NULL);
+    else
+        exchange_go(x);
+}
+
+void dispatch_request(struct dispatch *d, const struct caller *caller, struct json_t *request,
+                      dispatch_reply_fn *reply, void *arg)
+{
+    struct exchange *x =
+        d->stopped ? NULL : exchange_new(d, caller, json_incref(request), reply, arg);
+
     if (x == NULL)
         reply(arg, NULL);
     else

@@ -24,6 +24,7 @@
 
 struct hub;
 struct json_t;
+struct rpc_fault;
 struct store;
 
 /* What the dispatcher serves.  All borrowed; the lists are its own: dispatch_init. */
@@ -52,6 +53,16 @@ struct caller {
     bool operate;         /* may change things */
     bool local;           /* is on this machine: may hand over a private key */
     const char *remember; /* prefix of the ids that are remembered; NULL: none are */
+
+    /* Of the central channel; all NULL or 0 for others. */
+    const char *jti; /* of a signed command, which is remembered by it; NULL: nobody has signed */
+    unsigned roles;  /* of the operator who has: 1 << enum rpc_access */
+    /* May he ask this?  Returns 0, or -1 with the fault. */
+    int (*admit)(void *arg, const struct caller *caller, enum rpc_method m, struct rpc_fault *f);
+    /* He was refused, by the above or because the id was used for something else; borrows. */
+    void (*refused)(void *arg, const struct caller *caller, const char *method, const char *target,
+                    const struct rpc_fault *f);
+    void *arg; /* of both */
 };
 
 /* Ready the lists; all else is set by the caller. */
@@ -70,6 +81,10 @@ typedef void dispatch_reply_fn(void *arg, char *text);
  * is called once: before this returns, or later from the loop. */
 void dispatch_text(struct dispatch *d, const struct caller *caller, const char *text, size_t n,
                    dispatch_reply_fn *reply, void *arg);
+
+/* The same for a request that was parsed already; borrows it. */
+void dispatch_request(struct dispatch *d, const struct caller *caller, struct json_t *request,
+                      dispatch_reply_fn *reply, void *arg);
 
 /* The parameters of a method, one after the other, for help and tests; NULL past the last. */
 const char *dispatch_param(enum rpc_method m, size_t i, bool *required);

@@ -106,14 +106,18 @@ int on_targets(struct call *c, on_device_fn *each, void *arg);
 
 /* The key of a request whose reply is to be kept, or NULL.  Returns owned. */
 char *once_key(const struct caller *caller, const struct rpc_request *r);
-/* The reply of the first time, or NULL when this is the first time.  Returns owned. */
-json_t *once_reply(struct dispatch *d, const char *key, const struct rpc_request *r);
+/* The reply of the first time, or NULL when this is the first time; or, with *reused, when the key
+ * was that of something else.  Returns owned. */
+json_t *once_reply(struct dispatch *d, const char *key, const struct caller *caller,
+                   const struct rpc_request *r, bool *reused);
 /* Is it the request that was kept, or is under way, under its key? */
-bool once_same(const struct rpc_request *a, const struct rpc_request *b);
+bool once_same(const struct caller *caller, const struct rpc_request *a,
+               const struct rpc_request *b);
 /* A reply that the id was used for something else.  Returns owned. */
 json_t *once_reused(const struct rpc_request *r);
 /* Written with the next flush of the hub.  Takes key. */
-void once_keep(struct dispatch *d, char *key, const struct rpc_request *r, json_t *reply);
+void once_keep(struct dispatch *d, char *key, const struct caller *caller,
+               const struct rpc_request *r, json_t *reply);
 
 /* -- the methods: each sets the result, or returns -1 with the fault, or returns 0 after call_later
  * -- */

@@ -24,7 +24,7 @@ static uint64_t hash_of(const char *text)
 
 /* What is kept is {"request": ..., "reply": ...}, so that an id that is used for something else is
  * noticed. */
-static json_t *kept_request(const struct rpc_request *r)
+static json_t *kept_request(const struct caller *caller, const struct rpc_request *r)
 {
     char *text = json_dumps(r->params, JSON_COMPACT | JSON_SORT_KEYS);
     json_t *kept;
@@ -35,6 +35,8 @@ static json_t *kept_request(const struct rpc_request *r)
         kept = json_pack("{s:s, s:I}", "method", r->method, "params_hash",
                          (json_int_t)(hash_of(text) >> 1));
     free(text);
+    if (caller->jti != NULL && r->id != NULL)
+        json_object_set_new(kept, "id", json_deep_copy(r->id));
     return kept;
 }
 
@@ -61,8 +63,12 @@ char *once_key(const struct caller *caller, const struct rpc_request *r)
     char *id, *key = NULL;
 
     /* A private key that is sent here by mistake is refused, and not kept for a week. */
-    if (caller->remember == NULL || r->id == NULL || json_is_null(r->id) || m < 0 ||
-        m == RPC_IDENTITY_IMPORT_METHOD || rpc_method_access((enum rpc_method)m) != RPC_OPERATE)
+    if (caller->remember == NULL || m < 0 || m == RPC_IDENTITY_IMPORT_METHOD ||
+        rpc_method_access((enum rpc_method)m) == RPC_OBSERVE)
+        return NULL;
+    if (caller->jti != NULL) /* store_command_put's mark: kept until it has expired */
+        return str_printf(STORE_COMMAND_SIGNED "%s:%s", caller->who, caller->jti);
+    if (r->id == NULL || json_is_null(r->id))
         return NULL;
     id = json_dumps(r->id, JSON_COMPACT | JSON_ENCODE_ANY);
     if (id != NULL)
@@ -90,15 +96,24 @@ json_t *once_reused(const struct rpc_request *r)
                        "this id was used for another request");
 }
 
-bool once_same(const struct rpc_request *a, const struct rpc_request *b)
+/* A signed command is known by its jti: the reply of the first time has the id of the first time.
+ */
+static bool same_id(const struct caller *caller, const json_t *a, const json_t *b)
 {
-    return strcmp(a->method, b->method) == 0 &&
+    return caller->jti == NULL || a == b || json_equal(a, b);
+}
+
+bool once_same(const struct caller *caller, const struct rpc_request *a,
+               const struct rpc_request *b)
+{
+    return same_id(caller, a->id, b->id) && strcmp(a->method, b->method) == 0 &&
            (json_equal(a->params, b->params) || a->params == b->params);
 }
 
-json_t *once_reply(struct dispatch *d, const char *key, const struct rpc_request *r)
+json_t *once_reply(struct dispatch *d, const char *key, const struct caller *caller,
+                   const struct rpc_request *r, bool *reused)
 {
-    json_t *kept, *request, *reply;
+    json_t *kept, *request, *reply = NULL;
     struct err err = {0};
     char *text = NULL;
     int rc = store_command_get(d->store, key, &text, &err);
@@ -110,19 +125,21 @@ json_t *once_reply(struct dispatch *d, const char *key, const struct rpc_request
     if (kept == NULL) /* nobody can tell whether it was done */
         return reply_fault(r, RPC_STORE, "mend the state directory, then command again",
                            rc == 0 ? "what was kept of this request cannot be read" : err.msg);
-    request = kept_request(r);
+    request = kept_request(caller, r);
     if (json_equal(request, json_object_get(kept, "request")))
         reply = json_incref(json_object_get(kept, "reply"));
     else
-        reply = once_reused(r);
+        *reused = true;
     json_decref(request);
     json_decref(kept);
     return reply;
 }
 
-void once_keep(struct dispatch *d, char *key, const struct rpc_request *r, json_t *reply)
+void once_keep(struct dispatch *d, char *key, const struct caller *caller,
+               const struct rpc_request *r, json_t *reply)
 {
-    json_t *kept = json_pack("{s:o, s:o}", "request", kept_request(r), "reply", kept_form(reply));
+    json_t *kept =
+        json_pack("{s:o, s:o}", "request", kept_request(caller, r), "reply", kept_form(reply));
     char *text = json_dumps(kept, JSON_COMPACT);
 
     json_decref(kept);

@@ -37,6 +37,8 @@ libcontrol_a_SOURCES = \
 	src/control/methods_identity.c \
 	src/control/methods_lint.c \
 	src/control/methods_trust.c \
+	src/control/operators.c \
+	src/control/operators.h \
 	src/control/outbox.c \
 	src/control/outbox.h \
 	src/control/reload.c \
@@ -46,6 +48,8 @@ libcontrol_a_SOURCES = \
 	src/control/show.c \
 	src/control/show.h \
 	src/control/show_trust.c \
+	src/control/signed.c \
+	src/control/signed.h \
 	src/control/token_watch.c \
 	src/control/token_watch.h \
 	src/control/trust.c \

@@ -153,13 +153,11 @@ int do_help(struct call *c)
     json_t *rows = json_array();
 
     for (int m = 0; m < RPC_METHOD_COUNT; m++) {
-        bool operate = rpc_method_access((enum rpc_method)m) == RPC_OPERATE;
-
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:s}", "method",
-                                              rpc_method_name((enum rpc_method)m), "params",
-                                              rpc_method_params((enum rpc_method)m), "access",
-                                              operate ? "operate" : "observe", "help",
-                                              rpc_method_help((enum rpc_method)m)));
+        json_array_append_new(
+            rows, json_pack("{s:s, s:s, s:s, s:s}", "method", rpc_method_name((enum rpc_method)m),
+                            "params", rpc_method_params((enum rpc_method)m), "access",
+                            rpc_access_name(rpc_method_access((enum rpc_method)m)), "help",
+                            rpc_method_help((enum rpc_method)m)));
     }
     c->result = json_pack("{s:o}", "methods", rows);
     return 0;

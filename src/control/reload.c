@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "control/central.h"
 #include "control/hub.h"
+#include "control/operators.h"
 #include "control/token_watch.h"
 #include "tls/keyring.h"
 #include "worker/worker.h"
@@ -125,6 +126,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
     struct hub_counts counts;
     struct buf text = {0};
     struct hub_reload what = {0};
+    struct operators *operators;
     struct wk_snapshot *snapshot;
     struct conf *conf;
     unsigned count = 0;
@@ -134,7 +136,9 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
     if (conf == NULL)
         return refused(&text, faults, err, count);
     buf_fini(&text);
-    if (reload_keys(conf, err) != 0) {
+    operators = operators_new(conf, err);
+    if (operators == NULL || reload_keys(conf, err) != 0) {
+        operators_free(operators);
         conf_unref(conf);
         buf_printf(&text, "%s\n", err->msg);
         return refused(&text, faults, err, 1);
@@ -153,6 +157,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
             buf_printf(&text, "%s\n", err->msg);
             count = 1;
         }
+        operators_free(operators);
         snapshot_unref(snapshot);
         conf_unref(conf);
         (void)reload_keys(hub_conf(hub), NULL);
@@ -163,6 +168,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
     snapshot_unref(snapshot);
     if (rc != 0 && !what.begun) {
         (void)token_watch_conf(hub_conf(hub), NULL);
+        operators_free(operators);
         conf_unref(conf);
         (void)reload_keys(hub_conf(hub), NULL);
         buf_fini(&text);
@@ -171,7 +177,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
     }
     reload_log_lines(LOG_WARN_, "restart-needed", &text);
     reload_log(conf);
-    central_conf(central, conf);
+    central_conf(central, conf, operators);
     conf_unref(conf);
     if (rc != 0)
         return incomplete(&text, faults, err);

@@ -32,6 +32,14 @@ const char *rpc_method_params(enum rpc_method m)
     return methods[m].params;
 }
 
+const char *rpc_access_name(enum rpc_access access)
+{
+    static const char *const names[] = {
+        [RPC_OBSERVE] = "observe", [RPC_OPERATE] = "operate", [RPC_TRUST] = "trust"};
+
+    return names[access];
+}
+
 const char *rpc_method_help(enum rpc_method m)
 {
     return methods[m].help;

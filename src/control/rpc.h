@@ -98,7 +98,8 @@
  * (its code is that of the first device) and the same "devices" is in error.data.results.
  *
  *   Over MQTT a request that comes again with its id within seven days gets the reply of the first
- * time; "devices", or "results", of one beyond 16 KiB are not kept: they are empty, or left out.
+ * time; "devices", or "results", of one beyond 16 KiB are not kept: they are empty, or left out.  A
+ * signed request (control/signed.h) comes again when its jti does, and must have the same id.
  *
  * ERROR: { "code": -32003, "name": "phase", "message": "...", "remedy": "..." }.  As the reply's
  *   "error" it is standard JSON-RPC: { "code", "message", "data": { "name", "remedy", "results"? }
@@ -123,6 +124,7 @@
 enum rpc_access {
     RPC_OBSERVE, /* reads only */
     RPC_OPERATE, /* changes something: audited, and done once per request id */
+    RPC_TRUST,   /* the same, of keys, certificates and what they are believed by */
 };
 
 /* One row for each method: enumerator, name, who may, parameters as shown by help, help. */
@@ -133,7 +135,8 @@ enum rpc_access {
      *   "pace": { "waiting", "moving", "window": so many at once now, "paused": true in an outage },                  \
      *   "trust": { "downstream": SUM, "upstream": SUM }, SUM: { "anchors": in force, "expired", "removed",            \
      *     "unusable", "soonest": null | { "fingerprint", "subject", "not_after" } },                                  \
-     *   "central": { "enabled", "device", "connected", "since", "last_error" },                                       \
+     *   "central": { "enabled", "device", "connected", "since", "last_error", "signed": { "operators": so many,       \
+     *     "good": commands, "refused": { "expired": 3, ... } } },                                                     \
      *   "clock": CLOCK, "exceptions": [ EXCEPTION, ... ],                                                             \
      *   "old_tls": [ { "listener", "tls_min": "1.0" | "1.1" } ],                                                      \
      *     "since": of the connection, or of its loss; "faulty": devices with an identity that cannot be used          \
@@ -173,25 +176,25 @@ enum rpc_access {
      *   renew?: true: another key, though one waits for its certificate}                                              \
      *   -> OUTCOME; each of "devices" that is ok has "key": its kind, and "csr": PKCS#10 in PEM.  The key is in the   \
      *   new slot and stays there.  "changed" is false where one waited already: it is the same request. */            \
-    X(RPC_IDENTITY_KEYGEN,  "identity.keygen",  RPC_OPERATE, "target [key] [token] [subject] [sans] [renew]",          \
+    X(RPC_IDENTITY_KEYGEN,  "identity.keygen",  RPC_TRUST,   "target [key] [token] [subject] [sans] [renew]",          \
                                                 "make a key in the new slot, and the request for its certificate")     \
     /* {device, chain: PEM, the certificate and its issuers in any order}                                              \
      *   -> { "device", "phase", "changed", "slot": SLOT }: it is staged */                                            \
-    X(RPC_IDENTITY_INSTALL, "identity.install", RPC_OPERATE, "device chain", "put the certificate of the key in the new slot") \
+    X(RPC_IDENTITY_INSTALL, "identity.install", RPC_TRUST,   "device chain", "put the certificate of the key in the new slot") \
     /* {target} -> OUTCOME: the new slot is empty then, also of a key that waits */                                    \
-    X(RPC_IDENTITY_DISCARD, "identity.discard", RPC_OPERATE, "target",                "destroy what is in the new slot") \
+    X(RPC_IDENTITY_DISCARD, "identity.discard", RPC_TRUST,   "target",                "destroy what is in the new slot") \
     /* {target} -> OUTCOME: the old identity is archived, the new one takes its place; sessions stay where they are */ \
-    X(RPC_RETIRE,           "retire",           RPC_OPERATE, "target",                "archive the old identity of committed devices") \
+    X(RPC_RETIRE,           "retire",           RPC_TRUST,   "target",                "archive the old identity of committed devices") \
     /* {device, what: "csr" | "cert", slot?: "old" | "new", default "new"}                                             \
      *   -> { "device", "slot", "what", "pem" }; never a key */                                                        \
     X(RPC_IDENTITY_EXPORT,  "identity.export",  RPC_OBSERVE, "device what [slot]",    "a request or a certificate, as PEM") \
     /* {device, chain: PEM, key: PEM, slot?: "old" | "new", replace?, dry_run?} -> { "device", "slot", "result":           \
      *   "imported" | "same", "dry_run", "phase": null | "staged", "fingerprint", "subject", "not_after" }.  Over the       \
      *   control socket only; without "slot" into the old one when that is empty, else into the new one. */             \
-    X(RPC_IDENTITY_IMPORT,  "identity.import",  RPC_OPERATE, "device chain key [slot] [replace] [dry_run]",             \
+    X(RPC_IDENTITY_IMPORT,  "identity.import",  RPC_TRUST,   "device chain key [slot] [replace] [dry_run]",             \
                                                              "take an identity that was made elsewhere")      \
     /* {target} -> OUTCOME; RPC_REKEY_MAX devices at most */                                                          \
-    X(RPC_KEYS_REKEY,       "keys.rekey",       RPC_OPERATE, "target",                                                  \
+    X(RPC_KEYS_REKEY,       "keys.rekey",       RPC_TRUST,   "target",                                                  \
                                                              "write private keys on disk anew, encrypted or not as configured") \
     /* {} -> { "changed_devices": 3, "new_devices": 1, "gone_devices": 0,                                                \
      *   "faulty_devices": so many have an identity that cannot be used, "restart_needed": [ "workers: 2 -> 4" ] };   \
@@ -200,7 +203,7 @@ enum rpc_access {
     /* {crl: PEM, or DER in base64} or, at the gateway, {file: absolute path}, {force?: in the place of a newer one, too}  \
      *   -> CRL and "changed": false when it is the one in force.  Kept in the state directory before it is used;      \
      *   certificates of intermediate CAs may stand beside it, in PEM */                                               \
-    X(RPC_CRL_UPDATE,       "crl.update",       RPC_OPERATE, "[crl] [file] [force]",  "take a CA's list of revoked certificates") \
+    X(RPC_CRL_UPDATE,       "crl.update",       RPC_TRUST,   "[crl] [file] [force]",  "take a CA's list of revoked certificates") \
     /* {} -> { "crls": [ CRL, ... ] }; CRL: { "issuer", "number": hex digits | null, "this_update", "next_update":     \
      *   ISO-TIME | null, "entries", "file", "fingerprint", "state": "current" | "due" | "stale", "used_by": [         \
      *   { "kind": "listener" | "upstream", "name" }, ... ] } */                                                       \
@@ -211,14 +214,14 @@ enum rpc_access {
     X(RPC_TRUST_LIST,       "trust.list",       RPC_OBSERVE, "[set]",                 "who is believed, and what depends on it") \
     /* {set, pem: one certificate or several, note?, intermediate?, only?: names, force?: weak ones, too}              \
      *   -> { "set", "changed": 1, "anchors": [ { "fingerprint", "subject", "not_after", "changed": true } ] } */      \
-    X(RPC_TRUST_ADD,        "trust.add",        RPC_OPERATE, "set pem [note] [intermediate] [only] [force]",           \
+    X(RPC_TRUST_ADD,        "trust.add",        RPC_TRUST,   "set pem [note] [intermediate] [only] [force]",           \
                                                              "believe a CA from now on")                               \
     /* {set, fingerprint} -> { "set", "fingerprint", "subject", "breaks": 3, "dependents": [ DEPENDENT, ... ] } */     \
     X(RPC_TRUST_CHECK,      "trust.check",      RPC_OBSERVE, "set fingerprint",       "what would break without an anchor") \
     /* {set, fingerprint, force?, note?} -> { "set", "fingerprint", "subject", "changed": true, "archived": path |     \
      *   null, "files": [ where it stands still ], "broken": 0 }; while something depends on it: error "in-use" with   \
      *   data.dependents: [ DEPENDENT, ... ], unless force is true */                                                  \
-    X(RPC_TRUST_REMOVE,     "trust.remove",     RPC_OPERATE, "set fingerprint [force] [note]",                         \
+    X(RPC_TRUST_REMOVE,     "trust.remove",     RPC_TRUST,   "set fingerprint [force] [note]",                         \
                                                              "do not believe a CA any more, wherever it stands")       \
     /* {after?: seq, limit?}; without "after" the newest -> { "entries": [ { "seq", "time", "who", "what", "target", "outcome" } ],                \
      *   "next": seq | null } */                                                                                       \
@@ -248,6 +251,13 @@ enum rpc_access {
     X(RPC_ID_REUSED,       -32011, "id-reused")        /* the id was used for another request */           \
     X(RPC_TOO_LATE,        -32012, "too-late")         /* not_after_s has passed */                        \
     X(RPC_CLOCK,           -32013, "clock")            /* not synchronised, or wrong: `force` goes on */ \
+    X(RPC_UNSIGNED,        -32030, "unsigned")         /* this gateway wants it signed by an operator */         \
+    X(RPC_SIGNATURE,       -32031, "signature")        /* no good signature of an operator of this gateway */    \
+    X(RPC_EXPIRED,         -32032, "expired")          /* signed, and exp has passed */                          \
+    X(RPC_NOT_YET,         -32033, "not-yet")          /* signed, and nbf or iat is to come */                   \
+    X(RPC_EXPIRY_TOO_FAR,  -32034, "expiry-too-far")   /* signed for longer than is allowed */                   \
+    X(RPC_WRONG_GATEWAY,   -32035, "wrong-gateway")    /* signed, for another gateway */                         \
+    X(RPC_NOT_AUTHORISED,  -32036, "not-authorised")   /* signed by an operator without the role */              \
     X(RPC_LINT,            -32014, "lint")             /* a peer would refuse the new identity: says why; `force` overrides */ \
     X(RPC_ANCHOR,          -32040, "anchor")           /* cannot be one, or is not there: says why */      \
     X(RPC_IN_USE,          -32041, "in-use")           /* something depends on it: data.dependents */
@@ -263,6 +273,7 @@ enum rpc_code { RPC_OK = 0, RPC_ERRORS(RPC_ENUM) };
 
 const char *rpc_method_name(enum rpc_method m);
 const char *rpc_method_params(enum rpc_method m);
+const char *rpc_access_name(enum rpc_access access); /* "observe" */
 const char *rpc_method_help(enum rpc_method m);
 enum rpc_access rpc_method_access(enum rpc_method m);
 /* Returns the method, or -1 when there is none of this name. */

@@ -27,6 +27,7 @@
 #include "control/dispatch.h"
 #include "control/hub.h"
 #include "control/local.h"
+#include "control/operators.h"
 #include "control/reload.h"
 #include "control/token_watch.h"
 #include "control/trust.h"
@@ -620,6 +621,18 @@ static void usage(FILE *to)
           to);
 }
 
+/* Their keys are read for the central channel, and before that here: nothing is begun without. */
+static bool operators_good(struct conf *conf)
+{
+    struct err err = {0};
+    struct operators *o = operators_new(conf, &err);
+
+    operators_free(o);
+    if (o == NULL)
+        start_failed(&err);
+    return o != NULL;
+}
+
 /* Read the configuration.  Returns owned, or NULL after all that is wrong was said. */
 static struct conf *load(const char *path)
 {
@@ -630,6 +643,10 @@ static struct conf *load(const char *path)
     if (conf == NULL)
         fwrite(faults.p, 1, faults.len, stderr);
     buf_fini(&faults);
+    if (conf != NULL && !operators_good(conf)) {
+        conf_unref(conf);
+        conf = NULL;
+    }
     return conf;
 }
 

@@ -67,6 +67,7 @@ static int forget_oldest(struct store *s, int64_t now_s, struct err *err)
 
     db_bind_int(st, &at, STORE_COMMANDS_KEPT);
     db_bind_int(st, &at, now_s - STORE_COMMANDS_S);
+    db_bind_int(st, &at, now_s - STORE_SIGNED_S);
     return db_write(s, st, err);
 }
 

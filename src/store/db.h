@@ -41,7 +41,8 @@
                          " ON CONFLICT (id) DO UPDATE SET time_s = ?2, reply = ?3")                \
     X(DB_COMMAND_NEWEST, "SELECT max(time_s) FROM commands")                                       \
     X(DB_COMMAND_FORGET, "DELETE FROM commands"                                                    \
-                         " WHERE seq <= (SELECT max(seq) FROM commands) - ?1"                      \
+                         " WHERE (seq <= (SELECT max(seq) FROM commands) - ?1"                     \
+                         " AND (id NOT GLOB '" STORE_COMMAND_SIGNED "*' OR time_s < ?3))"          \
                          " OR (seq IN (SELECT seq FROM commands ORDER BY seq LIMIT 4)"             \
                          " AND time_s < ?2)")                                                      \
     X(DB_AUDIT_ADD,      "INSERT INTO audit (time_s, who, what, target, outcome)"                  \

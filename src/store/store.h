@@ -71,6 +71,10 @@ int store_device_del(struct store *s, const char *name, struct err *err);
  * alone counted: as long as a broker keeps a message for a gateway that is away. */
 #define STORE_COMMANDS_KEPT 10000
 #define STORE_COMMANDS_S    604800 /* 7 days */
+/* Ids that begin so are of signed commands: however many others come, they stay until what was
+ * signed has expired, so that nobody carries one out again by crowding it out. */
+#define STORE_COMMAND_SIGNED "signed:"
+#define STORE_SIGNED_S       90000 /* 25 hours */
 
 /* *reply: returned owned.  -ERR_NOT_FOUND for a command that is new. */
 int store_command_get(struct store *s, const char *id, char **reply, struct err *err);

@@ -65,3 +65,11 @@ tests_fuzz_fuzz_bundle_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 tests_fuzz_fuzz_pkcs12_SOURCES = tests/fuzz/fuzz_pkcs12.c
 tests_fuzz_fuzz_pkcs12_LDADD = libtls.a libbase.a $(WOLFSSL_LIBS)
 tests_fuzz_fuzz_pkcs12_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+EXTRA_PROGRAMS += tests/fuzz/fuzz_signed
+fuzz_programs += tests/fuzz/fuzz_signed
+EXTRA_DIST += tests/fuzz/corpus/signed
+
+tests_fuzz_fuzz_signed_SOURCES = tests/fuzz/fuzz_signed.c
+tests_fuzz_fuzz_signed_LDADD = libcontrol.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS)
+tests_fuzz_fuzz_signed_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)

@@ -7,6 +7,7 @@ check_PROGRAMS += \
 	tests/unit/test_control_later \
 	tests/unit/test_control_local \
 	tests/unit/test_control_outbox \
+	tests/unit/test_control_signed \
 	tests/unit/test_control_storm
 
 control_world = tests/unit/test_control_world.c tests/unit/test_control_world.h
@@ -36,3 +37,6 @@ tests_unit_test_control_outbox_LDADD = libcontrol.a libbase.a $(CMOCKA_LIBS)
 tests_unit_test_control_storm_SOURCES = tests/unit/test_control_storm.c $(control_world)
 tests_unit_test_control_storm_LDADD = $(control_world_libs)
 tests_unit_test_control_storm_LDFLAGS = $(control_world_ldflags)
+
+tests_unit_test_control_signed_SOURCES = tests/unit/test_control_signed.c
+tests_unit_test_control_signed_LDADD = libcontrol.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS) $(CMOCKA_LIBS)

@@ -107,6 +107,8 @@ static const struct good {
     { "import --dir d --pattern {device}.p --key {device}.k", WORDS_IMPORT, "" },
     { "rekey",                                  WORDS_REKEY,            "" },
     { "rekey press-*",                          WORDS_REKEY,            "press-*" },
+    { "sign --key a.pem --gateway g --operator a status", WORDS_SIGN,   "status" },
+    { "sign flip {} --expires 10m --json",      WORDS_SIGN,             "flip,{}" },
     { "explain",                                WORDS_EXPLAIN,          "" },
     { "explain alert 48",                       WORDS_EXPLAIN,          "alert,48" },
     { "explain -188 --json",                    WORDS_EXPLAIN,          "-188" },
@@ -453,13 +455,43 @@ static void completes(const char *text, const char *offers, enum words_more more
     assert_string_equal(o.text, offers);
 }
 
+static void durations_have_units(void **unused)
+{
+    static const struct {
+        const char *text;
+        int64_t s;
+    } good[] = {{"sign x --expires 90", 90},
+                {"sign x --expires 90s", 90},
+                {"sign x --expires 10m", 600},
+                {"sign x --expires 24h", 86400},
+                {"sign x", -1}};
+    static const char *const bad[] = {"0", "-1", "25h", "1d", "m", "10 m", "99999999999999999999"};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        struct words_line line = parsed(good[i].text);
+
+        assert_int_equal(line.expires_s, good[i].s);
+        words_fini(&line);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        const char *const given[] = {"sign", "x", "--expires", bad[i]};
+        struct words_line line;
+        struct err err = {0};
+
+        assert_int_equal(words_parse(given, 4, &line, &err), -ERR_INVALID);
+        assert_non_null(strstr(err.msg, "such as 90s, 10m or 1h"));
+    }
+}
+
 static void next_words_are_offered(void **unused)
 {
     (void)unused;
     completes(
         "''",
         "status devices device sessions lint flip rollback confirm commit quarantine keygen install "
-        "discard retire export crl import rekey trust reload log audit explain help ",
+        "discard retire export crl import rekey trust reload log audit sign explain "
+        "help ",
         WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
     completes("quarantine ''", "clear ", WORDS_NO_MORE);
@@ -505,6 +537,7 @@ int main(void)
         cmocka_unit_test(help_of_nothing_known_is_refused),
         cmocka_unit_test(examples_are_understood),
         cmocka_unit_test(manual_knows_every_word),
+        cmocka_unit_test(durations_have_units),
         cmocka_unit_test(next_words_are_offered),
     };
 

@@ -197,6 +197,25 @@ static void oldest_commands_are_forgotten(void **state)
     assert_true(has_command(s, STORE_COMMANDS_KEPT + 2));
 }
 
+/* Whoever sends many commands crowds out no signed one that could be sent again. */
+static void signed_commands_are_not_crowded_out(void **state)
+{
+    struct store *s = folder_open(*state);
+    char id[32], *reply = NULL;
+
+    assert_int_equal(store_begin(s, NULL), 0);
+    assert_int_equal(store_command_put(s, "id-0", "{}", NULL), 0);
+    assert_int_equal(store_command_put(s, STORE_COMMAND_SIGNED "operator:a:j", "{}", NULL), 0);
+    for (unsigned n = 1; n < STORE_COMMANDS_KEPT + 3; n++) {
+        snprintf(id, sizeof(id), "id-%u", n);
+        assert_int_equal(store_command_put(s, id, "{}", NULL), 0);
+    }
+    assert_int_equal(store_commit(s, NULL), 0);
+    assert_false(has_command(s, 0));
+    assert_int_equal(store_command_get(s, STORE_COMMAND_SIGNED "operator:a:j", &reply, NULL), 0);
+    free(reply);
+}
+
 /* -- audit ------------------------------------------------------------------------------------ */
 
 struct story {
@@ -394,6 +413,7 @@ int main(void)
         ROW(command_is_answered_as_before),
         ROW(large_reply_comes_back),
         ROW(oldest_commands_are_forgotten),
+        ROW(signed_commands_are_not_crowded_out),
         ROW(audit_is_told_in_order),
         ROW(value_survives),
         ROW(group_is_all_or_nothing),
