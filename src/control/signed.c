@@ -343,7 +343,7 @@ static int open_parts(const struct signed_rules *rules, const struct parts *p,
 int signed_open(const struct signed_rules *rules, const char *text, size_t n,
                 struct signed_command *out, struct rpc_fault *f)
 {
-    struct parts parts;
+    struct parts parts = {.header = NULL};
     json_t *flat = NULL;
     int rc;
 
