@@ -2,12 +2,17 @@
  * saved, and beside it what is true of the device's connections.  Whatever the order,
  *
  *   what is committed has stood through its probation, and shown what was demanded (or somebody
- * said so); what is rolled back was refused, or somebody said so: outages alone do not; when the
- * store works again and nothing happens, journal, hub and workers agree.
+ * said so), and showed it with the identity that is in the slot; what is rolled back was refused,
+ * or somebody said so: outages alone do not; when the store works again and nothing happens,
+ * journal, hub, workers and files agree.  There is always one usable identity to be used.  Files
+ * and row change together, wherever the power goes in between.  A retirement moves no session; what
+ * was retired or discarded is never shown again.
  *
  * The scripts are random, from fixed seeds.  CERTFLIP_TEST_SEED runs one of them.
  */
 #include "test_control_world.h"
+
+#include "identity/files.h"
 
 #define SCRIPTS 600
 #define STEPS   80
@@ -19,12 +24,15 @@ struct storm {
     uint64_t session; /* 0: no sensor */
     int leg;          /* the slot that its connection stands on; -1: none */
     int64_t stood_ms; /* the identity on trial was accepted then, and stands since; NEVER */
+    uint8_t stood_fp; /* which identity that was */
     bool echoed;      /* on that connection */
     uint8_t vouched;  /* for this fingerprint; 0: for none */
     bool suspected;   /* something was said against the new identity since it is on trial */
     bool blamed;      /* and it was an answer, or the old one is accepted where it failed */
     bool commanded;   /* it was ended by command */
     unsigned starts;  /* since the flip */
+    uint8_t made;     /* the fingerprint that was made last */
+    bool dead[256];   /* by fingerprint: was retired or discarded */
     struct hub_terms terms;
     char told[STEPS * 24];
 };
@@ -48,6 +56,27 @@ static void note(struct storm *s, const char *what)
 
     snprintf(s->told + n, sizeof(s->told) - n, " %s", what);
 }
+
+static struct world_device *files(const struct storm *s)
+{
+    return &s->w->device[0];
+}
+
+/* Of an identity that there has never been. */
+static uint8_t fresh(struct storm *s)
+{
+    assert_true(s->made < WORLD_FP_EXPIRED - 1);
+    return ++s->made;
+}
+
+static uint8_t fp_of(const struct storm *s, enum flip_slot slot)
+{
+    const struct cred *c = press(s)->cred[slot];
+
+    return c == NULL ? 0 : cred_leaf(c)->fp[0];
+}
+
+#define broken(s, text) fail_msg("seed %llu:%s: " text, (unsigned long long)now_running, (s)->told)
 
 static void fallen(struct storm *s)
 {
@@ -85,6 +114,7 @@ static void accepted(struct storm *s)
     else if (s->leg != FLIP_NEW || s->stood_ms == NEVER) {
         fallen(s);
         s->stood_ms = s->w->now_ms;
+        s->stood_fp = files(s)->told_fp[FLIP_NEW];
     }
     s->leg = (int)slot;
     world_leg(s->w, "press", s->session, slot, DIAG_OK);
@@ -122,8 +152,8 @@ static void stale(struct storm *s)
     if (s->session == 0)
         return;
     note(s, "stale");
-    world_leg_seq(s->w, "press", s->session, press(s)->told_slot, DIAG_IDENTITY,
-                  press(s)->told_seq - 1);
+    world_leg_seq(s->w, "press", s->session, pick(s, 2) == 0 ? FLIP_NEW : press(s)->told_slot,
+                  DIAG_IDENTITY, press(s)->told_seq - 1);
 }
 
 static void proof(struct storm *s)
@@ -172,8 +202,10 @@ static void flip(struct storm *s)
 
 static void confirm(struct storm *s)
 {
-    uint8_t fp = s->w->device[0].fp[FLIP_NEW];
+    uint8_t fp = files(s)->fp[FLIP_NEW];
 
+    if (fp == 0)
+        return;
     note(s, "confirm");
     if (commands(s, EV_CONFIRMED, NULL, fp))
         s->vouched = fp;
@@ -188,34 +220,180 @@ static void command(struct storm *s)
     s->commanded |= commands(s, ev, NULL, 0);
 }
 
-static void restart(struct storm *s)
+/* The daemon starts, and the power may go again while it does. */
+static void start(struct storm *s)
 {
-    note(s, "restart");
-    world_stop(s->w);
-    s->w->fail_saves = 0;
-    if (pick(s, 3) == 0)
-        s->w->device[0].fp[FLIP_NEW]++;
+    s->w->fail_saves = s->w->fail_files = 0;
     s->session = 0;
     s->leg = -1;
     fallen(s);
     s->starts++;
+    if (pick(s, 4) == 0) {
+        s->w->power_steps = 1 + (int)pick(s, 2);
+        world_start(s->w);
+        world_stop(s->w);
+    }
     world_start(s->w);
+}
+
+static void restart(struct storm *s)
+{
+    note(s, "restart");
+    world_stop(s->w);
+    if (files(s)->fp[FLIP_NEW] != 0 && pick(s, 3) == 0)
+        files(s)->fp[FLIP_NEW] = fresh(s);
+    start(s);
 }
 
 static void replace(struct storm *s)
 {
     struct hub_reload out = {0};
     struct err err = {0};
+    uint8_t former = files(s)->fp[FLIP_NEW];
 
     note(s, "replace");
-    s->w->device[0].fp[FLIP_NEW]++;
+    files(s)->fp[FLIP_NEW] = fresh(s);
     if (hub_reload(s->w->hub, &s->w->snapshot, &out, &err) != 0 && !out.begun) {
-        s->w->device[0].fp[FLIP_NEW]--;
+        files(s)->fp[FLIP_NEW] = former;
         return;
     }
+    files(s)->waits = false;
     fallen(s); /* what stands shows another one */
     if (press(s)->saved.phase == FLIP_TRIAL)
         s->blamed = s->suspected = false;
+}
+
+/* -- commands that change files -- */
+
+/* Returns whether it was carried out, and is durable. */
+static bool flushed(struct storm *s, int rc, struct rpc_fault *f)
+{
+    rpc_fault_fini(f);
+    return hub_flush(s->w->hub, NULL) == 0 && rc == 0;
+}
+
+static bool put(struct storm *s, bool identity)
+{
+    struct rpc_fault f = {0};
+    const char chain[] = {(char)(identity ? fresh(s) : 0), '\0'};
+    const struct files_slot what = {
+        .key = slice_of("k"), .csr = slice_of("r"), .chain = slice_of(chain)};
+    int rc = hub_put_new(s->w->hub, hub_find(s->w->hub, "press"), &what, identity, "tester", &f);
+
+    return flushed(s, rc, &f);
+}
+
+static bool discard(struct storm *s)
+{
+    struct rpc_fault f = {0};
+    bool changed;
+    int rc = hub_discard(s->w->hub, hub_find(s->w->hub, "press"), "tester", &changed, &f);
+
+    return flushed(s, rc, &f);
+}
+
+static bool retire(struct storm *s)
+{
+    struct rpc_fault f = {0};
+    bool changed;
+    int rc = hub_retire(s->w->hub, hub_find(s->w->hub, "press"), "tester", &changed, &f);
+
+    return flushed(s, rc, &f);
+}
+
+static void install(struct storm *s)
+{
+    note(s, "install");
+    put(s, true);
+}
+
+static void keygen(struct storm *s)
+{
+    note(s, "keygen");
+    put(s, false);
+}
+
+static void throw_away(struct storm *s)
+{
+    uint8_t was = fp_of(s, FLIP_NEW);
+
+    note(s, "discard");
+    if (discard(s))
+        s->dead[was] = was != 0;
+}
+
+/* What the sensor's connection shows stays what it was, and the workers know under which name. */
+static void retire_old(struct storm *s)
+{
+    const struct world_device *f = files(s);
+    uint8_t old = fp_of(s, FLIP_OLD), new = fp_of(s, FLIP_NEW), told = f->told_fp[f->told_active];
+    enum flip_slot active = f->told_active;
+    unsigned kicks = s->w->kicks, said = f->told_retired;
+    bool done;
+
+    note(s, "retire");
+    done = retire(s);
+    if (s->w->kicks != kicks)
+        broken(s, "a retirement ends a session");
+    if (f->told_fp[f->told_active] != told)
+        broken(s, "a retirement moves a session");
+    if (f->told_active != active && f->told_retired == said)
+        broken(s, "a retirement moves a session to another slot");
+    if (!done) {
+        if (f->told_retired != said || fp_of(s, FLIP_OLD) != old || fp_of(s, FLIP_NEW) != new)
+            broken(s, "half a retirement");
+        return;
+    }
+    if (f->fp[FLIP_OLD] != new || f->fp[FLIP_NEW] != 0 || f->archived != old ||
+        fp_of(s, FLIP_OLD) != new || press(s)->saved.phase != FLIP_STEADY)
+        broken(s, "half a retirement");
+    s->dead[old] = true;
+    if (s->leg == FLIP_OLD)
+        broken(s, "a retirement takes the identity that a session stands on");
+    if (s->leg == FLIP_NEW)
+        s->leg = FLIP_OLD;
+    list_for_each (it, &press(s)->sessions)
+        if (list_entry(it, struct hub_session, link)->leg != s->leg)
+            broken(s, "a retirement loses sight of a session");
+    fallen(s); /* it is not on trial any more */
+}
+
+/* The power goes in the middle of one of them: before the first step on disk, between files and
+ * row, or after the row. */
+static void power_cut(struct storm *s)
+{
+    uint8_t old = fp_of(s, FLIP_OLD), new = fp_of(s, FLIP_NEW);
+    unsigned what = pick(s, 4);
+    const struct world_device *f = files(s);
+
+    s->w->power_steps = 1 + (int)pick(s, 4);
+    if (what == 0) {
+        note(s, "power-in-install");
+        put(s, true);
+    } else if (what == 1) {
+        note(s, "power-in-keygen");
+        put(s, false);
+    } else if (what == 2) {
+        note(s, "power-in-discard");
+        discard(s);
+    } else {
+        note(s, "power-in-retire");
+        retire(s);
+    }
+    world_stop(s->w);
+    start(s);
+    if (what == 3 && f->fp[FLIP_OLD] == new &&new != 0 && f->fp[FLIP_NEW] == 0)
+        s->dead[old] = true;
+    else if (f->fp[FLIP_OLD] != old)
+        broken(s, "half a retirement after the power cut");
+    if (what == 2 && f->fp[FLIP_NEW] == 0)
+        s->dead[new] = new != 0;
+}
+
+static void bad_files(struct storm *s)
+{
+    note(s, "bad-files");
+    s->w->fail_files = 1;
 }
 
 static void wait_for(struct storm *s)
@@ -234,10 +412,12 @@ static void disk(struct storm *s)
 
 static void check_commit(const struct storm *s)
 {
-    bool word = s->vouched == s->w->device[0].fp[FLIP_NEW];
+    bool word = s->vouched == files(s)->fp[FLIP_NEW];
 
     if (s->commanded)
         return;
+    if (s->stood_ms != NEVER && s->stood_fp != files(s)->fp[FLIP_NEW])
+        broken(s, "committed with proof of another identity");
     if (s->stood_ms == NEVER)
         fail_msg("seed %llu:%s: committed without a connection", (unsigned long long)now_running,
                  s->told);
@@ -273,6 +453,32 @@ static void check_proof(const struct storm *s)
                  s->told);
 }
 
+/* What a phase says of the files: as the hub knows them, and as they are. */
+static bool phase_fits(enum flip_phase phase, bool new)
+{
+    return phase == FLIP_STEADY ? !new : new;
+}
+
+static void check_files(const struct storm *s)
+{
+    const struct hub_device *d = press(s);
+    const struct world_device *f = files(s);
+
+    if (d->cred[flip_active_slot(&d->flip)] == NULL)
+        broken(s, "there is no identity to use");
+    if (f->told_fp[f->told_active] == 0)
+        broken(s, "the workers have no identity to use");
+    for (int slot = 0; slot < FLIP_SLOTS; slot++) {
+        if (fp_of(s, (enum flip_slot)slot) != f->fp[slot])
+            broken(s, "the hub does not know what is on disk");
+        if (s->dead[f->fp[slot]] || s->dead[f->told_fp[slot]])
+            broken(s, "an identity is back that was retired or discarded");
+    }
+    if (!phase_fits(d->flip.phase, f->fp[FLIP_NEW] != 0) && d->saved.phase == d->flip.phase &&
+        !d->unsaved && d->retry == EV_NONE && s->w->fail_saves == 0)
+        broken(s, "the phase does not fit the files");
+}
+
 static void check(struct storm *s, enum flip_phase before)
 {
     struct store_device row;
@@ -283,6 +489,7 @@ static void check(struct storm *s, enum flip_phase before)
         fail_msg("seed %llu:%s: the hub does not know what is journalled",
                  (unsigned long long)now_running, s->told);
     check_proof(s);
+    check_files(s);
     if (row.flip.phase == before)
         return;
     if (row.flip.phase == FLIP_COMMITTED)
@@ -305,6 +512,10 @@ static void check_peace(struct storm *s)
     assert_int_equal(d->retry, EV_NONE);
     assert_false(d->queued);
     assert_false(d->fell);
+    assert_null(d->change);
+    assert_true(phase_fits(d->flip.phase, files(s)->fp[FLIP_NEW] != 0));
+    for (int slot = 0; slot < FLIP_SLOTS; slot++)
+        assert_int_equal(files(s)->told_fp[slot], files(s)->fp[slot]);
     assert_int_equal(d->told_slot, d->trying_old ? FLIP_OLD : flip_active_slot(&d->flip));
     if (d->flip.phase == FLIP_ROLLED_BACK)
         assert_false(d->going_back);
@@ -313,11 +524,16 @@ static void check_peace(struct storm *s)
 static void run(struct world *w, uint64_t seed)
 {
     static void (*const does[])(struct storm *) = {
-        sensor, accepted, accepted, accepted, failed,  stale,    proof, proof, flip,
-        flip,   confirm,  command,  restart,  replace, wait_for, disk,  disk,  wait_for,
+        sensor,     accepted,   accepted, accepted,  failed,    stale,   proof,
+        proof,      flip,       flip,     confirm,   command,   restart, replace,
+        wait_for,   disk,       disk,     wait_for,  install,   install, throw_away,
+        retire_old, retire_old, keygen,   power_cut, bad_files,
     };
-    struct storm s = {
-        .w = w, .random = seed * UINT64_C(0x9E3779B97F4A7C15), .leg = -1, .stood_ms = NEVER};
+    struct storm s = {.w = w,
+                      .random = seed * UINT64_C(0x9E3779B97F4A7C15),
+                      .leg = -1,
+                      .stood_ms = NEVER,
+                      .made = 2};
 
     world_device(w, "press", 1, 2);
     w->conf.flip.jitter_ms = 0;

@@ -269,6 +269,16 @@ void slots_fini(struct slots *s)
 
 /* -- files, which may fail: what is aside is the fingerprint, and whether a key waits -- */
 
+/* Something has become durable.  The hub does not notice when the power goes: whatever it does
+ * after that is lost, which is the same. */
+static void durable_step(void)
+{
+    if (here->dark || here->power_steps == 0 || --here->power_steps != 0)
+        return;
+    here->dark = true;
+    memcpy(here->on_disk, here->device, sizeof(here->on_disk));
+}
+
 static struct world_device *files_of(const char *device)
 {
     for (size_t i = 0; i < here->device_count; i++)
@@ -282,6 +292,14 @@ static int files_fail(struct err *err)
     if (here->fail_files == 0)
         return 0;
     here->fail_files--;
+    return err_set(err, ERR_IO, "disk on fire");
+}
+
+static int backs_fail(struct err *err)
+{
+    if (here->fail_backs == 0)
+        return 0;
+    here->fail_backs--;
     return err_set(err, ERR_IO, "disk on fire");
 }
 
@@ -303,6 +321,7 @@ static int put_back(struct world_device *d, enum flip_slot slot, char *aside)
     d->fp[slot] = aside == NULL ? 0 : (uint8_t)aside[0];
     d->waits = aside != NULL && aside[1] != 0;
     free(aside);
+    durable_step();
     return 0;
 }
 
@@ -317,6 +336,7 @@ int files_put_slot(const char *dir, const char *device, enum flip_slot slot,
     *former = set_aside(d, slot);
     d->fp[slot] = what->chain.n == 0 ? 0 : what->chain.p[0];
     d->waits = what->chain.n == 0;
+    durable_step();
     return 0;
 }
 
@@ -324,7 +344,10 @@ int files_unput_slot(const char *dir, const char *device, enum flip_slot slot, c
                      struct err *err)
 {
     (void)dir;
-    (void)err;
+    if (backs_fail(err) != 0) {
+        free(former);
+        return -ERR_IO;
+    }
     return put_back(files_of(device), slot, former);
 }
 
@@ -335,6 +358,7 @@ int files_take_slot(const char *dir, const char *device, enum flip_slot slot, ch
     if (files_fail(err) != 0)
         return -ERR_IO;
     *aside = set_aside(files_of(device), slot);
+    durable_step();
     return 0;
 }
 
@@ -342,7 +366,10 @@ int files_restore_slot(const char *dir, const char *device, enum flip_slot slot,
                        struct err *err)
 {
     (void)dir;
-    (void)err;
+    if (backs_fail(err) != 0) {
+        free(aside);
+        return -ERR_IO;
+    }
     return put_back(files_of(device), slot, aside);
 }
 
@@ -361,9 +388,12 @@ int files_retire(const char *dir, const char *device, int64_t now_s, const char 
     (void)old_fp;
     if (files_fail(err) != 0)
         return -ERR_IO;
+    d->archived = d->fp[FLIP_OLD];
     *archived = set_aside(d, FLIP_OLD);
+    durable_step();
     d->fp[FLIP_OLD] = d->fp[FLIP_NEW];
     d->fp[FLIP_NEW] = 0;
+    durable_step();
     return 0;
 }
 
@@ -372,18 +402,34 @@ int files_unretire(const char *dir, const char *device, char *archived, struct e
     struct world_device *d = files_of(device);
 
     (void)dir;
-    (void)err;
+    if (backs_fail(err) != 0) {
+        free(archived);
+        return -ERR_IO;
+    }
     d->fp[FLIP_NEW] = d->fp[FLIP_OLD];
+    d->fp[FLIP_OLD] = 0;
+    durable_step();
+    d->archived = 0;
     return put_back(d, FLIP_OLD, archived);
 }
 
 int files_sweep(const char *dir, const char *device, const char *old_fp, struct err *err)
 {
+    struct world_device *d = files_of(device);
+    uint8_t bytes[CERT_FP_BYTES];
+    char archived[CERT_FP_TEXT];
+
     (void)dir;
-    (void)device;
-    (void)old_fp;
     (void)err;
-    return 0;
+    memset(bytes, d->archived, sizeof(bytes));
+    str_hex(archived, bytes, sizeof(bytes));
+    if (d->fp[FLIP_OLD] != 0 || d->fp[FLIP_NEW] == 0 || d->archived == 0 ||
+        strcmp(old_fp, archived) != 0)
+        return 0;
+    d->fp[FLIP_OLD] = d->archived;
+    d->archived = 0;
+    durable_step();
+    return 1;
 }
 
 int files_get(const char *dir, const char *device, enum flip_slot slot, enum files_name name,
@@ -537,8 +583,16 @@ int __wrap_store_commit(struct store *s, struct err *err);
 
 int __wrap_store_commit(struct store *s, struct err *err)
 {
-    if (here->fail_saves == 0 || (here->good_saves != 0 && here->good_saves-- != 0))
-        return __real_store_commit(s, err);
+    if (here->dark) {
+        store_rollback(s);
+        return 0;
+    }
+    if (here->fail_saves == 0 || (here->good_saves != 0 && here->good_saves-- != 0)) {
+        int rc = __real_store_commit(s, err);
+
+        durable_step();
+        return rc;
+    }
     here->fail_saves--;
     store_rollback(s);
     return err_set(err, ERR_STORE, "disk full");
@@ -566,6 +620,21 @@ static const char *stored_phase(const struct world *w, const char *device)
     return flip_phase_name(row.flip.phase);
 }
 
+static void remember_told(struct world *w, const struct msg *m)
+{
+    for (size_t i = 0; i < w->device_count; i++) {
+        struct world_device *d = &w->device[i];
+
+        if (strcmp(d->name, m->device) != 0)
+            continue;
+        for (int slot = 0; slot < FLIP_SLOTS; slot++)
+            d->told_fp[slot] =
+                m->u.dev.cred[slot] == NULL ? 0 : cred_leaf(m->u.dev.cred[slot])->fp[0];
+        d->told_active = m->u.dev.active;
+        d->told_retired += m->u.dev.retired;
+    }
+}
+
 static void sink_post(void *arg, unsigned worker, struct msg *m)
 {
     struct world *w = arg;
@@ -573,12 +642,15 @@ static void sink_post(void *arg, unsigned worker, struct msg *m)
     switch ((int)m->kind) {
     case MSG_DEVICE:
         if (worker == 0) /* every worker gets the same */
+            remember_told(w, m);
+        if (worker == 0)
             buf_printf(&w->trace, "%s: use %s%s%s, stored %s\n", m->device,
                        flip_slot_name(m->u.dev.active),
                        m->u.dev.identities_changed ? ", changed" : "",
                        m->u.dev.retired ? ", retired" : "", stored_phase(w, m->device));
         break;
     case MSG_KICK:
+        w->kicks++;
         buf_printf(&w->trace, "%s: worker %u closes session %d\n", m->device, worker,
                    (int)m->session_id);
         break;
@@ -747,6 +819,8 @@ void world_start(struct world *w)
 {
     struct err err = {0};
 
+    for (size_t i = 0; i < w->device_count; i++) /* the workers are new, too */
+        memset(w->device[i].told_fp, 0, sizeof(w->device[i].told_fp));
     if (w->hub == NULL)
         world_hub(w);
     assert_int_equal(hub_start(w->hub, &err), 0);
@@ -760,6 +834,10 @@ void world_stop(struct world *w)
 {
     hub_free(w->hub);
     w->hub = NULL;
+    w->power_steps = 0;
+    if (w->dark)
+        memcpy(w->device, w->on_disk, sizeof(w->device));
+    w->dark = false;
     world_forget(w);
 }
 

@@ -36,8 +36,13 @@ struct world_device {
     char name[32];
     uint8_t fp[FLIP_SLOTS]; /* 0: the slot is empty */
     const char *fault[FLIP_SLOTS];
-    bool waits; /* a key in the new slot, for its certificate */
+    uint8_t archived; /* the old identity that was retired last; 0: none */
+    bool waits;       /* a key in the new slot, for its certificate */
     bool gone;
+    /* What the workers were told last. */
+    uint8_t told_fp[FLIP_SLOTS];
+    enum flip_slot told_active;
+    unsigned told_retired; /* messages that said so */
 };
 
 struct world {
@@ -55,17 +60,22 @@ struct world {
     struct clock_sync sync;
     const char *boot;     /* which boot of the machine it is */
     unsigned trials_over; /* messages of that, to the first worker */
+    unsigned kicks;
     struct world_device device[WORLD_DEVICES];
     size_t device_count;
     struct buf trace;
     bool trace_wakes;
     uint64_t next_session;
-    int good_saves;     /* so many transactions succeed first, when some are to fail */
-    int fail_saves;     /* so many transactions fail */
-    int fail_gets;      /* so many looks at the commands that were carried out */
-    int fail_files;     /* so many changes of files fail */
-    unsigned keys_made; /* by whatever thread: read it when none runs */
-    bool no_folder;     /* the folder of identities is not there */
+    int good_saves;  /* so many transactions succeed first, when some are to fail */
+    int fail_saves;  /* so many transactions fail */
+    int fail_gets;   /* so many looks at the commands that were carried out */
+    int fail_files;  /* so many changes of files fail */
+    int fail_backs;  /* so many of those fail that put back what was changed */
+    int power_steps; /* the power goes after so many moves of files and commits; 0: it stays */
+    bool dark;       /* it has gone: nothing that follows is on disk, until world_stop */
+    struct world_device on_disk[WORLD_DEVICES]; /* when it went */
+    unsigned keys_made;                         /* by whatever thread: read it when none runs */
+    bool no_folder;                             /* the folder of identities is not there */
     unsigned reloads;
 };
 
