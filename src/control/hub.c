@@ -45,6 +45,7 @@ void hub_device_free(struct hub_device *d)
     list_del(&d->dirty_link);
     for (int slot = 0; slot < FLIP_SLOTS; slot++) {
         cred_unref(d->cred[slot]);
+        cred_unref(d->lint_counted[slot]);
         free(d->fault[slot]);
     }
     free(d->lint_text);
@@ -287,6 +288,7 @@ void hub_recount(struct hub *h, struct hub_device *d, bool gone)
     struct hub_counts *c = &h->counts;
     const struct hub_share was = d->share;
 
+    hub_lint_count(h, d, gone);
     if (was.counted) {
         c->phase[was.phase]--;
         c->sessions -= was.sessions;
@@ -427,7 +429,8 @@ struct hub *hub_new(const struct hub_sink *sink, struct store *store, struct wk_
     h->anchors = map_new();
     h->stats = calloc(sink->workers, sizeof(*h->stats));
     h->stats_ms = calloc(sink->workers, sizeof(*h->stats_ms));
-    if (h->by_name == NULL || h->anchors == NULL || h->stats == NULL || h->stats_ms == NULL) {
+    if (h->by_name == NULL || h->anchors == NULL || h->stats == NULL || h->stats_ms == NULL ||
+        hub_lint_init(h) != 0) {
         err_set(err, ERR_NOMEM, "out of memory");
         hub_free(h);
         return NULL;
@@ -460,6 +463,7 @@ void hub_free(struct hub *h)
     anchors_free(h);
     snapshot_unref(h->snapshot);
     lint_anchors_free(h->lint_anchors);
+    hub_lint_fini(h);
     free(h->save_fault);
     hub_exceptions_free(h);
     free(h->stats);

@@ -142,19 +142,21 @@ struct hub_device {
     struct cred *cred[FLIP_SLOTS];    /* owned references; NULL: empty or unusable */
     bool present[FLIP_SLOTS];         /* the slot has files */
     char *fault[FLIP_SLOTS];          /* owned; why they are unusable, or NULL */
-    struct hub_lint lint[FLIP_SLOTS]; /* as of when it was read; hub_lint_now for what time did */
-    char *lint_text;                  /* owned; what keeps the new identity from being staged */
-    int64_t csr_since_s[FLIP_SLOTS];  /* wall clock: a key waits for its certificate; 0: none */
-    char new_fp[65];                  /* of the new identity when it was last usable; "": none */
-    struct flip flip;                 /* as the engine has it now */
-    struct flip saved;                /* as it is in the store */
-    char *reason, *saved_reason;      /* owned, or NULL: why it was rolled back */
-    struct store_proof *proof;        /* owned; NULL: nothing was proven since the latest flip */
-    struct store_proof *saved_proof;  /* owned: as it is in the store */
-    struct hub_refusals *refusals;    /* owned; NULL: none known */
-    int64_t changed_s;                /* wall clock; 0: never */
-    int64_t saved_changed_s;          /* as it is in the store */
-    struct list sessions;             /* struct hub_session, the newest last */
+    struct hub_lint lint[FLIP_SLOTS]; /* as of when it was read; hub_lint_now for what time did, and
+                                         for what other devices have, too */
+    struct cred *lint_counted[FLIP_SLOTS]; /* owned references: what hub_lint_count has counted */
+    char *lint_text;                 /* owned; what keeps the new identity from being staged */
+    int64_t csr_since_s[FLIP_SLOTS]; /* wall clock: a key waits for its certificate; 0: none */
+    char new_fp[65];                 /* of the new identity when it was last usable; "": none */
+    struct flip flip;                /* as the engine has it now */
+    struct flip saved;               /* as it is in the store */
+    char *reason, *saved_reason;     /* owned, or NULL: why it was rolled back */
+    struct store_proof *proof;       /* owned; NULL: nothing was proven since the latest flip */
+    struct store_proof *saved_proof; /* owned: as it is in the store */
+    struct hub_refusals *refusals;   /* owned; NULL: none known */
+    int64_t changed_s;               /* wall clock; 0: never */
+    int64_t saved_changed_s;         /* as it is in the store */
+    struct list sessions;            /* struct hub_session, the newest last */
     unsigned session_count;
     struct hub_share share;    /* as it is in the hub's counts */
     struct presence *presence; /* owned reference; the workers count in it */

@@ -108,6 +108,7 @@ static void changed_by(struct hub *h, struct hub_device *d, struct hub_change *c
     hub_replace(&d->retry_cause, NULL);
     d->tried_old = d->trying_old;
     d->dirty = d->commanded = true;
+    hub_lint_count(h, d, false); /* the answer tells of the key that is there twice */
     hub_touch(h, d);
 }
 

@@ -74,6 +74,7 @@ struct hub {
     } clock;
 
     struct lint_anchors *lint_anchors; /* owned; NULL: none are configured */
+    struct tally *lint_tally;          /* owned: of keys and serial numbers */
     bool lint_anew;                    /* by this reload: what is asked of identities has changed */
     struct exception_use *exceptions;  /* owned array: those that were used */
     size_t exception_count;
@@ -182,8 +183,11 @@ void hub_lint_fault(struct hub_device *d);
 /* 0, or -1 with the fault: the new identity is not to be flipped to. */
 int hub_lint_refuse(const struct hub *h, const struct hub_device *d, bool force, const char *who,
                     struct rpc_fault *f);
-/* Find keys and serial numbers that are there twice. */
-void hub_lint_reuse(struct hub *h);
+/* For keys and serial numbers that are there twice: whatever its slots hold now is counted; `gone`:
+ * nothing of it is there any more. */
+void hub_lint_count(struct hub *h, struct hub_device *d, bool gone);
+int hub_lint_init(struct hub *h); /* 0 or -ERR_NOMEM */
+void hub_lint_fini(struct hub *h);
 
 int64_t hub_now(const struct hub *h);
 int64_t hub_wall_s(const struct hub *h);

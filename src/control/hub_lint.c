@@ -208,33 +208,6 @@ void hub_lint_look(struct hub *h, struct hub_device *d, enum flip_slot slot)
     lint_report_fini(&r);
 }
 
-struct hub_lint hub_lint_now(const struct hub *h, const struct hub_device *d, enum flip_slot slot)
-{
-    struct hub_lint bits = d->lint[slot];
-    const struct conf_lint *conf = &h->snapshot->conf->lint;
-    int64_t now_s = clock_date_s(), soon = conf->expiring_days * DAY_S;
-    const struct cert_info *leaf;
-
-    if (d->cred[slot] == NULL)
-        return bits;
-    leaf = cred_leaf(d->cred[slot]);
-    if (soon > (leaf->not_after_s - leaf->not_before_s) / 3)
-        soon = (leaf->not_after_s - leaf->not_before_s) / 3;
-    if (now_s >= leaf->not_before_s)
-        bits.errors &= ~BIT(LINT_NOT_YET_VALID);
-    else
-        bits.errors |= BIT(LINT_NOT_YET_VALID);
-    if (now_s - leaf->not_before_s >= (int64_t)conf->backdate_h * 3600)
-        bits.warnings &= ~BIT(LINT_NOT_BACKDATED);
-    if (now_s > leaf->not_after_s) {
-        bits.errors |= BIT(LINT_EXPIRED);
-        bits.warnings &= ~BIT(LINT_EXPIRING);
-    } else if (leaf->not_after_s - now_s < soon) {
-        bits.warnings |= BIT(LINT_EXPIRING);
-    }
-    return bits;
-}
-
 bool hub_lint_keeps(const struct hub_device *d)
 {
     return (d->lint[FLIP_NEW].errors & ~DATES) != 0;
@@ -282,20 +255,46 @@ int hub_lint_refuse(const struct hub *h, const struct hub_device *d, bool force,
     return -1;
 }
 
-/* -- all of them -- */
+/* -- what is there twice -- */
 
-/* A digest of what may be there twice, and whose it is. */
-struct owner {
-    uint64_t hash;
-    struct hub_device *device;
-    enum flip_slot slot;
+/* Counted as identities come and go: so a command for one device does not look at all the others,
+ * and however many share a key, that one is shared is known at once. */
+struct tally {
+    struct map *keys;    /* slots by public key */
+    struct map *leaves;  /* slots by certificate */
+    struct map *serials; /* different certificates by issuer and serial number */
 };
 
-static int by_hash(const void *a, const void *b)
-{
-    const struct owner *x = a, *y = b;
+#define TALLY_TEXT 17
 
-    return x->hash < y->hash ? -1 : x->hash > y->hash;
+/* Of a digest with 64 bits and a seed that nobody knows: that two are the same by chance does not
+ * happen, and would be a warning too many. */
+static const char *tally_text(uint64_t hash, char out[TALLY_TEXT])
+{
+    snprintf(out, TALLY_TEXT, "%016llx", (unsigned long long)hash);
+    return out;
+}
+
+static uintptr_t tally_get(const struct map *m, uint64_t hash)
+{
+    char text[TALLY_TEXT];
+
+    return (uintptr_t)map_get(m, tally_text(hash, text));
+}
+
+/* Returns how many there were.  Without memory it is not counted: a warning less. */
+static uintptr_t tally_add(struct map *m, uint64_t hash, int by)
+{
+    char text[TALLY_TEXT];
+    uintptr_t was = (uintptr_t)map_get(m, tally_text(hash, text)), is = was + (uintptr_t)by;
+
+    if (was == 0 && by < 0)
+        return 0;
+    if (is == 0)
+        map_del(m, text);
+    else
+        (void)map_put(m, text, (void *)is);
+    return was;
 }
 
 static uint64_t key_hash(const struct cert_info *ci)
@@ -303,47 +302,108 @@ static uint64_t key_hash(const struct cert_info *ci)
     return map_hash(ci->spki_fp, CERT_FP_BYTES);
 }
 
+static uint64_t leaf_hash(const struct cert_info *ci)
+{
+    return map_hash(ci->fp, CERT_FP_BYTES);
+}
+
+/* RFC 5280 section 4.1.2.2: it is unique for each certificate of an issuer. */
 static uint64_t serial_hash(const struct cert_info *ci)
 {
     return map_hash(ci->serial_hex, strlen(ci->serial_hex)) ^
-           (ci->issuer == NULL ? 0 : map_hash(ci->issuer, strlen(ci->issuer)));
+           map_hash(ci->issuer, strlen(ci->issuer));
 }
 
-static void mark(struct owner *all, size_t n, enum lint_code code,
-                 uint64_t (*hash)(const struct cert_info *ci),
-                 bool (*same)(const struct cert_info *a, const struct cert_info *b))
+static void count(struct tally *t, const struct cert_info *ci, int by)
 {
-    for (size_t i = 0; i < n; i++)
-        all[i].hash = hash(cred_leaf(all[i].device->cred[all[i].slot]));
-    qsort(all, n, sizeof(*all), by_hash);
-    for (size_t i = 1; i < n; i++) {
-        struct owner *a = &all[i - 1], *b = &all[i];
+    uintptr_t was;
 
-        if (a->hash != b->hash ||
-            !same(cred_leaf(a->device->cred[a->slot]), cred_leaf(b->device->cred[b->slot])))
+    tally_add(t->keys, key_hash(ci), by);
+    if (ci->issuer == NULL)
+        return;
+    was = tally_add(t->leaves, leaf_hash(ci), by);
+    if (was == (by > 0 ? 0 : 1)) /* the first, or the last, with this certificate */
+        tally_add(t->serials, serial_hash(ci), by);
+}
+
+int hub_lint_init(struct hub *h)
+{
+    struct tally *t = calloc(1, sizeof(*t));
+
+    if (t == NULL)
+        return -ERR_NOMEM;
+    h->lint_tally = t;
+    t->keys = map_new();
+    t->leaves = map_new();
+    t->serials = map_new();
+    return t->keys == NULL || t->leaves == NULL || t->serials == NULL ? -ERR_NOMEM : 0;
+}
+
+void hub_lint_fini(struct hub *h)
+{
+    if (h->lint_tally == NULL)
+        return;
+    map_free(h->lint_tally->keys);
+    map_free(h->lint_tally->leaves);
+    map_free(h->lint_tally->serials);
+    free(h->lint_tally);
+}
+
+void hub_lint_count(struct hub *h, struct hub_device *d, bool gone)
+{
+    for (int slot = 0; slot < FLIP_SLOTS; slot++) {
+        struct cred *is = gone ? NULL : d->cred[slot], *was = d->lint_counted[slot];
+
+        if (is == was)
             continue;
-        a->device->lint[a->slot].warnings |= BIT(code);
-        b->device->lint[b->slot].warnings |= BIT(code);
+        d->lint_counted[slot] = cred_ref(is);
+        if (is != NULL)
+            count(h->lint_tally, cred_leaf(is), 1);
+        if (was != NULL)
+            count(h->lint_tally, cred_leaf(was), -1);
+        cred_unref(was);
     }
 }
 
-void hub_lint_reuse(struct hub *h)
+/* Findings about what others have, too. */
+static uint64_t reused(const struct hub *h, const struct cert_info *leaf)
 {
-    struct owner *all = calloc(2 * h->count + 1, sizeof(*all));
-    size_t n = 0;
+    const struct tally *t = h->lint_tally;
+    uint64_t found = 0;
 
-    if (all == NULL)
-        return; /* a warning less; it is found out again at the next reload */
-    for (size_t i = 0; i < h->count; i++) {
-        for (int slot = 0; slot < FLIP_SLOTS; slot++) {
-            struct hub_device *d = h->sorted[i];
+    if (tally_get(t->keys, key_hash(leaf)) > 1)
+        found |= BIT(LINT_KEY_REUSED);
+    if (leaf->issuer != NULL && tally_get(t->serials, serial_hash(leaf)) > 1)
+        found |= BIT(LINT_SERIAL_REUSED);
+    return found;
+}
 
-            d->lint[slot].warnings &= ~(BIT(LINT_KEY_REUSED) | BIT(LINT_SERIAL_REUSED));
-            if (d->cred[slot] != NULL)
-                all[n++] = (struct owner){0, d, (enum flip_slot)slot};
-        }
+/* -- now -- */
+
+struct hub_lint hub_lint_now(const struct hub *h, const struct hub_device *d, enum flip_slot slot)
+{
+    struct hub_lint bits = d->lint[slot];
+    const struct conf_lint *conf = &h->snapshot->conf->lint;
+    int64_t now_s = clock_date_s(), soon = conf->expiring_days * DAY_S;
+    const struct cert_info *leaf;
+
+    if (d->cred[slot] == NULL)
+        return bits;
+    leaf = cred_leaf(d->cred[slot]);
+    if (soon > (leaf->not_after_s - leaf->not_before_s) / 3)
+        soon = (leaf->not_after_s - leaf->not_before_s) / 3;
+    if (now_s >= leaf->not_before_s)
+        bits.errors &= ~BIT(LINT_NOT_YET_VALID);
+    else
+        bits.errors |= BIT(LINT_NOT_YET_VALID);
+    if (now_s - leaf->not_before_s >= (int64_t)conf->backdate_h * 3600)
+        bits.warnings &= ~BIT(LINT_NOT_BACKDATED);
+    if (now_s > leaf->not_after_s) {
+        bits.errors |= BIT(LINT_EXPIRED);
+        bits.warnings &= ~BIT(LINT_EXPIRING);
+    } else if (leaf->not_after_s - now_s < soon) {
+        bits.warnings |= BIT(LINT_EXPIRING);
     }
-    mark(all, n, LINT_KEY_REUSED, key_hash, same_key);
-    mark(all, n, LINT_SERIAL_REUSED, serial_hash, same_serial);
-    free(all);
+    bits.warnings |= reused(h, leaf);
+    return bits;
 }

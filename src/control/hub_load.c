@@ -546,7 +546,6 @@ int hub_scan(struct hub *h, bool starting, struct hub_reload *out, struct err *e
             log_event(LOG_CONTROL, LOG_WARN_, "folders-passed-over", "msg=%s", LOG_Q(err->msg));
         *err = (struct err){0};
         forget_gone(h, s.seen, out);
-        hub_lint_reuse(h);
         rc = 0;
     }
     if (h->count > 1)

@@ -1924,20 +1924,29 @@ static void an_identity_in_use_goes_on_whatever_lint_says(void **state)
     assert_null(hub_find(w->hub, "weak")->fault[FLIP_NEW]);
 }
 
+static bool finds(struct world *w, const char *device, enum flip_slot slot, enum lint_code code)
+{
+    return (hub_lint_now(w->hub, hub_find(w->hub, device), slot).warnings >> code & 1) != 0;
+}
+
+static bool is_reused(struct world *w, const char *device, enum flip_slot slot)
+{
+    return finds(w, device, slot, LINT_KEY_REUSED);
+}
+
 static void keys_that_are_there_twice_are_found(void **state)
 {
-    const uint64_t reused = UINT64_C(1) << LINT_KEY_REUSED;
     struct world *w = *state;
     struct world_device *one = world_device(w, "one", 1, 9);
 
     world_device(w, "two", 9, 2);
     world_start(w);
-    assert_true(hub_find(w->hub, "one")->lint[FLIP_NEW].warnings & reused);
-    assert_true(hub_find(w->hub, "two")->lint[FLIP_OLD].warnings & reused);
-    assert_false(hub_find(w->hub, "one")->lint[FLIP_OLD].warnings & reused);
+    assert_true(is_reused(w, "one", FLIP_NEW));
+    assert_true(is_reused(w, "two", FLIP_OLD));
+    assert_false(is_reused(w, "one", FLIP_OLD));
     one->fp[FLIP_NEW] = 3;
     reload(w, 1, 0, 0);
-    assert_false(hub_find(w->hub, "two")->lint[FLIP_OLD].warnings & reused);
+    assert_false(is_reused(w, "two", FLIP_OLD));
 }
 
 /* -- the end of an identity -- */
@@ -1985,6 +1994,68 @@ static const char *put(struct world *w, const char *device, const char *chain)
     snprintf(name, sizeof(name), "%s", f.code != RPC_OK ? rpc_error_name(f.code) : "ok");
     rpc_fault_fini(&f);
     return hub_flush(w->hub, &err) != 0 ? "not saved" : name;
+}
+
+static void what_is_there_twice_is_told_after_an_install_too(void **state)
+{
+    struct world *w = *state;
+    struct rpc_fault f = {0};
+    const struct files_slot seven = {.key = slice_of("k"), .chain = slice_of("\7")};
+    struct err err = {0};
+
+    world_device(w, "one", 7, 0);
+    world_device(w, "two", 2, 0);
+    world_device(w, "three", 3, 0);
+    world_start(w);
+    assert_false(is_reused(w, "one", FLIP_OLD));
+
+    /* The answer, before anything is saved, says so already. */
+    assert_int_equal(hub_put_new(w->hub, hub_find(w->hub, "two"), &seven, true, "tester", &f), 0);
+    assert_true(is_reused(w, "two", FLIP_NEW));
+    assert_int_equal(hub_flush(w->hub, NULL), 0);
+    assert_true(is_reused(w, "two", FLIP_NEW));
+    assert_true(is_reused(w, "one", FLIP_OLD));
+    assert_false(is_reused(w, "two", FLIP_OLD));
+
+    /* Between the slots of one device, and of more than two. */
+    assert_string_equal(put(w, "one", "\7"), "ok");
+    assert_string_equal(discard(w, "two"), "ok");
+    assert_true(is_reused(w, "one", FLIP_OLD));
+    assert_true(is_reused(w, "one", FLIP_NEW));
+    assert_string_equal(discard(w, "one"), "ok");
+    assert_false(is_reused(w, "one", FLIP_OLD));
+
+    /* What could not be saved is not there. */
+    w->fail_saves = 1;
+    assert_string_equal(put(w, "two", "\7"), "not saved");
+    assert_false(is_reused(w, "one", FLIP_OLD));
+
+    /* A device that is imported, and goes again. */
+    world_device(w, "four", 3, 0);
+    assert_int_equal(hub_load_device(w->hub, "four", &err), 0);
+    assert_int_equal(hub_flush(w->hub, NULL), 0);
+    assert_true(is_reused(w, "three", FLIP_OLD));
+    w->device[3].gone = true;
+    reload(w, 0, 0, 1);
+    assert_false(is_reused(w, "three", FLIP_OLD));
+}
+
+static void a_serial_number_that_is_there_twice_is_told_after_an_install_too(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "one", WORLD_FP_TWIN, 0);
+    world_device(w, "two", WORLD_FP_TWIN, 0);
+    world_device(w, "three", 3, 0);
+    world_start(w);
+    assert_false(finds(w, "one", FLIP_OLD, LINT_SERIAL_REUSED)); /* it is the same certificate */
+    assert_true(is_reused(w, "one", FLIP_OLD));
+    assert_string_equal(put(w, "three", "\xe6"), "ok"); /* WORLD_FP_OTHER_TWIN */
+    assert_true(finds(w, "one", FLIP_OLD, LINT_SERIAL_REUSED));
+    assert_true(finds(w, "three", FLIP_NEW, LINT_SERIAL_REUSED));
+    assert_false(finds(w, "three", FLIP_OLD, LINT_SERIAL_REUSED));
+    assert_string_equal(discard(w, "three"), "ok");
+    assert_false(finds(w, "one", FLIP_OLD, LINT_SERIAL_REUSED));
 }
 
 /* Committed, with a session on the new identity; returns it. */
@@ -2203,6 +2274,8 @@ int main(void)
         TEST(force_overrides_lint_but_not_a_key_that_does_not_match),
         TEST(an_identity_in_use_goes_on_whatever_lint_says),
         TEST(keys_that_are_there_twice_are_found),
+        TEST(what_is_there_twice_is_told_after_an_install_too),
+        TEST(a_serial_number_that_is_there_twice_is_told_after_an_install_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

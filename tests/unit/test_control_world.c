@@ -31,6 +31,8 @@ struct cred {
     struct cert_info info;
 };
 
+static char twins_issuer[] = "CN=CA";
+
 static struct cred *cred_make(uint8_t fp)
 {
     struct cred *c = calloc(1, sizeof(*c));
@@ -42,6 +44,10 @@ static struct cred *cred_make(uint8_t fp)
     c->info.not_before_s = clock_wall_s() + (fp == WORLD_FP_EARLY ? 3600 : -3600);
     c->info.not_after_s = clock_wall_s() + (fp == WORLD_FP_EXPIRED ? -60 : 7200);
     c->info.subject = c->info.issuer = c->info.cn = NULL;
+    if (fp == WORLD_FP_TWIN || fp == WORLD_FP_OTHER_TWIN) {
+        c->info.issuer = twins_issuer;
+        snprintf(c->info.serial_hex, sizeof(c->info.serial_hex), "2a");
+    }
     return c;
 }
 

@@ -24,12 +24,14 @@
 #define WORLD_DEVICES 50
 
 /* Certificates by their fingerprint; all others are valid. */
-#define WORLD_FP_EXPIRED  0xe0
-#define WORLD_FP_EARLY    0xe1
-#define WORLD_FP_WEAK     0xe2 /* an error of lint that time does not mend */
-#define WORLD_FP_HOPELESS 0xe3 /* and one that no force overrides */
-#define WORLD_FP_SOON     0xe4 /* a warning */
-#define WORLD_WORKERS     2
+#define WORLD_FP_EXPIRED    0xe0
+#define WORLD_FP_EARLY      0xe1
+#define WORLD_FP_WEAK       0xe2 /* an error of lint that time does not mend */
+#define WORLD_FP_HOPELESS   0xe3 /* and one that no force overrides */
+#define WORLD_FP_SOON       0xe4 /* a warning */
+#define WORLD_FP_TWIN       0xe5 /* two different ones with the same issuer and serial number */
+#define WORLD_FP_OTHER_TWIN 0xe6
+#define WORLD_WORKERS       2
 
 /* What is on disk for a device. */
 struct world_device {
