@@ -54,16 +54,33 @@ int64_t clock_wall_s(void)
     return (int64_t)now(CLOCK_REALTIME).tv_sec;
 }
 
-static _Atomic int64_t known_s;
+#define NOTHING_KNOWN INT64_MIN
+
+/* What is known to have passed, at boot: what passed since then comes on top.  INT64_MIN: nothing.
+ */
+static _Atomic int64_t known_at_boot_ms = NOTHING_KNOWN;
 
 void clock_known_set(int64_t wall_s)
 {
-    atomic_store_explicit(&known_s, wall_s, memory_order_relaxed);
+    int64_t at_boot = NOTHING_KNOWN, was;
+
+    if (wall_s > 0)
+        at_boot = wall_s * 1000 - clock_boot_ms();
+    was = atomic_load_explicit(&known_at_boot_ms, memory_order_relaxed);
+    if (wall_s <= 0 || at_boot > was)
+        atomic_store_explicit(&known_at_boot_ms, at_boot, memory_order_relaxed);
+}
+
+int64_t clock_known_s(void)
+{
+    int64_t at_boot = atomic_load_explicit(&known_at_boot_ms, memory_order_relaxed);
+
+    return at_boot == NOTHING_KNOWN ? 0 : (at_boot + clock_boot_ms()) / 1000;
 }
 
 int64_t clock_date_s(void)
 {
-    int64_t known = atomic_load_explicit(&known_s, memory_order_relaxed);
+    int64_t known = clock_known_s();
     int64_t wall = clock_wall_s();
 
     return wall < known ? known : wall;

@@ -13,13 +13,17 @@ int64_t clock_mono_us(void); /* CLOCK_MONOTONIC, microseconds; for measuring */
 int64_t clock_wall_ms(void); /* CLOCK_REALTIME, milliseconds; to tell times of the others by it */
 int64_t clock_wall_s(void);  /* CLOCK_REALTIME; for people, and to write down when it was */
 
-/* The time that dates of certificates are compared with: CLOCK_REALTIME, but never earlier than the
- * time that is known to have passed.  A gateway without a clock that outlives a power cut begins in
- * 1970; by that no certificate would be valid yet, and no sensor could connect before the network
- * and a time server are there. */
+/* The time that dates of certificates and of lists of revoked ones are compared with:
+ * CLOCK_REALTIME, but never earlier than the time that is known to have passed.  A gateway without
+ * a clock that outlives a power cut begins in 1970; by that no certificate would be valid yet, and
+ * no sensor could connect before the network and a time server are there. */
 int64_t clock_date_s(void);
-/* Set what is known to have passed, wall clock; 0: nothing, the wall clock is believed. */
+/* Tell what is known to have passed by now, wall clock; 0: nothing, the wall clock is believed.  It
+ * goes on from there by CLOCK_BOOTTIME, or a list of revoked certificates would look fresh for as
+ * long as the clock stands behind it.  To tell less than is known already changes nothing.  Main
+ * thread. */
 void clock_known_set(int64_t wall_s);
+int64_t clock_known_s(void); /* what has passed at least; 0: nothing is known */
 int64_t clock_built_s(void); /* the day before this program was built, wall clock */
 
 /* Does somebody (chrony, timesyncd, ntpd, a PTP daemon) keep the wall clock right?  As the kernel

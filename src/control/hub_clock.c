@@ -1,10 +1,11 @@
 /* control/hub_clock.c - how far the wall clock can be believed.
  *
  * Two things are remembered.  `known_s` is a time that has passed for certain: the clock was
- * synchronised then, or the program was built.  Dates of certificates are never judged by an
- * earlier one (clock_date_s), so a gateway without a battery for its clock takes its sensors and
- * its broker before a time server has been reached, and one that has expired before stays expired.
- * It is given up where the clock is synchronised: that one is right.
+ * synchronised then, or the program was built, and the machine has run for so long since.  Dates of
+ * certificates are never judged by an earlier one (clock_date_s), so a gateway without a battery
+ * for its clock takes its sensors and its broker before a time server has been reached, and one
+ * that has expired before stays expired.  It is given up where the clock is synchronised: that one
+ * is right.
  *
  * `seen_s` is the newest thing that was written down, by whatever clock.  It may be wrong, too, so
  * nothing is judged by it but whether a flip has to wait for somebody's word (flip/clock.h).
@@ -86,16 +87,18 @@ static void tell(const struct hub *h, int64_t now_s)
 }
 
 /* Certificates are judged by the time that has passed at least, from here on or not any more. */
-static void tell_behind(struct hub *h, int64_t now_s, int64_t known_s)
+static void tell_behind(struct hub *h, int64_t now_s)
 {
-    bool behind = now_s < known_s;
+    int64_t known_s = clock_known_s();
+    bool behind = now_s + FLIP_CLOCK_SLACK_S < known_s;
     char now[32], known[32];
 
     if (behind && !h->clock.behind)
         log_event(LOG_DAEMON, LOG_WARN_, "clock-behind", "now=%s by=%s msg=%s todo=%s",
                   clock_iso(now_s, now, sizeof(now)), clock_iso(known_s, known, sizeof(known)),
-                  LOG_Q("the clock says what was before this program was built, or was last "
-                        "synchronised: dates of certificates are compared with that time"),
+                  LOG_Q("the clock says less than has passed since this program was built, or the "
+                        "clock was last synchronised: dates of certificates are compared with that "
+                        "time"),
                   LOG_Q("set the clock of this gateway: see timedatectl"));
     h->clock.behind = behind;
 }
@@ -116,7 +119,7 @@ static void save(struct hub *h)
 void hub_clock_look(struct hub *h)
 {
     struct clock_sync sync;
-    int64_t now_s = hub_wall_s(h), known_s = 0;
+    int64_t now_s = hub_wall_s(h), built_s = clock_built_s();
     bool first = h->clock.since_s == 0;
 
     if (h->sink.sync == NULL)
@@ -127,12 +130,13 @@ void hub_clock_look(struct hub *h)
     h->clock.sync = sync;
     if (sync.synchronised) {
         h->clock.known_s = now_s;
-        save(h);
+        clock_known_set(0);
     } else {
-        known_s = h->clock.known_s > clock_built_s() ? h->clock.known_s : clock_built_s();
+        clock_known_set(h->clock.known_s > built_s ? h->clock.known_s : built_s);
+        h->clock.known_s = clock_known_s();
     }
-    clock_known_set(known_s);
-    tell_behind(h, now_s, known_s);
+    save(h);
+    tell_behind(h, now_s);
     if (!first)
         return;
     h->clock.since_s = now_s < 1 ? 1 : now_s;

@@ -68,7 +68,7 @@ struct hub {
         struct clock_sync sync; /* at the latest look */
         int64_t since_s;        /* wall clock, of the look at which it became so; 0: none yet */
         int64_t seen_s;         /* wall clock: the newest thing that has happened */
-        int64_t known_s;        /* the latest time at which the clock was synchronised; 0: never */
+        int64_t known_s;        /* a time that has passed for certain; 0: none is known yet */
         int64_t saved_s;        /* and as it is in the store */
         bool behind;            /* it says what was before known_s */
     } clock;

@@ -115,7 +115,11 @@ enum crl_verdict {
     CRL_SAYS_NOTHING, /* there is none that covers it */
 };
 
-/* What the set says of a certificate at `now_s` (wall clock).  `why` (may be NULL) gets for
+/* What the set says of a certificate at `now_s`, which should be clock_date_s(): by a wall clock
+ * that stands in 1970 a list would be in date for ever.  A list whose thisUpdate is still to come is
+ * taken: it was signed, so what is wrong is somebody's clock, and who is in it is revoked.  It is no
+ * proof of the time either: one CA whose clock is wrong would put the lists of all others out of
+ * date.  `why` (may be NULL) gets for
  * CRL_SAYS_REVOKED the reason and the day, in words. */
 enum crl_verdict crl_set_judge(const struct crl_set *s, const uint8_t *der, size_t n, int64_t now_s,
                                char *why, size_t why_bytes);

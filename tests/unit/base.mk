@@ -24,7 +24,7 @@ tests_unit_test_base_buf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=realloc,--wrap=free
 
 tests_unit_test_base_clock_SOURCES = tests/unit/test_base_clock.c
 tests_unit_test_base_clock_LDADD = $(base_test_ldadd)
-tests_unit_test_base_clock_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getrandom,--wrap=adjtimex
+tests_unit_test_base_clock_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getrandom,--wrap=adjtimex,--wrap=clock_gettime
 
 tests_unit_test_base_crash_SOURCES = tests/unit/test_base_crash.c
 tests_unit_test_base_crash_LDADD = $(base_test_ldadd)

@@ -837,7 +837,8 @@ static void what_has_happened_is_known_after_a_restart(void **state)
     w->wall_s = now_s;
     world_start(w);
     refused(w, &operator, "flip", "\"target\":\"press-1\"", "clock");
-    assert_int_equal(clock_date_s(), now_s + 10 * 86400); /* certificates are judged by that */
+    /* Certificates are judged by that, and by what has passed since. */
+    assert_in_range(clock_date_s() - now_s - 10 * 86400, 0, 60);
     w->sync = SYNCHRONISED; /* then it is the right one, and what was remembered was not */
     flip_works(w, "\"target\":\"press-1\"");
     assert_true(clock_date_s() < now_s + 3600);

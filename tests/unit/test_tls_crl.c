@@ -343,6 +343,29 @@ static void a_list_past_its_time_still_revokes(void **state)
     crl_set_unref(s);
 }
 
+/* By a clock that stands in 1970 the list would be in date for ever; by the time that has passed at
+ * least it is not.  One that seems to come from the future revokes, and is no reason to refuse. */
+static void a_list_is_in_date_by_the_time_that_has_passed(void **state)
+{
+    struct crl_set *s = set_of("root", "root.crl");
+    struct buf good = cert("good.pem"), bad = cert("bad.pem");
+    int64_t next_s = crl_facts(crl_set_at(s, 0)).next_update_s;
+
+    (void)state;
+    assert_int_equal(crl_set_judge(s, good.p, good.len, 0, NULL, 0), CRL_SAYS_GOOD);
+    assert_int_equal(crl_set_judge(s, bad.p, bad.len, 0, NULL, 0), CRL_SAYS_REVOKED);
+    assert_int_equal(crl_set_judge(s, good.p, good.len, next_s, NULL, 0), CRL_SAYS_GOOD);
+    assert_int_equal(crl_set_judge(s, good.p, good.len, next_s + 1, NULL, 0), CRL_SAYS_STALE);
+    clock_known_set(next_s + 1); /* the wall clock says what was years before */
+    assert_true(clock_wall_s() < next_s);
+    assert_int_equal(crl_set_judge(s, good.p, good.len, clock_date_s(), NULL, 0), CRL_SAYS_STALE);
+    clock_known_set(0);
+    assert_int_equal(crl_set_judge(s, good.p, good.len, clock_date_s(), NULL, 0), CRL_SAYS_GOOD);
+    buf_fini(&good);
+    buf_fini(&bad);
+    crl_set_unref(s);
+}
+
 static void a_list_covers_what_it_says_it_does(void **state)
 {
     struct crl_set *s = set_of("root", "users.crl");
@@ -492,6 +515,7 @@ int main(void)
         cmocka_unit_test(an_intermediate_signs_when_it_stands_beside_its_list),
         cmocka_unit_test(a_set_knows_who_is_revoked_and_why),
         cmocka_unit_test(a_list_past_its_time_still_revokes),
+        cmocka_unit_test(a_list_is_in_date_by_the_time_that_has_passed),
         cmocka_unit_test(a_list_covers_what_it_says_it_does),
         cmocka_unit_test(the_newest_of_a_scope_counts),
         cmocka_unit_test(a_forced_list_stays_until_a_newer_one_comes),
