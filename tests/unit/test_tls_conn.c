@@ -14,6 +14,7 @@
 #include "test_tls_pki.h"
 #include "tls/conn.h"
 #include "tls/ctx.h"
+#include "tls/excuse.h"
 
 #define ALL SIZE_MAX
 
@@ -47,6 +48,8 @@ struct setup {
     const char *server_name; /* default: broker.example */
     const char *sni;
     const char *server_ciphers, *client_ciphers;
+    const struct tls_exception *exceptions;
+    size_t exception_count;
 };
 
 static struct tls_trust trust_of(const char *const names[4])
@@ -93,6 +96,8 @@ static struct tls_ctx *server_ctx(const struct setup *s)
         .chains = other != NULL ? chains : chains + 1,
         .chain_count = other != NULL ? 2 : 1,
         .trust = trust_of(s->server_anchors),
+        .exceptions = s->exceptions,
+        .exception_count = s->exception_count,
     };
     struct err err = {0};
     struct tls_ctx *ctx;
@@ -703,6 +708,117 @@ static void a_root_signed_with_sha1_is_fine(void **state)
     pump(&p, ALL);
     both_established(&p);
     pair_fini(&p);
+}
+
+/* -- old certificates, on purpose -- */
+
+static struct tls_exception for_anchor(const char *anchor, unsigned accept)
+{
+    struct tls_exception e = {.name = "old-presses",
+                              .device = "press-*",
+                              .has_anchor = true,
+                              .accept = accept,
+                              .until_s = clock_wall_s() + 3600};
+    struct cert_info *ci = pki_info(anchor);
+
+    memcpy(e.anchor, ci->fp, CERT_FP_BYTES);
+    cert_info_free(ci);
+    return e;
+}
+
+/* An expired leaf comes in by its anchor, in either version, and is not believed otherwise: what
+ * excuses it is known, and for whom. */
+static void an_expired_leaf_is_excused_by_its_anchor(void **state)
+{
+    (void)state;
+    for (size_t v = 0; v < 2; v++) {
+        struct tls_exception e = for_anchor("ca-old.pem", TLS_ACCEPT_EXPIRED);
+        struct setup s = {.client_cred = "press-expired",
+                          .client_min = versions[v],
+                          .client_max = versions[v],
+                          .exceptions = &e,
+                          .exception_count = 1};
+        struct tls_excuse *excuse;
+        const struct tls_exception *by;
+        char text[128];
+        struct pair p;
+
+        pair_init(&p, &s);
+        pump(&p, ALL);
+        both_established(&p);
+        says(&p.client, &p.server, "CONNECT", &p);
+        excuse = tls_conn_take_excuse(p.server.conn);
+        assert_non_null(excuse);
+        by = tls_excuse_for(excuse, "press-07");
+        assert_non_null(by);
+        assert_string_equal(by->name, "old-presses");
+        assert_null(tls_excuse_for(excuse, "lathe-07"));
+        assert_string_equal(tls_excuse_text(excuse, text, sizeof(text)), "it has expired");
+        pair_fini(&p);
+        assert_non_null(tls_excuse_for(excuse, "press-07")); /* it outlives the connection */
+        tls_excuse_free(excuse);
+    }
+}
+
+static void refused_with(const struct setup *s, const char *why)
+{
+    struct pair p;
+
+    pair_init(&p, s);
+    pump(&p, ALL);
+    assert_false(tls_conn_established(p.server.conn));
+    assert_string_equal(tls_conn_fail(p.server.conn)->x509, why);
+    assert_null(tls_conn_take_excuse(p.server.conn));
+    pair_fini(&p);
+}
+
+/* The wrong anchor, the wrong kind of fault, one fault too many, its end in the past: each alone is
+ * enough to refuse. */
+static void an_exception_excuses_nothing_else(void **state)
+{
+    static const char expired[] = "X509_V_ERR_CERT_HAS_EXPIRED";
+    struct tls_exception e = for_anchor("ca-new.pem", TLS_ACCEPT_EXPIRED);
+    struct setup s = {.client_cred = "press-expired", .exceptions = &e, .exception_count = 1};
+
+    (void)state;
+    refused_with(&s, expired);
+    e = for_anchor("ca-old.pem", TLS_ACCEPT_SHA1 | TLS_ACCEPT_SMALL_KEY);
+    refused_with(&s, expired);
+    e = for_anchor("ca-old.pem", TLS_ACCEPT_EXPIRED);
+    e.until_s = clock_wall_s() - 1;
+    refused_with(&s, expired);
+    e.until_s = clock_wall_s() + 3600;
+    s.client_cred = "press-everything"; /* for servers, too, which cannot be excused */
+    e.accept = TLS_ACCEPT_EXPIRED | TLS_ACCEPT_SHA1 | TLS_ACCEPT_SMALL_KEY;
+    refused_with(&s, expired);
+    s.client_cred = "press-early";
+    refused_with(&s, "X509_V_ERR_CERT_NOT_YET_VALID");
+    s.client_cred = "press-forged";
+    refused_with(&s, "X509_V_ERR_CERT_SIGNATURE_FAILURE");
+    s.client_cred = "press-int-expired"; /* what is above the leaf is never overridden */
+    refused_with(&s, expired);
+}
+
+/* An expired intermediate that is an anchor, and is named, vouches by the exception for its own.
+ * Beside the CA that has issued it, it is a link of a chain, and fails as one. */
+static void an_expired_anchor_vouches_by_exception(void **state)
+{
+    struct tls_exception e = for_anchor("ca-int-expired.pem", TLS_ACCEPT_EXPIRED);
+    struct setup s = {.client_cred = "press-int-expired",
+                      .server_anchors = {"ca-int-expired.pem"},
+                      .exceptions = &e,
+                      .exception_count = 1};
+    struct pair p;
+
+    (void)state;
+    pair_init(&p, &s);
+    assert_int_equal(tls_ctx_anchors(p.server_ctx)->aside, 1);
+    assert_int_equal(tls_ctx_anchors(p.server_ctx)->loaded, 0);
+    pump(&p, ALL);
+    both_established(&p);
+    pair_fini(&p);
+    s.server_anchors[1] = "ca-old.pem";
+    refused_with(&s, "X509_V_ERR_CERT_HAS_EXPIRED");
 }
 
 static void a_listener_may_allow_small_keys(void **state)
@@ -1362,6 +1478,9 @@ int main(void)
         cmocka_unit_test(several_faults_are_all_told),
         cmocka_unit_test(an_expired_intermediate_is_named_itself),
         cmocka_unit_test(a_root_signed_with_sha1_is_fine),
+        cmocka_unit_test(an_expired_leaf_is_excused_by_its_anchor),
+        cmocka_unit_test(an_exception_excuses_nothing_else),
+        cmocka_unit_test(an_expired_anchor_vouches_by_exception),
         cmocka_unit_test(a_listener_may_allow_small_keys),
         cmocka_unit_test(a_refusal_plants_nothing),
         cmocka_unit_test(an_issuer_that_others_sent_does_not_count),
