@@ -458,6 +458,38 @@ static void status_tokens(struct table *t, const json_t *tokens)
     }
 }
 
+/* Those whose CA has no list where there must be one. */
+static void status_without_crl(struct table *t, const json_t *missing)
+{
+    struct pieces p = {.n = 0};
+
+    for (size_t i = 0; i < json_array_size(missing); i++) {
+        const json_t *one = json_array_get(missing, i);
+
+        piece(&p, i == 0 ? "" : ", ", "%s%s (%s %s)",
+              i == 0 ? "no list, which must be there, of " : "", text(one, "anchor"),
+              text(one, "kind"), text(one, "name"));
+    }
+    line(t, "", TABLE_BAD, p.text);
+}
+
+static void status_crls(struct table *t, const json_t *crls)
+{
+    const json_t *missing = json_object_get(crls, "missing");
+    int64_t lists = number(crls, "lists"), stale = number(crls, "stale");
+    struct pieces p = {.n = 0};
+
+    if (lists == 0 && json_array_size(missing) == 0)
+        return;
+    piece(&p, "", "%" PRId64 " list%s", lists, lists == 1 ? "" : "s");
+    if (stale > 0)
+        piece(&p, ", ", "%" PRId64 " out of date", stale);
+    if (text(crls, "next_update")[0] != '\0')
+        piece(&p, ", ", "next update %s (%s)", text(crls, "next_update"), text(crls, "issuer"));
+    line(t, "revocation", stale > 0 ? TABLE_BAD : TABLE_PLAIN, p.text);
+    status_without_crl(t, missing);
+}
+
 static void status_refused(struct table *t, json_t *refused)
 {
     struct pieces p = {.n = 0};
@@ -501,6 +533,7 @@ void show_status(const struct show *s, const json_t *status)
     status_clock(&t, json_object_get(status, "clock"));
     status_exceptions(&t, json_object_get(status, "exceptions"));
     status_old_tls(&t, json_object_get(status, "old_tls"));
+    status_crls(&t, json_object_get(status, "crls"));
     status_counters(&t, json_object_get(status, "counters"));
     status_tokens(&t, json_object_get(status, "tokens"));
     status_refused(&t, json_object_get(status, "refused"));

@@ -24,20 +24,18 @@
 /* -- what is in force -- */
 
 /* Call `each` for every context that goes by lists; stops at, and returns, what is not 0. */
-typedef int on_set_fn(void *arg, const struct crl_set *set, const char *kind, const char *name);
+typedef int on_ctx_fn(void *arg, const struct tls_ctx *ctx, const char *kind, const char *name);
 
-static int each_set(const struct wk_snapshot *s, on_set_fn *each, void *arg)
+static int each_ctx(const struct wk_snapshot *s, on_ctx_fn *each, void *arg)
 {
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < s->conf->listener_count; i++)
         if (s->listener_ctx[i] != NULL && tls_ctx_crls(s->listener_ctx[i]) != NULL)
-            rc =
-                each(arg, tls_ctx_crls(s->listener_ctx[i]), "listener", s->conf->listeners[i].name);
+            rc = each(arg, s->listener_ctx[i], "listener", s->conf->listeners[i].name);
     for (size_t i = 0; rc == 0 && i < s->conf->upstream_count; i++)
         if (tls_ctx_crls(s->upstream_ctx[i]) != NULL)
-            rc =
-                each(arg, tls_ctx_crls(s->upstream_ctx[i]), "upstream", s->conf->upstreams[i].name);
+            rc = each(arg, s->upstream_ctx[i], "upstream", s->conf->upstreams[i].name);
     return rc;
 }
 
@@ -85,8 +83,10 @@ static json_t *row_find(json_t *rows, const struct crl_facts *f)
     return row;
 }
 
-static int rows_add(void *arg, const struct crl_set *set, const char *kind, const char *name)
+static int rows_add(void *arg, const struct tls_ctx *ctx, const char *kind, const char *name)
 {
+    const struct crl_set *set = tls_ctx_crls(ctx);
+
     for (size_t i = 0; i < crl_set_count(set); i++) {
         struct crl_facts f = crl_facts(crl_set_at(set, i));
         json_t *row = row_find(arg, &f);
@@ -102,8 +102,77 @@ json_t *crls_rows(const struct hub *h)
     json_t *rows = json_array();
 
     if (rows != NULL)
-        each_set(hub_snapshot(h), rows_add, rows);
+        each_ctx(hub_snapshot(h), rows_add, rows);
     return rows;
+}
+
+static int missing_add(void *arg, const struct tls_ctx *ctx, const char *kind, const char *name)
+{
+    const struct cert_info *ca;
+    char fp[CERT_FP_TEXT];
+
+    for (size_t at = 0; (ca = tls_ctx_without_crl(ctx, &at)) != NULL;) {
+        str_hex(fp, ca->fp, CERT_FP_BYTES);
+        json_array_append_new(arg, json_pack("{s:s, s:s, s:o, s:s}", "kind", kind, "name", name,
+                                             "anchor", rpc_text(ca->subject), "fingerprint", fp));
+    }
+    return 0;
+}
+
+static json_t *missing_rows(const struct hub *h)
+{
+    json_t *rows = json_array();
+
+    if (rows != NULL)
+        each_ctx(hub_snapshot(h), missing_add, rows);
+    return rows;
+}
+
+json_t *crls_summary(const struct hub *h)
+{
+    json_t *rows = crls_rows(h), *row, *next = NULL;
+    json_int_t stale = 0, due = 0;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        const char *state = json_string_value(json_object_get(row, "state"));
+        json_t *its = json_object_get(row, "next_update");
+
+        stale += strcmp(state, "stale") == 0;
+        due += strcmp(state, "due") == 0;
+        /* ISO times in one form are in order as texts. */
+        if (json_is_string(its) &&
+            (next == NULL || strcmp(json_string_value(its),
+                                    json_string_value(json_object_get(next, "next_update"))) < 0))
+            next = row;
+    }
+    row = json_pack("{s:I, s:I, s:I, s:O?, s:O?, s:o}", "lists", (json_int_t)json_array_size(rows),
+                    "stale", stale, "due", due, "next_update", json_object_get(next, "next_update"),
+                    "issuer", json_object_get(next, "issuer"), "missing", missing_rows(h));
+    json_decref(rows);
+    return row;
+}
+
+static void say_missing(const struct hub *h, void (*say)(void *arg, bool stale, const char *text),
+                        void *arg)
+{
+    json_t *rows = missing_rows(h), *row;
+    char text[500];
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        snprintf(
+            text, sizeof(text),
+            "%s %.128s believes nobody of %.160s, as crl_policy is strict and there is no list "
+            "of its revoked certificates: certflipctl crl update FILE",
+            json_string_value(json_object_get(row, "kind")),
+            json_string_value(json_object_get(row, "name")),
+            json_string_value(json_object_get(row, "anchor")));
+        say(arg, true, text);
+    }
+    json_decref(rows);
 }
 
 void crls_worries(const struct hub *h, void (*say)(void *arg, bool stale, const char *text),
@@ -128,6 +197,7 @@ void crls_worries(const struct hub *h, void (*say)(void *arg, bool stale, const 
         say(arg, stale, text);
     }
     json_decref(rows);
+    say_missing(h, say, arg);
 }
 
 static void say_log(void *arg, bool stale, const char *text)
@@ -205,10 +275,10 @@ static int paths_make(struct coming *c, struct err *err)
     return durable_mkdirs(c->dir, 0700, err);
 }
 
-static int newest(void *arg, const struct crl_set *set, const char *kind, const char *name)
+static int newest(void *arg, const struct tls_ctx *ctx, const char *kind, const char *name)
 {
     struct coming *c = arg;
-    const struct crl *like = crl_set_like(set, c->crl);
+    const struct crl *like = crl_set_like(tls_ctx_crls(ctx), c->crl);
 
     (void)kind;
     (void)name;
@@ -297,7 +367,7 @@ static int admit(struct coming *c, const struct crls_update *u, bool *changed, s
 
     if ((rc = text_take(c, u, err)) != 0 || (rc = paths_make(c, err)) != 0)
         return rc;
-    each_set(hub_snapshot(c->h), newest, c);
+    each_ctx(hub_snapshot(c->h), newest, c);
     *changed = c->in_force == NULL ||
                memcmp(crl_facts(c->crl).fp, crl_facts(c->in_force).fp, CRL_HASH_BYTES) != 0;
     if (!*changed)

@@ -33,7 +33,11 @@ int crls_update(struct hub *h, const struct crls_update *u, struct json_t **resu
 /* The rows of crl.list.  Returns owned, or NULL. */
 struct json_t *crls_rows(const struct hub *h);
 
-/* Call `say` with a sentence for each list that is past its next update, or will be soon. */
+/* "crls" of status.  Returns owned, or NULL. */
+struct json_t *crls_summary(const struct hub *h);
+
+/* Call `say` with a sentence for each list that is past its next update (`stale`), or will be soon,
+ * and for each anchor that crl_policy lets vouch for nobody, as it has none (`stale` as well). */
 void crls_worries(const struct hub *h, void (*say)(void *arg, bool stale, const char *text),
                   void *arg);
 

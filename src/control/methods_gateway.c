@@ -107,16 +107,16 @@ int do_status(struct call *c)
     json_t *central = c->d->central_status == NULL ? NULL : c->d->central_status(c->d->arg);
 
     c->result = json_pack(
-        "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "gateway", conf->gateway, "version", PACKAGE_VERSION, "tls_library", tls_library(), "pid",
         (int)getpid(), "now", rpc_time(now_s), "started", rpc_time(c->d->started_s), "uptime_s",
         (json_int_t)((clock_boot_ms() - c->d->started_ms) / 1000), "config", c->d->config,
         "workers", (int)hub_workers(c->d->hub), "devices", show_counts(c->d->hub), "pace",
         show_pace(c->d->hub), "trust", show_trust(c->d->hub), "central",
         central == NULL ? json_null() : central, "clock", show_clock(c->d->hub), "exceptions",
-        show_exceptions(c->d->hub), "old_tls", show_old_tls(c->d->hub), "counters",
-        show_stats(c->d->hub), "tokens", token_watch_show(), "refused", show_refused(c->d->hub),
-        "messages", messages(c));
+        show_exceptions(c->d->hub), "old_tls", show_old_tls(c->d->hub), "crls",
+        crls_summary(c->d->hub), "counters", show_stats(c->d->hub), "tokens", token_watch_show(),
+        "refused", show_refused(c->d->hub), "messages", messages(c));
     return 0;
 }
 

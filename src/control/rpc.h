@@ -139,6 +139,9 @@ enum rpc_access {
      *     "good": commands, "refused": { "expired": 3, ... } } },                                                     \
      *   "clock": CLOCK, "exceptions": [ EXCEPTION, ... ],                                                             \
      *   "old_tls": [ { "listener", "tls_min": "1.0" | "1.1" } ],                                                      \
+     *   "crls": { "lists", "stale", "due": of these, "next_update": the soonest, ISO-TIME | null, "issuer": of that   \
+     *     one, "missing": [ { "kind": "listener" | "upstream", "name", "anchor", "fingerprint" }, ... ]: by           \
+     *     crl_policy strict there nobody of the anchor is believed, as it has no list },                              \
      *     "since": of the connection, or of its loss; "faulty": devices with an identity that cannot be used          \
      *   "counters": { every member of struct worker_stats, summed, "age_ms" },                                        \
      *   "tokens": [ { "name", "state": "untried" | "ready" | "absent" | "no-module" | "no-login" | "failed" |         \

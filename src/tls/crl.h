@@ -93,6 +93,10 @@ const struct crl *crl_set_at(const struct crl_set *s, size_t i); /* borrows */
  * name; another negative code when it does, and `c` is not signed by it. */
 int crl_set_verify(const struct crl_set *s, const struct crl *c, struct err *err);
 
+/* Is there a list by this CA?  By its certificate (DER); of a list that was verified the name is
+ * enough. */
+bool crl_set_has_of(const struct crl_set *s, const uint8_t *ca, size_t n);
+
 /* The list of the same scope that counts in the set, or NULL; borrows. */
 const struct crl *crl_set_like(const struct crl_set *s, const struct crl *c);
 
@@ -116,11 +120,10 @@ enum crl_verdict {
 };
 
 /* What the set says of a certificate at `now_s`, which should be clock_date_s(): by a wall clock
- * that stands in 1970 a list would be in date for ever.  A list whose thisUpdate is still to come is
- * taken: it was signed, so what is wrong is somebody's clock, and who is in it is revoked.  It is no
- * proof of the time either: one CA whose clock is wrong would put the lists of all others out of
- * date.  `why` (may be NULL) gets for
- * CRL_SAYS_REVOKED the reason and the day, in words. */
+ * that stands in 1970 a list would be in date for ever.  A list whose thisUpdate is still to come
+ * is taken: it was signed, so what is wrong is somebody's clock, and who is in it is revoked.  It
+ * is no proof of the time either: one CA whose clock is wrong would put the lists of all others out
+ * of date.  `why` (may be NULL) gets for CRL_SAYS_REVOKED the reason and the day, in words. */
 enum crl_verdict crl_set_judge(const struct crl_set *s, const uint8_t *der, size_t n, int64_t now_s,
                                char *why, size_t why_bytes);
 /* Is it listed? */

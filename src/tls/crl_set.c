@@ -446,6 +446,15 @@ static bool is_by(const struct crl_set *s, size_t i, const uint8_t issuer[CRL_HA
     return i < s->count && memcmp(s->crls[i]->issuer, issuer, CRL_HASH_BYTES) == 0;
 }
 
+bool crl_set_has_of(const struct crl_set *s, const uint8_t *ca, size_t n)
+{
+    uint8_t name[CRL_HASH_BYTES];
+    struct cert_parts p;
+
+    return cert_parts(ca, n, &p) && name_hash(p.subject, name) == 0 &&
+           is_by(s, first_of(s, name), name);
+}
+
 static const struct crl_entry *listed(const struct crl_set *s, const struct crl_id *id)
 {
     const struct crl_entry *e = NULL;

@@ -851,3 +851,18 @@ enum crl_policy tls_ctx_crl_policy(const struct tls_ctx *ctx)
 {
     return ctx->crl_policy;
 }
+
+/* A certificate that is pinned is no CA: no list is asked for it. */
+const struct cert_info *tls_ctx_without_crl(const struct tls_ctx *ctx, size_t *at)
+{
+    while (ctx->crl_policy == CRL_STRICT && ctx->crls != NULL &&
+           *at < ctx->anchor_count + ctx->aside_count) {
+        size_t i = (*at)++;
+        const struct tls_anchor *a =
+            i < ctx->anchor_count ? ctx->anchors[i] : ctx->aside[i - ctx->anchor_count];
+
+        if (a->info->is_ca && !crl_set_has_of(ctx->crls, a->der, a->der_len))
+            return a->info;
+    }
+    return NULL;
+}

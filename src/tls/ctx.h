@@ -97,5 +97,8 @@ void tls_ctx_unref(struct tls_ctx *ctx);                              /* NULL is
 const struct tls_anchors *tls_ctx_anchors(const struct tls_ctx *ctx); /* borrows */
 const struct crl_set *tls_ctx_crls(const struct tls_ctx *ctx);        /* borrows; NULL: none */
 enum crl_policy tls_ctx_crl_policy(const struct tls_ctx *ctx);
+/* An anchor for whose certificates crl_policy demands a list while there is none, so that it
+ * vouches for nobody; the next one from *at on, which is 0 at first.  Borrows; NULL: no more. */
+const struct cert_info *tls_ctx_without_crl(const struct tls_ctx *ctx, size_t *at);
 
 #endif

@@ -140,9 +140,13 @@ def test_what_becomes_of_those_without_a_list(site, policy):
         site.refused("stale", "whose CRL is out of date")
         site.refused("missing", "without a valid CRL", ca=site.other)
         site.refused("revoked", "was revoked by its CA")
+        _status_tells(site)
         site.root.revoke()
         site.other.revoke()
         site.set(crls=[site.root.crl, site.other.crl])
+        status = site.gateway.rpc("status")
+        assert (status["crls"]["lists"], status["crls"]["stale"], status["crls"]["missing"]) == (2, 0, [])
+        assert not [m for m in status["messages"] if "crl" in m]
     site.connect("stale")
     site.connect("missing", ca=site.other)
     if policy == "off":
@@ -150,6 +154,21 @@ def test_what_becomes_of_those_without_a_list(site, policy):
     else:
         site.refused("revoked", "was revoked by its CA")
     site.counted(**dict.fromkeys(("crl_missing", "crl_stale"), 1 if policy == "soft" else 0))
+
+
+def _status_tells(site):
+    """Root's list is out of date, and Other has none: to see at a glance, and as what is wrong now."""
+    status = site.gateway.rpc("status")
+    crls = status["crls"]
+    assert (crls["lists"], crls["stale"], crls["due"]) == (1, 1, 0)
+    assert (crls["next_update"], crls["issuer"][:7]) == ("2020-02-01T00:00:00Z", "CN=Root")
+    missing, = crls["missing"]
+    assert (missing["kind"], missing["name"]) == ("listener", "tls") and "CN=Other" in missing["anchor"]
+    for words in ("CN=Root,O=Plant is past its next update", "tls believes nobody of CN=Other"):
+        assert [m for m in status["messages"] if words in m], status["messages"]
+    shown = site.gateway.ctl("status")[1]
+    assert "1 list, 1 out of date, next update 2020-02-01T00:00:00Z (CN=Root,O=Plant)" in shown
+    assert "no list, which must be there, of CN=Other,O=Plant (listener tls)" in shown
 
 
 def test_a_list_by_somebody_else_changes_nothing(site):

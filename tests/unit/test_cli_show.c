@@ -408,6 +408,10 @@ static void status_fits_a_screen(void **unused)
         "  \"operations\": 4, \"failures\": 1, \"us_sum\": 42000, \"us_max\": 30500},"
         "  {\"name\": \"spare\", \"state\": \"untried\", \"operations\": 0},"
         "  {\"name\": \"tpm\", \"state\": \"absent\", \"message\": \"token tpm: insert it\"}],"
+        " \"crls\": {\"lists\": 2, \"stale\": 1, \"due\": 0,"
+        "  \"next_update\": \"2031-05-01T00:00:00Z\", \"issuer\": \"CN=Plant\","
+        "  \"missing\": [{\"kind\": \"listener\", \"name\": \"tls\", \"anchor\": \"CN=Old\"},"
+        "   {\"kind\": \"upstream\", \"name\": \"main\", \"anchor\": \"CN=Far\"}]},"
         " \"refused\": {\"unknown-device\": 3, \"tls\": 1},"
         " \"messages\": [\"device x: no identity\", \"clock not synchronised\"]}");
     struct screen s;
@@ -415,32 +419,35 @@ static void status_fits_a_screen(void **unused)
     (void)unused;
     screen_init(&s, false);
     show_status(&s.show, status);
-    screen_is(&s,
-              "gateway      plant-7\n"
-              "version      certflip 0.1.0, wolfSSL 5.7.2, process 4711, 2 workers\n"
-              "up           3 d 3 h, since 2031-04-29T08:30:00Z\n"
-              "config       /etc/certflip/certflip.conf\n"
-              "devices      12, 10 online\n"
-              "             4 staged, 1 in trial, 6 committed, 1 rolled back\n"
-              "             3 wait for their turn, 1 move now, paused: no broker can be reached\n"
-              "             1 with an identity that cannot be used\n"
-              "central      not connected since 2031-05-02T11:00:00Z, as device gw: connection "
-              "refused\n"
-              "connections  10 with sensors, 9 upstream; 25 accepted, 4 refused since the start\n"
-              "messages     12345 to the broker, 67 to sensors\n"
-              "             8 refused by a broker, 2 that it could not be told\n"
-              "             6 dropped without an uplink (QoS 0)\n"
-              "re-homes     7, 1 failed, 0 messages lost, longest hold 3.2 ms\n"
-              "             1 went back by the spare connection, 0 left without one; 2 times taken "
-              "over by another client\n"
-              "             5 subscriptions restored where the broker had lost the session, 1 "
-              "refused; 3 retained messages not repeated\n"
-              "tokens       hsm ready, 4 operations, 1 failed, 10.5 ms each, longest 30.5 ms\n"
-              "             spare untried\n"
-              "             tpm absent: token tpm: insert it\n"
-              "refused      unknown-device 3, tls 1\n"
-              "attention    device x: no identity\n"
-              "             clock not synchronised\n");
+    screen_is(
+        &s, "gateway      plant-7\n"
+            "version      certflip 0.1.0, wolfSSL 5.7.2, process 4711, 2 workers\n"
+            "up           3 d 3 h, since 2031-04-29T08:30:00Z\n"
+            "config       /etc/certflip/certflip.conf\n"
+            "devices      12, 10 online\n"
+            "             4 staged, 1 in trial, 6 committed, 1 rolled back\n"
+            "             3 wait for their turn, 1 move now, paused: no broker can be reached\n"
+            "             1 with an identity that cannot be used\n"
+            "central      not connected since 2031-05-02T11:00:00Z, as device gw: connection "
+            "refused\n"
+            "revocation   2 lists, 1 out of date, next update 2031-05-01T00:00:00Z (CN=Plant)\n"
+            "             no list, which must be there, of CN=Old (listener tls), CN=Far (upstream "
+            "main)\n"
+            "connections  10 with sensors, 9 upstream; 25 accepted, 4 refused since the start\n"
+            "messages     12345 to the broker, 67 to sensors\n"
+            "             8 refused by a broker, 2 that it could not be told\n"
+            "             6 dropped without an uplink (QoS 0)\n"
+            "re-homes     7, 1 failed, 0 messages lost, longest hold 3.2 ms\n"
+            "             1 went back by the spare connection, 0 left without one; 2 times taken "
+            "over by another client\n"
+            "             5 subscriptions restored where the broker had lost the session, 1 "
+            "refused; 3 retained messages not repeated\n"
+            "tokens       hsm ready, 4 operations, 1 failed, 10.5 ms each, longest 30.5 ms\n"
+            "             spare untried\n"
+            "             tpm absent: token tpm: insert it\n"
+            "refused      unknown-device 3, tls 1\n"
+            "attention    device x: no identity\n"
+            "             clock not synchronised\n");
     json_decref(status);
 }
 
