@@ -162,6 +162,8 @@ static int read_all(int fd, const char *path, size_t size, struct buf *out, stru
     if (rc != 0) {
         explicit_bzero(out->p + start, out->len - start);
         out->len = start;
+        if (start == 0) /* nobody frees what nothing was read into */
+            buf_fini(out);
     }
     return rc;
 }
