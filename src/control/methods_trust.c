@@ -292,7 +292,7 @@ static int admit(struct call *c, const struct adding *in)
     for (size_t i = 0; i < in->list.count; i++) {
         const struct tls_anchor *a = in->list.at[i];
 
-        if (trust_admit(a, in->kind, clock_wall_s(), force, &err) != 0)
+        if (trust_admit(a, in->kind, clock_date_s(), force, &err) != 0)
             return rpc_refuse(&c->fault, RPC_ANCHOR, NULL, "nothing was added: certificate %u: %s",
                               a->place, err.msg);
         if (in->kind == TRUST_INTERMEDIATE && !is_vouched_for(in, a))
