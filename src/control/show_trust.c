@@ -50,7 +50,7 @@ static json_t *only_of(const struct trust_change *row)
 
 static const char *state_of(const struct trust_item *item)
 {
-    int64_t now_s = clock_wall_s();
+    int64_t now_s = clock_date_s();
 
     if (item->change != NULL && item->change->kind == TRUST_REMOVED)
         return "removed";
@@ -215,7 +215,7 @@ static void warn_of_nobody(const struct hub *h, json_t *list)
 
 void show_trust_messages(const struct hub *h, struct json_t *list)
 {
-    int64_t now_s = clock_wall_s();
+    int64_t now_s = clock_date_s();
     size_t n = 0;
     struct trust_item *items = trust_items(h, &n);
 

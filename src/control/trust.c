@@ -496,7 +496,7 @@ static void tell(struct asking *a, enum trust_what what, const char *name, enum 
 
 static bool has_expired(const struct tls_anchor *a)
 {
-    return a->info->not_after_s < clock_wall_s();
+    return a->info->not_after_s < clock_date_s();
 }
 
 static bool has_other(const struct trust_list *l, const char *fp)
@@ -549,7 +549,7 @@ size_t trust_dependents(const struct hub *h, enum trust_side side, const char *f
         ask_parts(h, side, fp, &a);
     /* Of a CA that is there twice (renewed, with the same key) each does what the other does. */
     if (anchor != NULL && !has_expired(anchor) &&
-        trust_list_instead(&set.anchors, fp, clock_wall_s()) == NULL) {
+        trust_list_instead(&set.anchors, fp, clock_date_s()) == NULL) {
         all = hub_devices(h, &n);
         for (size_t i = 0; i < n; i++)
             ask_device(&set, side, fp, all[i], &a);
@@ -560,7 +560,7 @@ size_t trust_dependents(const struct hub *h, enum trust_side side, const char *f
 
 void trust_sum(const struct hub *h, enum trust_side side, struct trust_sum *out)
 {
-    int64_t now_s = clock_wall_s();
+    int64_t now_s = clock_date_s();
     size_t n = 0;
     struct trust_item *items = trust_items(h, &n);
 
