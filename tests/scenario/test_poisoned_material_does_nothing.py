@@ -1,7 +1,8 @@
-"""Thousands of broken files of every kind, read again under live sessions: who has to be refused still is, nobody who is in
-is cut off, the daemon goes on, and what it says names the file.
+"""Thousands of broken files of every kind, read again under live sessions, and broken anchors, lists and certificates that
+come by command: who has to be refused still is, nobody who is in is cut off, the daemon goes on, and what it says names the
+file.
 
-CERTFLIP_POISON_N says how many (default: some hundred), CERTFLIP_TEST_SEED which ones.
+CERTFLIP_POISON_N says how many (default: some hundred; a quarter of it by command), CERTFLIP_TEST_SEED which ones.
 """
 
 import base64
@@ -12,7 +13,7 @@ import shutil
 import pytest
 
 from lib.gateway import Refused
-from lib.pki import Authority
+from lib.pki import Authority, openssl
 from test_revoked_devices import Site
 
 COUNT = int(os.environ.get("CERTFLIP_POISON_N", "240"))
@@ -65,17 +66,30 @@ class Poison:
     def huge(self, data):
         return data + b"\n" * (70 << 20)
 
+    # What is no file, as a word for _put.
+
     def folder(self, unused):
-        return None
+        return "folder"
+
+    def pipe(self, unused):
+        return "pipe"
+
+    def loop(self, unused):
+        return "loop"
+
+    def broken_disk(self, unused):
+        return "broken disk"
 
     def unbalanced(self, data):
         at = self.rng.choice([i for i, c in enumerate(data) if c in b"{}()[]"])
         return data[:at] + data[at + 1:]
 
     WAYS = [flip_bits, flip_bits, flip_der, flip_der, flip_der, truncate, truncate, cut_out, empty, zeros, noise, another,
-            folder]
+            folder, pipe, loop, broken_disk]
     # A configuration with one letter changed may be another one that is good: without the line that names a list, say.
-    OF_CONFIGURATION = [unbalanced, unbalanced, unbalanced, empty, zeros, another, folder]
+    OF_CONFIGURATION = [unbalanced, unbalanced, unbalanced, empty, zeros, another, folder, pipe, loop, broken_disk]
+    # What may come by command.
+    OF_TEXT = [flip_bits, flip_der, flip_der, flip_der, truncate, cut_out, empty, zeros, noise, another]
 
     @staticmethod
     def _parts(data):
@@ -102,16 +116,23 @@ def _refused(site, name, ca, what="at the end"):
 
 
 def _put(path, data):
-    if os.path.isdir(path):
+    """Put these bytes in its place, or something that is no file."""
+    if os.path.isdir(path) and not os.path.islink(path):
         os.rmdir(path)
-    elif data is None:
+    elif os.path.lexists(path):
         os.unlink(path)
-    if data is None:
+    if data == "folder":
         os.mkdir(path)
-        return
-    with open(path, "wb") as f:
-        os.chmod(path, 0o600)
-        f.write(data)
+    elif data == "pipe":
+        os.mkfifo(path, 0o600)
+    elif data == "loop":
+        os.symlink(os.path.basename(path), path)
+    elif data == "broken disk":
+        os.symlink("/proc/self/mem", path)  # a regular file, and reading its beginning is EIO
+    else:
+        with open(path, "wb") as f:
+            os.chmod(path, 0o600)
+            f.write(data)
 
 
 @pytest.fixture
@@ -202,3 +223,123 @@ def test_broken_files_of_every_kind(site):
     site.connect("late")
     site.counted(cut_revoked=0, cut_distrusted=0)
     print("%d of %d were taken, as what was changed has no meaning" % (taken, COUNT))
+
+
+class Commands:
+    """Each offers something good in a spoilt form; what is taken all the same has to be the good thing, and is taken back."""
+
+    def __init__(self, site, rng):
+        self.site = site
+        self.gateway = site.gateway
+        self.coming = Authority(site.folder, "Coming")
+        self.donors = [self.coming.key, self.gateway.path, site.root.crl]
+        self.poison = Poison(rng, self.donors)
+        # By this CA lint knows a certificate whose signature is wrong.
+        self.gateway.conf["lint"] = {"anchors": [site.pki.new.cert]}
+        self.gateway.reload()
+        self.gateway.rpc("identity.discard", target="fleet")
+        self.order()
+        self.methods = {"trust.add": self.add, "crl.update": self.update, "identity.install": self.install}
+
+    def order(self):
+        """A key waits for its certificate, which is this one."""
+        row, = self.gateway.rpc("identity.keygen", target="fleet", renew=True)["devices"]
+        request, self.signed = (os.path.join(self.site.folder, "fleet." + end) for end in ("csr", "pem"))
+        with open(request, "w", encoding="ascii") as f:
+            f.write(row["csr"])
+        ca = self.site.pki.new
+        openssl("x509", "-req", "-in", request, "-CA", ca.cert, "-CAkey", ca.key, "-days", 365, "-out", self.signed,
+                "-set_serial", "0x" + os.urandom(8).hex())
+        self.fingerprint = _fingerprint(self.signed)
+        with open(self.signed, "ab") as chain, open(ca.cert, "rb") as issuer:
+            chain.write(issuer.read())
+
+    def _offer(self, method, way, path, **params):
+        """The result, or None; and it is said why."""
+        with open(path, "rb") as f:
+            good = f.read()
+        # What would be good of its kind from elsewhere would be obeyed.
+        bad = way(self.poison, good)
+        if bad == good:
+            return None
+        name = next(k for k, v in params.items() if v is None)
+        params[name] = bad.decode("latin-1").replace("\0", "\1")  # the server's JSON knows no U+0000
+        try:
+            return self.gateway.rpc(method, **params)
+        except Refused as refused:
+            error = refused.error
+            assert error["data"]["name"] not in ("internal", "store", "no-such-device"), (method, way.__name__, error)
+            assert len(error["message"]) > 10, error
+            return None
+
+    def add(self, way):
+        before = self.gateway.rpc("trust.list")
+        done = self._offer("trust.add", way, self.coming.cert, set="downstream", pem=None)
+        if done is None:
+            assert self.gateway.rpc("trust.list") == before, way.__name__
+            _refused(self.site, "coming", self.coming, way.__name__)
+            return False
+        for anchor in done["anchors"]:
+            assert anchor["fingerprint"] == _fingerprint(self.coming.cert), way.__name__
+            self.gateway.rpc("trust.remove", set="downstream", fingerprint=anchor["fingerprint"], force=True)
+        return True
+
+    def update(self, way):
+        before = self.gateway.rpc("crl.list")
+        done = self._offer("crl.update", way, self.site.other.crl, crl=None)
+        # It is in force already: only the very same list can be taken.
+        assert done is None or not done["changed"], (way.__name__, done)
+        assert self.gateway.rpc("crl.list") == before, way.__name__
+        return done is not None
+
+    def install(self, way):
+        before = self.gateway.device("fleet")
+        done = self._offer("identity.install", way, self.signed, device="fleet", chain=None)
+        after = self.gateway.device("fleet")
+        assert after["active"] == "old" and after["slots"]["old"] == before["slots"]["old"]
+        if done is None:
+            assert after["slots"]["new"] == before["slots"]["new"], way.__name__
+            return False
+        assert after["slots"]["new"]["fingerprint"] == self.fingerprint, way.__name__
+        self.gateway.rpc("identity.discard", target="fleet")
+        self.order()
+        return True
+
+
+def _fingerprint(path):
+    text = openssl("x509", "-in", path, "-noout", "-fingerprint", "-sha256").decode()
+    return text.split("=")[1].strip().replace(":", "").lower()
+
+
+def test_broken_material_by_command(site):
+    print("CERTFLIP_TEST_SEED=%d" % SEED)
+    rng = random.Random(SEED)
+    stranger = Authority(site.folder, "Stranger")
+    site.root.revoke(site.pair("revoked"))
+    site.other.revoke(site.pair("other-revoked", site.other))
+    site.set(crls=[site.root.crl])
+    with open(site.other.crl, encoding="ascii") as f:
+        site.gateway.rpc("crl.update", crl=f.read())
+    live = [site.connect("live-%d" % i, 4 + i % 2, ca=(site.root, site.other)[i % 2]) for i in range(6)]
+    commands = Commands(site, rng)
+    taken = dict.fromkeys(commands.methods, 0)
+    for i in range(max(30, COUNT // 4)):
+        method = rng.choice(list(commands.methods))
+        way = rng.choice(Poison.OF_TEXT)
+        taken[method] += commands.methods[method](way)
+        what = "%d: %s %s" % (i, method, way.__name__)
+        assert site.gateway.running(), what
+        name, ca = rng.choice((("revoked", site.root), ("other-revoked", site.other), ("stranger", stranger)))
+        _refused(site, name, ca, what)
+        rng.choice(live).ping()
+    # The good ones are taken still, and nobody was cut off meanwhile.
+    with open(commands.signed, encoding="ascii") as f:
+        assert site.gateway.rpc("identity.install", device="fleet", chain=f.read())["phase"] == "staged"
+    with open(commands.coming.cert, encoding="ascii") as f:
+        assert site.gateway.rpc("trust.add", set="downstream", pem=f.read())["changed"] == 1
+    site.connect("coming", ca=commands.coming)
+    for client in live:
+        assert not client.ended
+        client.ping()
+    site.counted(cut_revoked=0, cut_distrusted=0)
+    print("taken, as what was changed has no meaning: %s" % taken)
