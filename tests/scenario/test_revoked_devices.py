@@ -213,6 +213,7 @@ def test_who_is_connected_may_be_kept(site):
     too.wait_end()
 
 
+@pytest.mark.threads
 def test_lists_and_anchors_change_under_many_sessions(site):
     names = ["many-%d" % i for i in range(20)]
     others = ["other-%d" % i for i in range(5)]
