@@ -7,11 +7,14 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "base/str.h"
 #include "control/central.h"
 #include "control/hub.h"
 #include "control/operators.h"
 #include "control/token_watch.h"
+#include "identity/files.h"
+#include "tls/cred.h"
 #include "tls/keyring.h"
 #include "worker/worker.h"
 
@@ -49,6 +52,66 @@ int reload_keys(const struct conf *conf, struct err *err)
 
     free(path);
     return rc == 0 ? 0 : err_wrap(err, rc, "keys.passphrase_file");
+}
+
+/* Can the key on disk not be read for want of its passphrase? */
+static bool is_locked(const struct conf *conf, const struct hub_device *d, enum flip_slot slot,
+                      struct err *why)
+{
+    static const char encrypted[] = "ENCRYPTED";
+    struct secret key = {0};
+    struct buf text = {0};
+    bool locked;
+
+    locked = files_get(conf->identities_dir, d->name, slot, FILES_KEY, &text, NULL) == 0 &&
+             memmem(text.p, text.len, encrypted, sizeof(encrypted) - 1) != NULL &&
+             cred_read_key((const char *)text.p, text.len, &key, why) != 0;
+    secret_fini(&key);
+    buf_fini_wipe(&text);
+    return locked;
+}
+
+/* Other passphrases must read what is in use: a wrong one would take every identity away from
+ * devices that work.  Returns 0 or -ERR_DENIED. */
+static int check_keys(const struct hub *hub, const struct conf *conf, struct err *err)
+{
+    struct hub_device *const *all;
+    char first[400] = "";
+    struct err why = {0};
+    unsigned locked = 0;
+    size_t n;
+
+    all = hub_devices(hub, &n);
+    for (size_t i = 0; i < n; i++)
+        for (int slot = 0; slot < FLIP_SLOTS; slot++) {
+            const struct cred *cred = all[i]->cred[slot];
+            struct err fault = {0};
+
+            if (cred == NULL || cred_rest(cred) == CRED_TOKEN ||
+                !is_locked(conf, all[i], (enum flip_slot)slot, &fault))
+                continue;
+            if (locked++ > 0)
+                continue;
+            why = fault;
+            snprintf(first, sizeof(first), "%s/%s/%s/key.pem", conf->identities_dir, all[i]->name,
+                     flip_slot_name((enum flip_slot)slot));
+        }
+    if (locked == 0)
+        return 0;
+    if (locked == 1)
+        return err_set(err, ERR_DENIED, "%s: %s", first, why.msg);
+    return err_set(err, ERR_DENIED, "%s: %s (and %u other keys in use)", first, why.msg,
+                   locked - 1);
+}
+
+/* Let keys be read under the configured passphrase, until it is settled or undone. */
+static int try_keys(const struct hub *hub, const struct conf *conf, struct err *err)
+{
+    int rc = reload_keys(conf, err);
+
+    if (rc == 0 && keyring_differs() && (rc = check_keys(hub, conf, err)) != 0)
+        keyring_undo();
+    return rc;
 }
 
 /* The next line of `text` from *at: its length, without newline; -1 at the end. */
@@ -137,7 +200,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
         return refused(&text, faults, err, count);
     buf_fini(&text);
     operators = operators_new(conf, err);
-    if (operators == NULL || reload_keys(conf, err) != 0) {
+    if (operators == NULL || try_keys(hub, conf, err) != 0) {
         operators_free(operators);
         conf_unref(conf);
         buf_printf(&text, "%s\n", err->msg);
@@ -160,7 +223,7 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
         operators_free(operators);
         snapshot_unref(snapshot);
         conf_unref(conf);
-        (void)reload_keys(hub_conf(hub), NULL);
+        keyring_undo();
         return refused(&text, faults, err, count);
     }
     conf_restart_needed(started, conf, &text);
@@ -170,11 +233,12 @@ int reload_run(const char *path, const struct conf *started, struct hub *hub,
         (void)token_watch_conf(hub_conf(hub), NULL);
         operators_free(operators);
         conf_unref(conf);
-        (void)reload_keys(hub_conf(hub), NULL);
+        keyring_undo();
         buf_fini(&text);
         buf_printf(&text, "%s\n", err->msg);
         return refused(&text, faults, err, 1);
     }
+    keyring_settle();
     reload_log_lines(LOG_WARN_, "restart-needed", &text);
     reload_log(conf);
     central_conf(central, conf, operators);

@@ -16,7 +16,7 @@ void reload_log(const struct conf *conf);
 void reload_log_lines(enum log_level level, const char *event, const struct buf *text);
 
 /* Let keys be read and written under the configured passphrase.  Returns 0, or a negative code with
- * err, and the passphrases as they were. */
+ * err, and the passphrases as they were.  To be followed by keyring_settle or keyring_undo. */
 int reload_keys(const struct conf *conf, struct err *err);
 
 /* Load `path`; when all of it is good, hand it to workers, hub and management client and fill

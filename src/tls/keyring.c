@@ -47,6 +47,12 @@ static struct {
         lock;          /* guards the rest; held while a key is derived, so that it is done once */
     struct ring *ring; /* owned, of secret_alloc; NULL: no passphrase */
     bool encrypt;
+    struct {
+        bool kept;         /* there is something to go back to */
+        bool differs;      /* `ring` is not the one of now */
+        struct ring *ring; /* owned likewise */
+        bool encrypt;
+    } former; /* by the main thread alone */
     bool has_salt;
     uint8_t salt[SALT_BYTES];
 } keyring = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -117,16 +123,59 @@ static int read_phrases(const char *path, struct phrases *out, struct err *err)
     return rc == 0 ? 0 : err_wrap(err, rc, "%s", path);
 }
 
-static void ring_set(struct ring *ring, bool encrypt)
+/* Returns the one before, owned. */
+static struct ring *ring_swap(struct ring *ring, bool encrypt)
 {
-    struct ring *former;
+    struct ring *before;
 
     pthread_mutex_lock(&keyring.lock);
-    former = keyring.ring;
+    before = keyring.ring;
     keyring.ring = ring;
     keyring.encrypt = encrypt;
     pthread_mutex_unlock(&keyring.lock);
-    secret_free(former);
+    return before;
+}
+
+void keyring_settle(void)
+{
+    secret_free(keyring.former.ring);
+    keyring.former.ring = NULL;
+    keyring.former.kept = keyring.former.differs = false;
+}
+
+bool keyring_differs(void)
+{
+    return keyring.former.differs;
+}
+
+void keyring_undo(void)
+{
+    struct ring *ring = keyring.former.differs ? keyring.former.ring : keyring.ring;
+
+    if (!keyring.former.kept)
+        return;
+    keyring.former.ring = ring_swap(ring, keyring.former.encrypt);
+    if (!keyring.former.differs)
+        keyring.former.ring = NULL;
+    keyring_settle();
+}
+
+/* For good. */
+static void ring_set(struct ring *ring, bool encrypt)
+{
+    keyring_settle();
+    secret_free(ring_swap(ring, encrypt));
+}
+
+/* Until it is settled. */
+static void ring_try(struct ring *ring, bool encrypt)
+{
+    bool before = keyring_encrypts();
+
+    keyring_settle();
+    keyring.former.ring = ring_swap(ring, encrypt);
+    keyring.former.encrypt = before;
+    keyring.former.kept = keyring.former.differs = true;
 }
 
 /* What was derived of the same passphrases stays. */
@@ -157,13 +206,14 @@ int keyring_load(const char *path, bool encrypt, struct err *err)
         }
         if (same_phrases(ring)) {
             secret_free(ring);
-            pthread_mutex_lock(&keyring.lock);
-            keyring.encrypt = encrypt;
-            pthread_mutex_unlock(&keyring.lock);
-            return 0;
+            ring = keyring.ring;
         }
     }
-    ring_set(ring, encrypt);
+    ring_try(ring, encrypt);
+    if (keyring.former.ring == ring) {
+        keyring.former.ring = NULL;
+        keyring.former.differs = false;
+    }
     return 0;
 }
 

@@ -9,7 +9,7 @@
  * gateway writes shares one salt, so thousands of keys cost one derivation, and each has an
  * initialisation vector of its own.  The salt is taken over from the first key that is read.
  *
- * Main thread for keyring_load and keyring_clear; the others on any.
+ * keyring_encrypts and keyring_put_pem on any thread, the others on the main thread.
  */
 #ifndef TLS_KEYRING_H
 #define TLS_KEYRING_H
@@ -32,6 +32,12 @@ int keyring_load(const char *path, bool encrypt, struct err *err);
  */
 void keyring_without(bool encrypt);
 void keyring_clear(void); /* wipes */
+
+/* What keyring_load took the place of is kept until one of these is called, so that it can be seen
+ * first whether the keys on disk can be read with it. */
+bool keyring_differs(void); /* other passphrases than those before */
+void keyring_settle(void);  /* it stays; wipes what was before */
+void keyring_undo(void);    /* what was before is back */
 
 bool keyring_encrypts(void); /* keys are written encrypted */
 

@@ -228,11 +228,51 @@ static void a_gateway_derives_once(void **state)
     keyring_clear();
 }
 
+/* A reload looks first whether the keys can be read. */
+static void what_was_before_comes_back_until_it_is_settled(void **state)
+{
+    struct err err = {0};
+
+    (void)state;
+    passphrases("correct horse\n");
+    keyring_settle();
+    write_key("press-07", "at-rest.key");
+
+    passphrases("battery staple\n");
+    assert_true(keyring_differs());
+    assert_null(cred_load(pki("press-07.pem"), pki("at-rest.key"), &err));
+    keyring_undo();
+    assert_false(keyring_differs());
+    cred_unref(must_load("press-07.pem", "at-rest.key"));
+    keyring_undo(); /* there is nothing more to go back to */
+    cred_unref(must_load("press-07.pem", "at-rest.key"));
+
+    assert_int_equal(keyring_load(NULL, false, &err), 0);
+    assert_true(keyring_differs() && !keyring_encrypts());
+    keyring_undo();
+    assert_true(keyring_encrypts());
+    cred_unref(must_load("press-07.pem", "at-rest.key"));
+
+    pki_write("same", "correct horse", strlen("correct horse"), 0600);
+    assert_int_equal(keyring_load(pki("same"), false, &err), 0);
+    assert_true(!keyring_differs() && !keyring_encrypts());
+    keyring_undo();
+    assert_true(keyring_encrypts());
+    cred_unref(must_load("press-07.pem", "at-rest.key"));
+
+    passphrases("battery staple\n");
+    keyring_settle();
+    keyring_undo();
+    assert_null(cred_load(pki("press-07.pem"), pki("at-rest.key"), &err));
+    keyring_clear();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_read_by_us_and_by_openssl),
         cmocka_unit_test(what_openssl_wrote_is_read),
+        cmocka_unit_test(what_was_before_comes_back_until_it_is_settled),
         cmocka_unit_test(a_passphrase_is_changed_line_by_line),
         cmocka_unit_test(a_passphrase_that_cannot_be_had_changes_nothing),
         cmocka_unit_test(a_damaged_key_is_refused),
