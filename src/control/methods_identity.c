@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/secret.h"
 #include "base/str.h"
 #include "control/dispatch_inside.h"
@@ -222,21 +223,41 @@ static int tell_waiting(struct call *c, struct walk *w, struct hub_device *d, st
     return NOTED;
 }
 
+/* The key that was just made is in no slot.  In a file it is gone with that; a token keeps it. */
+static void tell_left(const struct walk *w, const char *device)
+{
+    struct log_quoted uri;
+
+    if (w->rc != 0 || w->token == NULL || w->key.len == 0)
+        return;
+    log_event(LOG_CONTROL, LOG_WARN_, "key-left-in-token",
+              "device=%s token=%s uri=%s msg=%s todo=%s", device, LOG_Q(w->token),
+              log_quote(&uri, (const char *)w->key.p, w->key.len - 1), /* without its newline */
+              LOG_Q("a key was made in the token, but the new slot does not name it"),
+              LOG_Q("make another one when the cause is mended (certflipctl keygen), and destroy "
+                    "this one in the token: pkcs11-tool --delete-object, or p11tool --delete"));
+}
+
 static void on_key_made(struct call *c, void *arg)
 {
     struct walk *w = arg;
     struct rpc_fault f = {0};
+    const char *name = w->names[w->next];
+    size_t refused = w->outcome.refused_count;
     struct hub_device *d;
     json_t *row;
 
     if (c == NULL) {
+        tell_left(w, name);
         on_turn(NULL, w);
         return;
     }
-    d = hub_find(c->d->hub, w->names[w->next]);
+    d = hub_find(c->d->hub, name);
     if (d == NULL) {
+        tell_left(w, name);
         w->next++;
     } else if (w->rc == 0 && waits(w, d)) { /* one that was made meanwhile: there is one answer */
+        tell_left(w, name);
         if (tell_waiting(c, w, d, &f) == DONE)
             walk_note(c, w, d, false, &f);
     } else {
@@ -250,6 +271,8 @@ static void on_key_made(struct call *c, void *arg)
         else
             hub_put_new(c->d->hub, d, &what, false, c->caller->who, &f);
         row = walk_note(c, w, d, f.code == RPC_OK, &f);
+        if (w->outcome.refused_count != refused) /* nothing was written, or it was undone */
+            tell_left(w, name);
         add_csr(row, &w->csr);
     }
     buf_fini_wipe(&w->key);
