@@ -143,6 +143,7 @@ struct result {
     const char *outcome; /* "imported", "same", "refused"; static */
     char slot[8];
     char text[1200]; /* what else is to be said */
+    json_t *lint;    /* owned: a REPORT of rpc.h; NULL: none came */
 };
 
 static void refuse(struct result *r, const char *why)
@@ -163,6 +164,7 @@ static void take_answer(struct result *r, const json_t *answer)
     const char *until = text_in(answer, "not_after");
 
     r->outcome = strcmp(text_in(answer, "result"), "same") == 0 ? "same" : "imported";
+    r->lint = json_incref(json_object_get(answer, "lint"));
     snprintf(r->slot, sizeof(r->slot), "%s", text_in(answer, "slot"));
     snprintf(r->text, sizeof(r->text), "%s, until %.10s, sha256 %.16s", text_in(answer, "subject"),
              until, text_in(answer, "fingerprint"));
@@ -170,9 +172,11 @@ static void take_answer(struct result *r, const json_t *answer)
 
 static void take_error(struct result *r, const json_t *error)
 {
-    const char *remedy = text_in(json_object_get(error, "data"), "remedy");
+    const json_t *data = json_object_get(error, "data");
+    const char *remedy = text_in(data, "remedy");
 
     r->outcome = "refused";
+    r->lint = json_incref(json_object_get(data, "lint"));
     snprintf(r->text, sizeof(r->text), "%s%s%s", text_in(error, "message"),
              *remedy == '\0' ? "" : ": ", remedy);
 }
@@ -281,6 +285,31 @@ static const char *outcome_text(const struct import *im, const struct result *r)
     return strcmp(r->outcome, "same") == 0 ? "same as before" : r->outcome;
 }
 
+/* What is worth a look in an identity, a line each.  An error that it was refused for is told
+ * already, and the state of the clock is none of its business. */
+static void tell_findings(const struct show *to, const struct result *r, const char *device)
+{
+    const json_t *finding;
+    size_t i;
+
+    json_array_foreach(json_object_get(r->lint, "findings"), i, finding)
+    {
+        const char *severity = text_in(finding, "severity");
+        bool error = strcmp(severity, "error") == 0;
+
+        if (strcmp(severity, "info") == 0 || strcmp(text_in(finding, "code"), "lint.clock") == 0 ||
+            (error && strcmp(r->outcome, "refused") == 0))
+            continue;
+        fputs("  ", to->to);
+        table_text(to->to, false, TABLE_PLAIN, device);
+        fputs(": ", to->to);
+        table_text(to->to, to->colour, error ? TABLE_BAD : TABLE_WARN, severity);
+        fputs(": ", to->to);
+        table_text(to->to, false, TABLE_PLAIN, text_in(finding, "message"));
+        fprintf(to->to, " [%s]\n", text_in(finding, "code"));
+    }
+}
+
 static void tell(struct import *im, const char *device, const char *slot, const char *const *files,
                  size_t n, const struct result *r)
 {
@@ -294,9 +323,10 @@ static void tell(struct import *im, const char *device, const char *slot, const 
 
         for (size_t i = 0; i < n; i++)
             (void)json_array_append_new(names, json_string(files[i]));
-        (void)json_array_append_new(im->rows, json_pack("{s:s, s:s, s:o, s:s, s:s}", "device",
-                                                        device, "slot", where, "files", names,
-                                                        "result", r->outcome, "text", r->text));
+        (void)json_array_append_new(im->rows,
+                                    json_pack("{s:s, s:s, s:o, s:s, s:s, s:O?}", "device", device,
+                                              "slot", where, "files", names, "result", r->outcome,
+                                              "text", r->text, "lint", r->lint));
         return;
     }
     clear_progress(im);
@@ -307,6 +337,7 @@ static void tell(struct import *im, const char *device, const char *slot, const 
     fputs(": ", to->to);
     table_text(to->to, false, TABLE_PLAIN, r->text);
     fputc('\n', to->to);
+    tell_findings(to, r, device);
 }
 
 static enum cli_status finish(struct import *im, const struct find *found)
@@ -367,6 +398,7 @@ static enum cli_status import_device(struct import *im)
     if (rc != 0)
         return lost(im, &err);
     tell(im, line->args[0], line->slot, files, n, &r);
+    json_decref(r.lint);
     return finish(im, NULL);
 }
 
@@ -398,7 +430,7 @@ static enum cli_status import_folder(struct import *im)
         const struct find_item *it = &found.items[i];
         const char *const *files = (const char *const *)it->files;
         const char *slot = it->slot != NULL ? it->slot : line->slot;
-        struct result r;
+        struct result r = {0};
 
         draw_progress(im, it->device);
         if (it->more > 0)
@@ -409,6 +441,7 @@ static enum cli_status import_folder(struct import *im)
             im->at++;
             tell(im, it->device, slot, files, it->count, &r);
         }
+        json_decref(r.lint);
     }
     status = rc != 0 ? lost(im, &err) : finish(im, &found);
     find_fini(&found);

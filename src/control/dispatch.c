@@ -340,8 +340,7 @@ static bool is_done_at_once(enum rpc_method m)
 {
     return m == RPC_CONFIG_RELOAD_METHOD || m == RPC_CRL_UPDATE_METHOD ||
            m == RPC_LOG_LEVEL_METHOD || m == RPC_IDENTITY_KEYGEN_METHOD ||
-           m == RPC_IDENTITY_DISCARD_METHOD || m == RPC_RETIRE_METHOD ||
-           m == RPC_IDENTITY_IMPORT_METHOD || m == RPC_KEYS_REKEY_METHOD;
+           m == RPC_IDENTITY_DISCARD_METHOD || m == RPC_RETIRE_METHOD || m == RPC_KEYS_REKEY_METHOD;
 }
 
 /* Who waits for the end of a call. */
@@ -404,7 +403,7 @@ void call_end(struct call *c)
     stored = hub_flush(c->d->hub, &err) == 0;
     if (!stored && rpc_method_access(c->method) != RPC_OBSERVE) {
         json_decref(reply);
-        if (is_done_at_once(c->method) && c->fault.code == RPC_OK)
+        if ((c->done || is_done_at_once(c->method)) && c->fault.code == RPC_OK)
             rpc_refuse(&c->fault, RPC_STORE, "mend the state directory",
                        "it was done, but could not be written to the audit log: %s", err.msg);
         else

@@ -38,6 +38,7 @@ struct call {
     char *key;                  /* owned; its reply is kept under it, NULL: it is not */
     bool admitted;              /* whoever asks may ask it */
     bool later;                 /* it answers when its work is done */
+    bool done;                  /* what it asked for stays done if the flush fails */
     struct list link;           /* in the dispatcher's calls, when later */
     struct list waiting;        /* struct waiter: who waits for the end */
 };

@@ -321,6 +321,12 @@ int hub_retire(struct hub *h, struct hub_device *d, const char *who, bool *chang
  * ends the report. */
 int hub_lint(const struct hub *h, const struct hub_device *d, enum flip_slot slot, int64_t now_s,
              struct lint_report *out);
+/* The same of one that is not there yet, as what that slot is to hold. */
+int hub_lint_cred(const struct hub *h, const char *device, enum flip_slot slot,
+                  const struct cred *cred, int64_t now_s, struct lint_report *out);
+/* The gravest error that the clock does not mend, or NULL: it keeps a new identity from being
+ * staged. */
+const struct lint_finding *hub_lint_lasting(const struct lint_report *r);
 /* What is known without judging it anew, for now: constant time. */
 struct hub_lint hub_lint_now(const struct hub *h, const struct hub_device *d, enum flip_slot slot);
 bool hub_lint_has_anchors(const struct hub *h);

@@ -112,7 +112,7 @@ static const char *serial_user(void *arg, const struct cert_info *leaf)
 
 /* -- one identity -- */
 
-static int run(const struct hub *h, const struct hub_device *d, enum flip_slot slot, int64_t now_s,
+static int run(const struct hub *h, const char *device, const struct cred *cred, int64_t now_s,
                struct others *others, struct lint_report *out)
 {
     struct lint_policy policy = policy_of(h->snapshot->conf);
@@ -123,13 +123,13 @@ static int run(const struct hub *h, const struct hub_device *d, enum flip_slot s
         .anchors = h->lint_anchors,
         .policy = &policy,
         .now_s = now_s,
-        .name = d->name,
+        .name = device,
     };
 
     if (h->clock.sync.known)
         in.clock = h->clock.sync.synchronised ? LINT_CLOCK_SYNCHRONISED : LINT_CLOCK_UNSYNCHRONISED;
     *out = (struct lint_report){0};
-    in.chain_count = cred_chain(d->cred[slot], chain, CHAIN_MAX);
+    in.chain_count = cred_chain(cred, chain, CHAIN_MAX);
     if (in.chain_count == 0)
         return 0;
     if (others != NULL) {
@@ -143,13 +143,18 @@ static int run(const struct hub *h, const struct hub_device *d, enum flip_slot s
 int hub_lint(const struct hub *h, const struct hub_device *d, enum flip_slot slot, int64_t now_s,
              struct lint_report *out)
 {
-    struct others others = {.hub = h, .device = d, .slot = slot};
-
-    return run(h, d, slot, now_s, &others, out);
+    return hub_lint_cred(h, d->name, slot, d->cred[slot], now_s, out);
 }
 
-/* The gravest finding that the clock does not mend, or NULL. */
-static const struct lint_finding *lasting(const struct lint_report *r)
+int hub_lint_cred(const struct hub *h, const char *device, enum flip_slot slot,
+                  const struct cred *cred, int64_t now_s, struct lint_report *out)
+{
+    struct others others = {.hub = h, .device = hub_find(h, device), .slot = slot};
+
+    return run(h, device, cred, now_s, &others, out);
+}
+
+const struct lint_finding *hub_lint_lasting(const struct lint_report *r)
 {
     for (size_t i = 0; i < r->count; i++)
         if (r->all[i].severity == LINT_ERROR && (BIT(r->all[i].code) & DATES) == 0)
@@ -159,7 +164,7 @@ static const struct lint_finding *lasting(const struct lint_report *r)
 
 static void log_errors(const struct hub_device *d, enum flip_slot slot, const struct lint_report *r)
 {
-    const struct lint_finding *f = lasting(r);
+    const struct lint_finding *f = hub_lint_lasting(r);
 
     if (f == NULL)
         f = lint_worst(r);
@@ -183,7 +188,7 @@ void hub_lint_look(struct hub *h, struct hub_device *d, enum flip_slot slot)
     bits->errors = bits->warnings = 0;
     if (d->cred[slot] == NULL)
         return;
-    if (run(h, d, slot, clock_date_s(), NULL, &r) != 0) {
+    if (run(h, d->name, d->cred[slot], clock_date_s(), NULL, &r) != 0) {
         log_event(LOG_CERT, LOG_ERROR_, "identity-lint", "device=%s slot=%s msg=%s", d->name,
                   flip_slot_name(slot), LOG_Q("no memory to judge it"));
         return;
@@ -196,7 +201,7 @@ void hub_lint_look(struct hub *h, struct hub_device *d, enum flip_slot slot)
         else if (r.all[i].severity == LINT_WARNING)
             bits->warnings |= BIT(r.all[i].code);
     }
-    if (slot == FLIP_NEW && (keeps = lasting(&r)) != NULL) {
+    if (slot == FLIP_NEW && (keeps = hub_lint_lasting(&r)) != NULL) {
         char *text = str_printf("%s: %s [%s]", keeps->text, lint_kind(keeps->code)->remedy,
                                 lint_kind(keeps->code)->code);
 

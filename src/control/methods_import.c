@@ -4,17 +4,23 @@
  * The private key comes in a request of the local socket.  It is in the request's text, in what the
  * parser made of it, and in the files that are written; the first two are wiped when they are
  * freed.
+ *
+ * Into the new slot it is staged as identity.install does it.  The old slot is in use: there the
+ * files are put and taken up at once, whatever lint says of them.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/durable.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "control/dispatch_inside.h"
 #include "control/hub.h"
+#include "control/lint_json.h"
 #include "identity/files.h"
 #include "identity/slots.h"
+#include "lint/lint.h"
 #include "tls/cred.h"
 #include "tls/keyring.h"
 
@@ -23,7 +29,8 @@ struct import {
     const char *device;
     struct hub_device *dev; /* NULL: there is none of this name yet */
     enum flip_slot slot;
-    struct cred *cred; /* owned */
+    struct cred *cred;       /* owned */
+    struct lint_report lint; /* owned */
     bool replace, dry_run;
 };
 
@@ -46,6 +53,14 @@ static int refuse_trial(struct call *c, const struct import *im)
                       "device %s: a trial is under way: neither identity may change", im->device);
 }
 
+static int refuse_waiting(struct call *c, const struct import *im)
+{
+    return rpc_refuse(&c->fault, RPC_PHASE,
+                      "have its request signed (certflipctl export --csr) and install it, or let "
+                      "it go (certflipctl discard, or --replace)",
+                      "device %s: a key waits for its certificate in the new slot", im->device);
+}
+
 static int refuse_present(struct call *c, const struct import *im)
 {
     return rpc_refuse(
@@ -66,13 +81,31 @@ static int check_phase(struct call *c, const struct import *im)
         return refuse_trial(c, im);
     if (im->slot == FLIP_OLD)
         return d->present[FLIP_OLD] && !im->replace ? refuse_present(c, im) : 0;
-    if (d->flip.phase == FLIP_COMMITTED)
-        return rpc_refuse(
-            &c->fault, RPC_PHASE,
-            "retire the old identity first (certflipctl retire), then the new slot is "
-            "free",
-            "device %s: the identity in the new slot is in use", im->device);
-    return 0;
+    if (hub_may_put_new(c->d->hub, d, true, &c->fault) != 0)
+        return -1;
+    return d->csr_since_s[FLIP_NEW] != 0 && !im->replace ? refuse_waiting(c, im) : 0;
+}
+
+static json_t *findings(const struct call *c, const struct import *im)
+{
+    return lint_json(&im->lint, hub_lint_has_anchors(c->d->hub));
+}
+
+/* What is to be flipped to has to be in order; the old one is what it is. */
+static int check_lint(struct call *c, const struct import *im)
+{
+    const struct lint_finding *bad = hub_lint_lasting(&im->lint);
+
+    if (bad == NULL && lint_has(&im->lint, LINT_EXPIRED))
+        bad = lint_worst(&im->lint);
+    if (im->slot == FLIP_OLD || bad == NULL)
+        return 0;
+    rpc_refuse(&c->fault, RPC_LINT, lint_kind(bad->code)->remedy,
+               "device %s: the new identity: %s [%s]", im->device, bad->text,
+               lint_kind(bad->code)->code);
+    c->fault.list = findings(c, im);
+    c->fault.list_key = "lint";
+    return -1;
 }
 
 static bool is_same(const struct import *im)
@@ -87,11 +120,12 @@ static void set_result(struct call *c, const struct import *im, bool same)
     char fp[CERT_FP_TEXT];
 
     str_hex(fp, leaf->fp, CERT_FP_BYTES);
-    c->result = json_pack("{s:s, s:s, s:s, s:b, s:s?, s:s, s:o, s:o}", "device", im->device, "slot",
-                          flip_slot_name(im->slot), "result", same ? "same" : "imported", "dry_run",
-                          im->dry_run, "phase", d == NULL ? NULL : flip_phase_name(d->flip.phase),
-                          "fingerprint", fp, "subject", rpc_text_or_null(leaf->subject),
-                          "not_after", rpc_time(leaf->not_after_s));
+    c->result =
+        json_pack("{s:s, s:s, s:s, s:b, s:s?, s:s, s:o, s:o, s:o}", "device", im->device, "slot",
+                  flip_slot_name(im->slot), "result", same ? "same" : "imported", "dry_run",
+                  im->dry_run, "phase", d == NULL ? NULL : flip_phase_name(d->flip.phase),
+                  "fingerprint", fp, "subject", rpc_text_or_null(leaf->subject), "not_after",
+                  rpc_time(leaf->not_after_s), "lint", findings(c, im));
 }
 
 static int fail(struct call *c, enum rpc_code code, const struct err *err)
@@ -100,21 +134,16 @@ static int fail(struct call *c, enum rpc_code code, const struct err *err)
 }
 
 /* Write the files, and take them up as a reload would. */
-static int put(struct call *c, const struct import *im)
+static int put_at_once(struct call *c, const struct import *im, const struct files_slot *what)
 {
     const char *dir = hub_conf(c->d->hub)->identities_dir;
-    struct files_slot what = {.chain = slice_of(call_text(c, "chain"))};
-    struct buf key = {0};
     struct err err = {0};
     char *folder = str_printf("%s/%s", dir, im->device), *former = NULL;
     int rc = folder == NULL ? err_set(&err, ERR_NOMEM, "out of memory")
-                            : cred_put_key(im->cred, &key, &err);
+                            : durable_mkdirs(folder, 0700, &err);
 
     if (rc == 0)
-        rc = durable_mkdirs(folder, 0700, &err);
-    what.key = (struct slice){key.p, key.len};
-    if (rc == 0)
-        rc = files_put_slot(dir, im->device, im->slot, &what, &former, &err);
+        rc = files_put_slot(dir, im->device, im->slot, what, &former, &err);
     if (rc == 0) {
         rc = hub_load_device(c->d->hub, im->device, &err);
         if (rc == 0)
@@ -122,9 +151,29 @@ static int put(struct call *c, const struct import *im)
         else
             files_unput_slot(dir, im->device, im->slot, former, NULL);
     }
-    buf_fini_wipe(&key);
     free(folder);
-    return rc == 0 ? 0 : fail(c, RPC_STORE, &err);
+    if (rc != 0)
+        return fail(c, RPC_STORE, &err);
+    c->done = true;
+    return 0;
+}
+
+static int put(struct call *c, const struct import *im)
+{
+    struct files_slot what = {.chain = slice_of(call_text(c, "chain"))};
+    struct buf key = {0};
+    struct err err = {0};
+    int rc = cred_put_key(im->cred, &key, &err);
+
+    what.key = (struct slice){key.p, key.len};
+    if (rc != 0)
+        fail(c, RPC_STORE, &err);
+    else if (im->slot == FLIP_NEW && im->dev != NULL)
+        rc = hub_put_new(c->d->hub, im->dev, &what, true, c->caller->who, &c->fault);
+    else
+        rc = put_at_once(c, im, &what);
+    buf_fini_wipe(&key);
+    return rc == 0 ? 0 : -1;
 }
 
 static int check(struct call *c, struct import *im)
@@ -147,6 +196,8 @@ static int check(struct call *c, struct import *im)
     /* Whoever imports a folder once more does not mean to stage what is in use. */
     if (slot == NULL && im->dev != NULL && cred_equal(im->dev->cred[FLIP_OLD], im->cred))
         im->slot = FLIP_OLD;
+    if (hub_lint_cred(c->d->hub, im->device, im->slot, im->cred, clock_date_s(), &im->lint) != 0)
+        return rpc_refuse(&c->fault, RPC_BUSY, "try again", "device %s: out of memory", im->device);
     return 0;
 }
 
@@ -168,13 +219,14 @@ int do_identity_import(struct call *c)
                         "a private key is taken through the local socket only");
     } else if (check(c, &im) == 0) {
         same = is_same(&im);
-        rc = same ? 0 : check_phase(c, &im);
+        rc = same || (check_phase(c, &im) == 0 && check_lint(c, &im) == 0) ? 0 : -1;
         if (rc == 0 && !same && !im.dry_run)
             rc = put(c, &im);
         if (rc == 0)
             set_result(c, &im, same);
     }
     cred_unref(im.cred);
+    lint_report_fini(&im.lint);
     return rc;
 }
 

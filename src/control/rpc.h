@@ -192,8 +192,10 @@ enum rpc_access {
      *   -> { "device", "slot", "what", "pem" }; never a key */                                                        \
     X(RPC_IDENTITY_EXPORT,  "identity.export",  RPC_OBSERVE, "device what [slot]",    "a request or a certificate, as PEM") \
     /* {device, chain: PEM, key: PEM, slot?: "old" | "new", replace?, dry_run?} -> { "device", "slot", "result":           \
-     *   "imported" | "same", "dry_run", "phase": null | "staged", "fingerprint", "subject", "not_after" }.  Over the       \
-     *   control socket only; without "slot" into the old one when that is empty, else into the new one. */             \
+     *   "imported" | "same", "dry_run", "phase": null | "staged", "fingerprint", "subject", "not_after", "lint": REPORT }. \
+     *   Over the control socket only; without "slot" into the old one when that is empty, else into the new one.      \
+     *   An error of lint refuses what is for the new slot, with the REPORT in the error's data as "lint".  Nothing    \
+     *   was done when the state cannot be saved; but an identity that is in the old slot then is in use. */          \
     X(RPC_IDENTITY_IMPORT,  "identity.import",  RPC_TRUST,   "device chain key [slot] [replace] [dry_run]",             \
                                                              "take an identity that was made elsewhere")      \
     /* {target} -> OUTCOME; RPC_REKEY_MAX devices at most */                                                          \

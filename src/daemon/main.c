@@ -730,7 +730,7 @@ int main(int argc, char **argv)
     /* Whoever's key is not encrypted is served without the passphrase. */
     if (d.conf != NULL && reload_keys(d.conf, &d.keys) != 0)
         keyring_without(d.conf->keys.encrypt);
-keyring_settle();
+    keyring_settle();
     if (d.conf == NULL) {
         status = EXIT_START;
     } else if (check) {

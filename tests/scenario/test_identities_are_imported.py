@@ -205,7 +205,8 @@ def test_the_password_is_asked_for_without_echo(plant, pki, files):
 
 @FAULTS
 @pytest.mark.parametrize("point", ["durable.write", "durable.sync", "durable.rename", "files.filled", "files.renamed",
-                                   "files.put", "reload.identity", "reply.send"])
+                                   "files.put", "change.put", "save.begin", "save.commit", "save.committed",
+                                   "change.done", "reply.send"])
 def test_a_power_cut_leaves_a_slot_as_before_or_new(plant, pki, files, point):
     site = plant(["one"], start=False)
     power = Power(site)
@@ -250,6 +251,78 @@ def test_a_fault_leaves_the_former_state(plant, pki, fault):
     state = site.gateway.device("one")
     assert not client.faults and state["online"] and state["phase"] == "staged"
     site.gateway.ctl("import", "two", pki.identity("two", "old").chain, pki.identity("two", "old").key)
+
+
+@FAULTS
+@pytest.mark.parametrize("fault", ["disk.write:1+:ENOSPC", "disk.sync:1+:EIO"])
+@pytest.mark.parametrize("staged", [True, False])
+def test_what_cannot_be_saved_was_not_imported(plant, pki, fault, staged):
+    site = plant(["one"], start=False)
+    power = Power(site)
+    if not staged:
+        shutil.rmtree(folder_of(site.gateway, "one", "new"))
+    site.__enter__()
+    client = site.connect("one")
+    before = site.gateway.device("one"), content(site.gateway, "one", "new")
+    pair = pki.identity("one", "new", ca=pki.old)
+    power.arm(fault)
+    code, out, err = site.gateway.ctl("import", "one", pair.chain, pair.key, "--slot", "new", check=False)
+    assert code == 1 and "nothing was done" in err and not out, (out, err)
+    power.disarm()
+    now = site.gateway.device("one")
+    assert content(site.gateway, "one", "new") == before[1]
+    assert (now["phase"], now["slots"]) == (before[0]["phase"], before[0]["slots"])
+    assert sorted(os.listdir(os.path.join(site.gateway.identities, "one"))) == (["new", "old"] if staged else ["old"])
+    site.gateway.ctl("import", "one", pair.chain, pair.key, "--slot", "new")
+    assert site.gateway.device("one")["slots"]["new"]["fingerprint"] == pair.fingerprint()
+    assert site.gateway.device("one")["phase"] == "staged" and not client.faults
+
+
+def test_lint_refuses_what_is_to_be_flipped_to_and_warns_of_the_rest(plant, pki, files):
+    site = plant(["one"], lint={"name_match": "error"})
+    site.connect("one")
+    before = content(site.gateway, "one", "new")
+    other = pki.identity("press-9", "new")  # issued to somebody else
+    for more in ((), ("--dry-run",)):
+        code, out, err = site.gateway.ctl("import", "one", other.chain, other.key, "--slot", "new", *more, check=False)
+        assert code == 1 and not out and "the new identity:" in err and "[lint.name]" in err, err
+    assert content(site.gateway, "one", "new") == before and site.gateway.device("one")["phase"] == "staged"
+    report = json.loads(site.gateway.ctl("--json", "import", "one", other.chain, other.key, "--slot", "new", check=False)[1])
+    assert report["results"][0]["lint"]["worst"] == "error"
+
+    # The identity in use is what it is; it is said all the same.
+    out = site.gateway.ctl("import", "one", other.chain, other.key, "--slot", "old", "--replace")[1]
+    assert "one old: imported" in out and "  one: error: " in out and "[lint.name]" in out
+
+    expired = pki.expired("one", "new")
+    err = site.gateway.ctl("import", "one", expired.chain, expired.key, "--slot", "new", check=False)[2]
+    assert "[lint.expired]" in err
+
+    # A warning is shown, and keeps nothing.
+    site.gateway.conf["lint"] = {"name_match": "warn"}
+    site.gateway.write()
+    site.gateway.ctl("reload")
+    out = site.gateway.ctl("import", "one", other.chain, other.key, "--slot", "new", "--dry-run")[1]
+    assert "one new: would import" in out and "  one: warning: " in out
+    install(files, "one", "new", other)
+    report = json.loads(site.gateway.ctl("--json", "import", "--dir", str(files))[1])
+    found = report["results"][0]
+    assert found["result"] == "imported" and found["lint"]["worst"] == "warning"
+    assert any(f["severity"] == "warning" and f["code"] == "lint.name" for f in found["lint"]["findings"])
+    assert site.gateway.device("one")["slots"]["new"]["fingerprint"] == other.fingerprint()
+
+
+def test_a_key_that_waits_for_its_certificate_is_not_lost(plant, pki):
+    site = plant(["one"], start=False)
+    shutil.rmtree(folder_of(site.gateway, "one", "new"))
+    site.__enter__()
+    site.gateway.rpc("identity.keygen", target="one")
+    waits = content(site.gateway, "one", "new")
+    pair = pki.identity("one", "new")
+    code, _, err = site.gateway.ctl("import", "one", pair.chain, pair.key, "--slot", "new", check=False)
+    assert code == 1 and "a key waits for its certificate" in err and content(site.gateway, "one", "new") == waits
+    site.gateway.ctl("import", "one", pair.chain, pair.key, "--slot", "new", "--replace")
+    assert site.gateway.device("one")["phase"] == "staged"
 
 
 @ROOT
