@@ -36,6 +36,7 @@ EXTRA_DIST += \
 	tests/scenario/test_full_and_failing_disks.py \
 	tests/scenario/test_flips_on_bad_links.py \
 	tests/scenario/test_hostile_input_costs_one_connection.py \
+	tests/scenario/test_keys_at_rest.py \
 	tests/scenario/test_keys_in_a_token.py \
 	tests/scenario/test_identities_are_imported.py \
 	tests/scenario/test_legs_speak_otherwise.py \
