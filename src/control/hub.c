@@ -223,6 +223,8 @@ int hub_command(struct hub *h, struct hub_device *d, enum flip_event ev,
         return 0;
     if (ev == EV_FLIP && d->cred[FLIP_NEW] == NULL)
         return refuse_slot(h, d, FLIP_NEW, f);
+    if (ev == EV_FLIP && hub_refuse_behind(d, f) != 0)
+        return -1;
     if (ev == EV_FLIP && hub_lint_refuse(h, d, terms->force, who, f) != 0)
         return -1;
     if (ev == EV_ROLLBACK && d->cred[FLIP_OLD] == NULL && d->flip.phase != FLIP_STEADY)

@@ -189,6 +189,7 @@ struct hub_device {
     bool retired; /* the workers are to be told so: what was the new identity is the old one */
     uint64_t retired_seq;      /* the decision that did it: what they tell of earlier ones is of the
                                   slots as they were */
+    bool behind;               /* files could not be put back: they are not those that are in use */
     struct hub_change *change; /* owned; what a command has done to the files; NULL: nothing */
     bool commanded;            /* what is collected for hub_flush comes of a command */
     bool tried_old;            /* trying_old, before that command */

@@ -131,6 +131,7 @@ static void files_back(struct hub *h, struct hub_device *d, struct hub_change *c
         rc = files_unretire(folder(h), d->name, aside, &err);
         break;
     }
+    d->behind |= rc != 0;
     if (rc != 0)
         log_event(LOG_CONTROL, LOG_ERROR_, "files-not-restored", "device=%s msg=%s todo=%s",
                   d->name, LOG_Q(err.msg),
@@ -204,6 +205,16 @@ static int refuse_unsaved(const struct hub_device *d, struct rpc_fault *f)
         return 0;
     return rpc_refuse(f, RPC_BUSY, "mend the state directory, then command again",
                       "device %s: what has come to pass could not be saved yet", d->name);
+}
+
+int hub_refuse_behind(const struct hub_device *d, struct rpc_fault *f)
+{
+    if (!d->behind)
+        return 0;
+    return rpc_refuse(f, RPC_STORE, "mend the disk, then: certflipctl reload",
+                      "device %s: an earlier change of its files could not be undone: they are not "
+                      "those of the identities that are in use",
+                      d->name);
 }
 
 static int refuse_by_engine(const struct hub_device *d, enum flip_event ev, struct rpc_fault *f)
@@ -415,6 +426,8 @@ static int refuse_retire(struct hub *h, const struct hub_device *d, struct rpc_f
         return -1;
     if (d->flip.phase != FLIP_COMMITTED)
         return refuse_by_engine(d, EV_RETIRED, f);
+    if (hub_refuse_behind(d, f) != 0)
+        return -1;
     if (d->cred[FLIP_NEW] == NULL)
         return rpc_refuse(f, RPC_NO_IDENTITY, "mend the file, then: certflipctl reload",
                           "device %s: the new identity cannot be used: %s", d->name,

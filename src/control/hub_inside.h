@@ -115,6 +115,9 @@ void hub_proof_fallen(struct hub_device *d);
 void hub_change_done(struct hub *h, struct hub_device *d);
 void hub_change_undo(struct hub *h, struct hub_device *d);
 void hub_change_free(struct hub_change *c); /* NULL is fine */
+/* 0, or -1 with the fault: the files are not those of the identities in memory, so what is proven
+ * with these says nothing of what the next start finds. */
+int hub_refuse_behind(const struct hub_device *d, struct rpc_fault *f);
 /* The old slot holds what was the new identity; it is only for memory to follow. */
 void hub_take_old(struct hub_device *d);
 

@@ -135,6 +135,7 @@ static int load(struct hub *h, struct hub_device *d, bool *is_another, struct er
 
     if (rc != 0)
         return rc;
+    d->behind = false;
     for (int slot = 0; slot < FLIP_SLOTS; slot++) {
         struct cred *cred = on_disk.cred[slot];
 

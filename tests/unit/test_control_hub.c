@@ -2058,6 +2058,21 @@ static void a_serial_number_that_is_there_twice_is_told_after_an_install_too(voi
     assert_false(finds(w, "one", FLIP_OLD, LINT_SERIAL_REUSED));
 }
 
+static void files_that_could_not_be_put_back_are_not_flipped_to(void **state)
+{
+    struct world *w = *state;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    w->fail_saves = w->fail_backs = 1;
+    assert_string_equal(put(w, "press", "\3"), "not saved");
+    assert_int_equal(w->device[0].fp[FLIP_NEW], 3); /* and the hub has the former one */
+    assert_string_equal(world_command(w, "press", EV_FLIP), "store");
+    world_phase(w, "press", FLIP_STAGED);
+    reload(w, 1, 0, 0);
+    assert_string_equal(world_command(w, "press", EV_FLIP), "ok");
+}
+
 /* Committed, with a session on the new identity; returns it. */
 static uint64_t committed(struct world *w, struct world_device **on_disk)
 {
@@ -2275,6 +2290,7 @@ int main(void)
         TEST(an_identity_in_use_goes_on_whatever_lint_says),
         TEST(keys_that_are_there_twice_are_found),
         TEST(what_is_there_twice_is_told_after_an_install_too),
+        TEST(files_that_could_not_be_put_back_are_not_flipped_to),
         TEST(a_serial_number_that_is_there_twice_is_told_after_an_install_too),
     };
 

@@ -32,6 +32,8 @@ struct storm {
     bool commanded;   /* it was ended by command */
     unsigned starts;  /* since the flip */
     uint8_t made;     /* the fingerprint that was made last */
+    bool lost;        /* and so the start may have found a trial without its files */
+    bool behind;      /* files could not be put back, and were not read since */
     bool dead[256];   /* by fingerprint: was retired or discarded */
     struct hub_terms terms;
     char told[STEPS * 24];
@@ -223,7 +225,10 @@ static void command(struct storm *s)
 /* The daemon starts, and the power may go again while it does. */
 static void start(struct storm *s)
 {
-    s->w->fail_saves = s->w->fail_files = 0;
+    s->w->fail_saves = s->w->fail_files = s->w->fail_backs = 0;
+    s->blamed |= s->behind; /* what it had on trial may be gone */
+    s->lost |= s->behind;
+    s->behind = false;
     s->session = 0;
     s->leg = -1;
     fallen(s);
@@ -268,8 +273,12 @@ static void replace(struct storm *s)
 /* Returns whether it was carried out, and is durable. */
 static bool flushed(struct storm *s, int rc, struct rpc_fault *f)
 {
+    int backs = s->w->fail_backs;
+
     rpc_fault_fini(f);
-    return hub_flush(s->w->hub, NULL) == 0 && rc == 0;
+    rc = hub_flush(s->w->hub, NULL) == 0 && rc == 0;
+    s->behind |= s->w->fail_backs != backs;
+    return rc;
 }
 
 static bool put(struct storm *s, bool identity)
@@ -390,6 +399,13 @@ static void power_cut(struct storm *s)
         s->dead[new] = new != 0;
 }
 
+/* Neither can the next change be saved, nor its files be put back. */
+static void bad_backs(struct storm *s)
+{
+    note(s, "bad-backs");
+    s->w->fail_saves = s->w->fail_backs = 1;
+}
+
 static void bad_files(struct storm *s)
 {
     note(s, "bad-files");
@@ -454,8 +470,10 @@ static void check_proof(const struct storm *s)
 }
 
 /* What a phase says of the files: as the hub knows them, and as they are. */
-static bool phase_fits(enum flip_phase phase, bool new)
+static bool phase_fits(const struct storm *s, enum flip_phase phase, bool new)
 {
+    if (phase == FLIP_ROLLED_BACK && s->lost)
+        return true; /* it says what has become of the trial */
     return phase == FLIP_STEADY ? !new : new;
 }
 
@@ -469,12 +487,12 @@ static void check_files(const struct storm *s)
     if (f->told_fp[f->told_active] == 0)
         broken(s, "the workers have no identity to use");
     for (int slot = 0; slot < FLIP_SLOTS; slot++) {
-        if (fp_of(s, (enum flip_slot)slot) != f->fp[slot])
+        if (fp_of(s, (enum flip_slot)slot) != f->fp[slot] && !s->behind)
             broken(s, "the hub does not know what is on disk");
-        if (s->dead[f->fp[slot]] || s->dead[f->told_fp[slot]])
+        if ((s->dead[f->fp[slot]] && !s->behind) || s->dead[f->told_fp[slot]])
             broken(s, "an identity is back that was retired or discarded");
     }
-    if (!phase_fits(d->flip.phase, f->fp[FLIP_NEW] != 0) && d->saved.phase == d->flip.phase &&
+    if (!phase_fits(s, d->flip.phase, fp_of(s, FLIP_NEW) != 0) && d->saved.phase == d->flip.phase &&
         !d->unsaved && d->retry == EV_NONE && s->w->fail_saves == 0)
         broken(s, "the phase does not fit the files");
 }
@@ -506,6 +524,11 @@ static void check_peace(struct storm *s)
     s->w->fail_saves = 0;
     if (s->session != 0)
         sensor(s);
+    if (s->behind) {
+        world_stop(s->w);
+        start(s);
+        d = press(s);
+    }
     world_pass(s->w, 60000);
     assert_int_equal(d->flip.phase, d->saved.phase);
     assert_int_equal(d->flip.accepted, d->saved.accepted);
@@ -513,7 +536,7 @@ static void check_peace(struct storm *s)
     assert_false(d->queued);
     assert_false(d->fell);
     assert_null(d->change);
-    assert_true(phase_fits(d->flip.phase, files(s)->fp[FLIP_NEW] != 0));
+    assert_true(phase_fits(s, d->flip.phase, files(s)->fp[FLIP_NEW] != 0));
     for (int slot = 0; slot < FLIP_SLOTS; slot++)
         assert_int_equal(files(s)->told_fp[slot], files(s)->fp[slot]);
     assert_int_equal(d->told_slot, d->trying_old ? FLIP_OLD : flip_active_slot(&d->flip));
@@ -524,10 +547,10 @@ static void check_peace(struct storm *s)
 static void run(struct world *w, uint64_t seed)
 {
     static void (*const does[])(struct storm *) = {
-        sensor,     accepted,   accepted, accepted,  failed,    stale,   proof,
-        proof,      flip,       flip,     confirm,   command,   restart, replace,
-        wait_for,   disk,       disk,     wait_for,  install,   install, throw_away,
-        retire_old, retire_old, keygen,   power_cut, bad_files,
+        sensor,     accepted,   accepted, accepted,  failed,    stale,     proof,
+        proof,      flip,       flip,     confirm,   command,   restart,   replace,
+        wait_for,   disk,       disk,     wait_for,  install,   install,   throw_away,
+        retire_old, retire_old, keygen,   power_cut, bad_files, bad_backs,
     };
     struct storm s = {.w = w,
                       .random = seed * UINT64_C(0x9E3779B97F4A7C15),
