@@ -459,26 +459,36 @@ int do_identity_install(struct call *c)
     return 0;
 }
 
-/* The certificates, or the request, alone: a key may stand in the same file. */
+/* The certificates, or the request, alone: a key may stand in the same file.  A block without its
+ * own end is passed over: what comes behind it may be the key. */
 static json_t *public_pem(const struct buf *text)
 {
-    static const char begin[] = "-----BEGIN ", end[] = "-----END ";
+    static const char begin[] = "-----BEGIN ", end[] = "-----END ", dashes[] = "-----";
+    const size_t begin_n = sizeof(begin) - 1, end_n = sizeof(end) - 1, n = sizeof(dashes) - 1;
     const char *at = (const char *)text->p, *stop = at + text->len;
     struct buf out = {0};
     json_t *value;
 
-    while (at < stop && (at = memmem(at, (size_t)(stop - at), begin, sizeof(begin) - 1)) != NULL) {
-        const char *label = at + sizeof(begin) - 1;
-        const char *last = memmem(label, (size_t)(stop - label), end, sizeof(end) - 1);
-        const char *line = last == NULL ? NULL : memchr(last, '\n', (size_t)(stop - last));
-        const char *behind = line == NULL ? stop : line + 1;
+    while (at < stop && (at = memmem(at, (size_t)(stop - at), begin, begin_n)) != NULL) {
+        const char *label = at + begin_n;
+        const char *behind = memmem(label, (size_t)(stop - label), dashes, n);
+        size_t label_n = behind == NULL ? 0 : (size_t)(behind - label);
+        const char *next =
+            behind == NULL ? NULL : memmem(behind + n, (size_t)(stop - behind) - n, dashes, n);
 
-        if (last != NULL && strncmp(label, "CERTIFICATE", 11) == 0) {
-            buf_append(&out, at, (size_t)(behind - at));
-            if (behind[-1] != '\n')
-                buf_append_u8(&out, '\n');
+        if (next == NULL)
+            break;
+        if ((size_t)(stop - next) < end_n + label_n + n || memcmp(next, end, end_n) != 0 ||
+            memcmp(next + end_n, label, label_n) != 0 ||
+            memcmp(next + end_n + label_n, dashes, n) != 0) {
+            at = next;
+            continue;
         }
-        at = last == NULL ? stop : behind;
+        if (strncmp(label, "CERTIFICATE", 11) == 0) {
+            buf_append(&out, at, (size_t)(next - at) + end_n + label_n + n);
+            buf_append_u8(&out, '\n');
+        }
+        at = next + end_n + label_n + n;
     }
     value = json_stringn(out.p == NULL ? "" : (const char *)out.p, out.len);
     buf_fini(&out);

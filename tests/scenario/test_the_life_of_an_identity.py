@@ -324,6 +324,12 @@ def test_an_export_never_holds_a_key(site):
         f.write(key_of(site, "life-0", "old") + chain)
     pem = site.gateway.rpc("identity.export", device="life-0", what="cert", slot="old")["pem"]
     assert "PRIVATE" not in pem and pem == chain
+    for cut in ("-----END CERTIFICATE-----", "-----\n", "\n-----END CERTIFICATE-----\n"):
+        # A certificate whose end was lost on the way is none, and the key behind it no part of it.
+        with open(both, "w", encoding="ascii") as f:
+            f.write(chain[:chain.rindex(cut)] + "\n" + key_of(site, "life-0", "old") + chain)
+        pem = site.gateway.rpc("identity.export", device="life-0", what="cert", slot="old")["pem"]
+        assert "PRIVATE" not in pem and pem == chain, pem
     with open(both, "w", encoding="ascii") as f:
         f.write(chain)
     site.gateway.rpc("identity.discard", target="life-0")
