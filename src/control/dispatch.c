@@ -125,6 +125,16 @@ bool call_flag(const struct call *c, const char *name)
     return json_is_true(json_object_get(c->params, name));
 }
 
+void call_note(struct call *c, const char *what)
+{
+    size_t n = strlen(what) + 1, most = sizeof(c->target) - 1 - n, at = strlen(c->target);
+
+    if (at > most) /* whole characters: the audit log is UTF-8 */
+        for (at = most; at > 0 && ((unsigned char)c->target[at] & 0xc0) == 0x80;)
+            at--;
+    snprintf(c->target + at, sizeof(c->target) - at, " %s", what);
+}
+
 /* For people: whom or what a request is about. */
 static void target_text(const json_t *params, char *out, size_t n)
 {

@@ -66,6 +66,8 @@ void jobs_stop(struct dispatch *d);
 const char *call_text(const struct call *c, const char *name);
 json_int_t call_number(const struct call *c, const char *name, json_int_t otherwise);
 bool call_flag(const struct call *c, const char *name); /* false when it was not given */
+/* Say so in the audit log's target, however long that is: "(forced)". */
+void call_note(struct call *c, const char *what);
 
 /* -- devices: dispatch_target.c -- */
 

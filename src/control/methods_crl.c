@@ -20,6 +20,8 @@ static int update(struct call *c, const char *text, size_t n)
                           err.msg);
     snprintf(c->target, sizeof(c->target), "%s",
              json_string_value(json_object_get(c->result, "issuer")));
+    if (u.force)
+        call_note(c, "(forced)");
     return 0;
 }
 

@@ -102,11 +102,10 @@ int do_flip(struct call *c)
                           "evidence: must be \"connack\" or \"echo\"; that of the centre is asked "
                           "for by confirm");
     terms.evidence = evidence == NULL ? 0 : (unsigned)proof;
+    if (terms.force) /* the audit log says so */
+        call_note(c, "(forced)");
     if (check_clock(c) != 0)
         return -1;
-    if (terms.force) /* the audit log says so */
-        snprintf(c->target + strlen(c->target), sizeof(c->target) - strlen(c->target), "%s",
-                 strlen(c->target) + sizeof(" (forced)") <= sizeof(c->target) ? " (forced)" : "");
     return step_targets(c, EV_FLIP, &terms);
 }
 

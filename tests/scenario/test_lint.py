@@ -516,6 +516,11 @@ def test_an_error_keeps_an_identity_from_being_flipped_to(plant, pki):
     assert state["phase"] == "trial" and state["slots"]["new"]["fault"] is None, state
     entry = [e for e in site.gateway.rpc("audit.list", limit=100)["entries"] if e["what"] == "flip"][-1]
     assert entry["target"] == "wrong-purpose (forced)"
+    for name in ("ä" * 200, "x" + "ä" * 200):  # also where there is no room for the target itself
+        with pytest.raises(Refused):
+            site.gateway.rpc("flip", target=[name], force=True)
+        entry = [e for e in site.gateway.rpc("audit.list", limit=100)["entries"] if e["what"] == "flip"][-1]
+        assert entry["target"].endswith("ä (forced)"), entry
     assert site.gateway.log.find(r"lint-overridden device=wrong-purpose")
 
 

@@ -59,6 +59,7 @@ def test_an_older_list_is_refused_unless_forced(site):
     assert "is older (number 01" in str(refused.value) and "number 02" in str(refused.value)
     site.refused("second", "was revoked by its CA")
     assert site.gateway.rpc("crl.update", crl=older, force=True)["entries"] == 1
+    assert site.gateway.rpc("audit.list")["entries"][-1]["target"] == "CN=Root,O=Plant (forced)"
     site.connect("second")
     site.gateway.restart()
     site.connect("second")
