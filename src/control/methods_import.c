@@ -212,6 +212,8 @@ int do_identity_import(struct call *c)
     int rc = -1;
 
     snprintf(c->target, sizeof(c->target), "%s", im.device);
+    if (im.replace)
+        call_note(c, "(replace)");
     if (!c->caller->local) {
         rc = rpc_refuse(&c->fault, RPC_DENIED,
                         "import it at the gateway: certflipctl import; or make the key there: "

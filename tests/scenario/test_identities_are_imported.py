@@ -85,7 +85,7 @@ def test_the_first_goes_into_old_and_the_next_into_new(plant, pki, files):
     site.gateway.ctl("import", "press-1", other.chain, other.key, "--slot", "old", "--replace")
     assert site.gateway.device("press-1")["slots"]["old"]["fingerprint"] == other.fingerprint()
     audit = site.gateway.ctl("audit")[1]
-    assert "identity.import" in audit and "PRIVATE" not in audit
+    assert "identity.import" in audit and "PRIVATE" not in audit and "press-1 (replace)" in audit
 
 
 def test_every_refusal_names_file_and_remedy(plant, pki, files):
