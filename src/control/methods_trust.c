@@ -154,16 +154,19 @@ static int refuse_change(struct call *c, const struct err *err)
 static int remove_now(struct call *c, const struct trust_item *item, size_t broken)
 {
     const char *note = call_text(c, "note");
+    char *tidy = note == NULL ? NULL : strdup(note);
     struct trust_change row = {.side = item->side, .kind = TRUST_REMOVED, .time_s = clock_wall_s()};
     json_t *files = json_array(), *archived = json_null(), *subject = subject_of(item);
     char path[4500];
     struct err err = {0};
     int rc;
 
+    if (tidy != NULL)
+        str_tidy(tidy); /* it is a line of the file */
     memcpy(row.fp, item->fp, sizeof(row.fp));
     row.anchor = (struct tls_anchor *)(uintptr_t)item->anchor; /* copied with a reference */
     row.who = (char *)(uintptr_t)c->caller->who;
-    row.note = (char *)(uintptr_t)note;
+    row.note = tidy;
     trust_item_files(c->d->hub, item, collect_file, files);
     if (row.anchor != NULL) {
         json_decref(archived);
@@ -172,6 +175,7 @@ static int remove_now(struct call *c, const struct trust_item *item, size_t brok
         archived = rpc_text(path);
     }
     rc = trust_begin(c->d->hub, store_folder(c->d->store), &row, 1, &err);
+    free(tidy);
     if (rc != 0) {
         json_decref(files);
         json_decref(archived);
@@ -198,6 +202,8 @@ int do_trust_remove(struct call *c)
         return -1;
     }
     note_anchor(c, fp, item.anchor);
+    if (force)
+        call_note(c, "(forced)");
     if (item.change != NULL && item.change->kind == TRUST_REMOVED) {
         json_decref(rows);
         c->result = json_pack("{s:s, s:s, s:o, s:b, s:n, s:[], s:i}", "set", trust_side_name(side),
@@ -391,6 +397,8 @@ int do_trust_add(struct call *c)
         rpc_refuse(&c->fault, RPC_BUSY, "try again", "out of memory");
     else if (admit(c, &in) == 0)
         rc = add_now(c, &in);
+    if (call_flag(c, "force"))
+        call_note(c, "(forced)");
     trust_set_fini(&in.whole);
     trust_list_fini(&in.list);
     return rc;

@@ -114,7 +114,10 @@ def test_old_and_new_side_by_side(site, later):
     assert site.trust.row(DOWN, site.pki.old)["state"] == "in-force", "a refusal changes nothing"
 
     old.prove()
-    done = site.trust.remove(DOWN, site.pki.old, force=True, note="the period is over")
+    done = site.trust.remove(DOWN, site.pki.old, force=True, note="the period\nis over\n-----BEGIN")
+    entry = [e for e in site.gateway.rpc("audit.list")["entries"] if e["what"] == "trust.remove"][-1]
+    assert entry["target"].endswith(" (forced)"), entry
+    assert "\nnote: the period is over -----BEGIN\n" in text(done["archived"])
     assert done["changed"] and done["broken"] >= len(rows)
     assert done["files"][0].endswith("ca.pem:1"), "it stands there still"
     assert os.path.exists(done["archived"])
