@@ -386,6 +386,14 @@ static bool ec_matches(struct der cert, struct der private)
     return match;
 }
 
+/* The library leaves the number of the key in frames that it has returned from. */
+__attribute__((noinline)) static void wipe_frames(void)
+{
+    uint8_t frames[32 * 1024];
+
+    explicit_bzero(frames, sizeof(frames));
+}
+
 /* Does the leaf's point belong to the private key?  True for keys other than EC: the library looks
  * at those. */
 static bool ec_pair_matches(const struct cred *c)
@@ -424,6 +432,7 @@ bool cred_pair_fits(struct der cert, struct der key)
            wolfSSL_CTX_check_private_key(wolf) == WOLFSSL_SUCCESS &&
            (!WOLF_EC_UNCHECKED || !is_ec_key(key) || ec_matches(cert, key));
     wolf_secret_end();
+    wipe_frames();
     wolfSSL_CTX_free(wolf);
     return fits;
 }
@@ -467,6 +476,7 @@ static int pair_check(const struct cred *c, const char *chain_path, const char *
     wolf_secret_end();
     if (rc == WOLFSSL_SUCCESS && WOLF_EC_UNCHECKED && !ec_pair_matches(c))
         rc = WOLFSSL_FAILURE;
+    wipe_frames();
     rc =
         rc == WOLFSSL_SUCCESS
             ? 0
