@@ -21,6 +21,7 @@ enum conf_listener_type { CONF_LISTEN_TLS, CONF_LISTEN_PLAINTEXT, CONF_LISTEN_UN
 enum conf_client_cert { CONF_CERT_REQUIRE, CONF_CERT_REQUEST, CONF_CERT_NONE };
 enum conf_revoked { CONF_REVOKED_CUT, CONF_REVOKED_KEEP };
 enum conf_crl_policy { CONF_CRL_OFF, CONF_CRL_SOFT, CONF_CRL_STRICT };
+enum conf_ocsp { CONF_OCSP_OFF, CONF_OCSP_REQUEST, CONF_OCSP_REQUIRE };
 
 struct conf_network {
     int family;       /* AF_INET or AF_INET6 */
@@ -86,6 +87,7 @@ struct conf_upstream {
     char **crls; /* files or folders */
     size_t crl_count;
     enum conf_crl_policy crl_policy;
+    enum conf_ocsp ocsp;
     int tls_min, tls_max; /* 1.2 or 1.3 */
     char *ciphers;
     char *client_id; /* templates: {client_id} {device} {cn} {username} {gateway}; default

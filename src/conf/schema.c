@@ -34,6 +34,12 @@ static const struct conf_word crl_policies[] = {
     {"strict", CONF_CRL_STRICT},
     {NULL, 0},
 };
+static const struct conf_word ocsps[] = {
+    {"off", CONF_OCSP_OFF},
+    {"request", CONF_OCSP_REQUEST},
+    {"require", CONF_OCSP_REQUIRE},
+    {NULL, 0},
+};
 static const struct conf_word revoked_sessions[] = {
     {"cut", CONF_REVOKED_CUT},
     {"keep", CONF_REVOKED_KEEP},
@@ -214,6 +220,8 @@ const struct conf_row conf_rows[] = {
       "files, or folders of files, with lists of certificates that CAs have revoked" },
     { "upstreams.crl_policy",           CONF_ENUM,        AT(conf_upstream, crl_policy),                      0,      0,          "soft",                           "",      RELOAD_NEXT,    crl_policies, 0,
       "what becomes of a broker whose CA has no list that is in date" },
+    { "upstreams.ocsp",                 CONF_ENUM,        AT(conf_upstream, ocsp),                            0,      0,          "off",                            "",      RELOAD_NEXT,    ocsps, 0,
+      "whether the broker is asked for its CA's word that its certificate is not revoked" },
     { "upstreams.tls_min",              CONF_ENUM,        AT(conf_upstream, tls_min),                         0,      0,          "1.2",                            "",      RELOAD_NEXT,    tls_strict, 0,
       "oldest TLS version" },
     { "upstreams.tls_max",              CONF_ENUM,        AT(conf_upstream, tls_max),                         0,      0,          "1.3",                            "",      RELOAD_NEXT,    tls_strict, 0,

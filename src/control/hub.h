@@ -236,6 +236,9 @@ struct hub_device {
     X(cut_distrusted)            \
     X(crl_missing)               \
     X(crl_stale)                 \
+    X(ocsp_missing)              \
+    X(ocsp_stale)                \
+    X(ocsp_invalid)              \
     X(publishes_shed)
 
 /* How the queue goes. */

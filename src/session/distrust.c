@@ -6,12 +6,38 @@
 #include "base/str.h"
 #include "session/session.h"
 
+#define OCSP_TELL_MS 60000
+
 void session_count_gap(struct env *env, const struct tls_conn *tls)
 {
     unsigned gap = tls_conn_crl_gap(tls);
 
     env->stats.crl_missing += (gap & TLS_CRL_MISSING) != 0;
     env->stats.crl_stale += (gap & TLS_CRL_STALE) != 0;
+}
+
+/* A line each minute for each worker: whoever asks every broker sees the same of every connection.
+ */
+void session_count_ocsp(struct session *s, const struct leg *leg)
+{
+    enum tls_ocsp_gap gap = tls_conn_ocsp_gap(leg->tls);
+    struct env *env = s->env;
+
+    if (gap == TLS_OCSP_FINE)
+        return;
+    env->stats.ocsp_missing += gap == TLS_OCSP_MISSING;
+    env->stats.ocsp_stale += gap == TLS_OCSP_STALE;
+    env->stats.ocsp_invalid += gap == TLS_OCSP_UNKNOWN || gap == TLS_OCSP_INVALID;
+    env->ocsp_untold++;
+    if (env->ocsp_ms != 0 && env_now_ms(env) < env->ocsp_ms + OCSP_TELL_MS)
+        return;
+    env->ocsp_ms = env_now_ms(env);
+    log_event(LOG_CERT, LOG_WARN_, "ocsp-passed-over",
+              "upstream=%s device=%s response=%s connections=%u msg=%s",
+              upstream_profile(s, leg->slot, NULL)->name, s->dev != NULL ? s->dev->name : "",
+              tls_ocsp_gap_word(gap), env->ocsp_untold,
+              LOG_Q("the broker was believed without a good OCSP response: look at its stapling"));
+    env->ocsp_untold = 0;
 }
 
 /* The listener's present context, with *keep set when it cuts nobody off; NULL: the listener is

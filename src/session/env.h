@@ -87,6 +87,8 @@ struct env {
     uint32_t handshakes;        /* downstream, under way */
     uint32_t exceptions_untold; /* uses since the latest line about them */
     uint64_t exception_ms;      /* when that was; 0: never */
+    uint32_t ocsp_untold;       /* brokers that were believed without OCSP, since the latest line */
+    uint64_t ocsp_ms;           /* when that was; 0: never */
     uint64_t next_session_id;   /* counts up from a base of the worker's own */
     const struct session_news *news;
     void *news_arg;

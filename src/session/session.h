@@ -205,6 +205,8 @@ void session_retired(struct session *s, const struct cred *cred);
 void session_refuse(struct session *s, uint8_t reason5, const char *code, const struct err *err);
 /* Count that a handshake went well without a list of revoked certificates that is in date. */
 void session_count_gap(struct env *env, const struct tls_conn *tls);
+/* Count, and say now and then, that a broker was believed without an OCSP response that is good. */
+void session_count_ocsp(struct session *s, const struct leg *leg);
 void session_tell_refused(struct session *s, const char *code, const char *text);
 void session_arm(struct session *s); /* (re)arm the timer for what is due next */
 void session_reading(

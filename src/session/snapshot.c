@@ -68,6 +68,12 @@ static const enum crl_policy crl_policy[] = {
     [CONF_CRL_STRICT] = CRL_STRICT,
 };
 
+static const enum staple_policy staple_policy[] = {
+    [CONF_OCSP_OFF] = STAPLE_OFF,
+    [CONF_OCSP_REQUEST] = STAPLE_REQUEST,
+    [CONF_OCSP_REQUIRE] = STAPLE_REQUIRE,
+};
+
 char *snapshot_crl_dir(const struct conf *conf)
 {
     return str_printf("%s/crls", conf->state_dir);
@@ -203,6 +209,7 @@ static struct tls_ctx *upstream_ctx(const struct conf *conf, const struct conf_u
             .trust = trust_set_view(&s->set),
             .crls = crls,
             .crl_policy = crl_policy[u->crl_policy],
+            .ocsp = staple_policy[u->ocsp],
         },
         err);
     crl_set_unref(crls);

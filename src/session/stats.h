@@ -34,8 +34,11 @@ struct worker_stats {
     uint64_t hold_us_max, hold_us_sum;
     uint64_t cut_revoked;    /* sessions ended because their certificate was revoked */
     uint64_t cut_distrusted; /* and because their anchor was taken away */
-    uint64_t crl_missing; /* handshakes that went well though a list was missing, on either side */
-    uint64_t crl_stale;   /* or was out of date */
+    uint64_t crl_missing;  /* handshakes that went well though a list was missing, on either side */
+    uint64_t crl_stale;    /* or was out of date */
+    uint64_t ocsp_missing; /* handshakes with brokers that went well without an OCSP response */
+    uint64_t ocsp_stale;   /* with one that is out of date */
+    uint64_t ocsp_invalid; /* with one that proves nothing, or does not know the certificate */
     uint64_t downstream_closed_by_peer, downstream_closed_by_us;
 };
 

@@ -100,6 +100,7 @@ static void on_up_open(struct leg *leg)
     bool late = strcmp(tls_conn_version(leg->tls), "TLSv1.3") == 0;
 
     session_count_gap(s->env, leg->tls);
+    session_count_ocsp(s, leg);
 
     if (is_on_trial(s, leg) && late && !tls_conn_ticket_seen(leg->tls)) {
         /* TLS 1.3 says late whether the client certificate was taken: a ticket means yes, an alert

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "catalogue/catalogue.h"
+#include "tls/ocsp.h"
 #include "tls/policy.h"
 #include "tls/token_inside.h"
 #include "tls/wolf.h"
@@ -32,6 +33,16 @@ struct tls_step {
     bool back;  /* its status is not yet fetched; the owner's */
 };
 
+/* What is needed to judge the OCSP response of a server: in TLS 1.2 it comes after the certificate,
+ * in TLS 1.3 with it. */
+struct staple {
+    struct buf response; /* as it was sent */
+    struct buf leaf, issuer;
+    bool came;
+    bool judged;
+    char why[80]; /* what is wrong with it, in words */
+};
+
 /* Thousands of these are idle: what only the handshake needs is gone when it is over, and what only
  * a failure needs is made when it happens. */
 struct tls_conn {
@@ -47,6 +58,7 @@ struct tls_conn {
     char *server_name;               /* handshake, client: owned */
     struct tls_trail *trail;         /* owned; server: until it is taken */
     char *revoked;                   /* handshake: owned; when and why, in words */
+    struct staple *staple;           /* handshake, client that asks for OCSP: owned; else NULL */
     struct cert_info *to_blame;      /* handshake: owned; a CA above the leaf that was revoked */
     const struct tls_anchor *anchor; /* borrowed from ctx: who vouches for the peer; NULL: nobody */
     struct tls_step *step;           /* handshake, client with a key in a token: owned; else NULL */
@@ -64,8 +76,9 @@ struct tls_conn {
     bool issuer_to_blame : 1; /* `peer` is a certificate above the leaf */
     bool peer_ok : 1;         /* handshake: its certificate was accepted */
     bool by_ip : 1; /* handshake, client: server_name is an IP address, as inet_ntop writes it */
-    uint8_t crl_gap : 2; /* enum tls_crl_gap */
-    bool nomem : 1;      /* `fail` or `ssl` could not be made */
+    uint8_t crl_gap : 2;  /* enum tls_crl_gap */
+    uint8_t ocsp_gap : 3; /* enum tls_ocsp_gap */
+    bool nomem : 1;       /* `fail` or `ssl` could not be made */
 };
 
 static const struct tls_fail fail_none = {.side = TLS_FAIL_NONE, .alert = -1, .alert_sent = -1};
@@ -469,6 +482,89 @@ static bool is_excused(struct tls_conn *c, struct policy_facts *f, const struct 
     return f->signed_here;
 }
 
+/* -- what the CA says of the server, by way of the server: stapled OCSP
+ * ---------------------------------------------------------------------------------------------- */
+
+static void staple_free(struct staple *s)
+{
+    if (s == NULL)
+        return;
+    buf_fini(&s->response);
+    buf_fini(&s->leaf);
+    buf_fini(&s->issuer);
+    free(s);
+}
+
+/* The certificate was believed: of which one, and whose, the response has to be. */
+static void staple_keep(struct tls_conn *c, const struct tls_path *path)
+{
+    struct staple *s = c->staple;
+    struct der leaf = path->cert[0], issuer;
+
+    issuer = path->n > 1 ? path->cert[1] : der_of(c->anchor->der, c->anchor->der_len);
+    s->leaf.len = s->issuer.len = 0;
+    if (buf_append(&s->leaf, leaf.p, der_left(&leaf)) != 0 ||
+        buf_append(&s->issuer, issuer.p, der_left(&issuer)) != 0)
+        c->nomem = true;
+}
+
+static uint32_t ocsp_faults(struct tls_conn *c)
+{
+    static const struct {
+        enum tls_fault fault;
+        enum tls_ocsp_gap gap;
+    } rows[] = {
+        [OCSP_SAYS_UNKNOWN] = {TLS_FAULT_OCSP_UNKNOWN, TLS_OCSP_UNKNOWN},
+        [OCSP_SAYS_STALE] = {TLS_FAULT_OCSP_EXPIRED, TLS_OCSP_STALE},
+        [OCSP_SAYS_NOTHING] = {TLS_FAULT_OCSP_INVALID, TLS_OCSP_INVALID},
+    };
+    struct staple *s = c->staple;
+    bool required = c->ctx->ocsp == STAPLE_REQUIRE;
+    enum ocsp_verdict v;
+
+    s->judged = true;
+    if (!s->came) {
+        c->ocsp_gap = TLS_OCSP_MISSING;
+        return required ? FAULT_BIT(TLS_FAULT_OCSP_MISSING) : 0;
+    }
+    v = ocsp_judge(der_of(s->response.p, s->response.len), der_of(s->leaf.p, s->leaf.len),
+                   der_of(s->issuer.p, s->issuer.len), clock_date_s(), s->why, sizeof(s->why));
+    if (v == OCSP_SAYS_GOOD)
+        return 0;
+    if (v == OCSP_SAYS_REVOKED) {
+        free(c->revoked);
+        c->revoked = strdup(s->why);
+        return FAULT_BIT(TLS_FAULT_REVOKED);
+    }
+    c->ocsp_gap = rows[v].gap;
+    return required ? FAULT_BIT(rows[v].fault) : 0;
+}
+
+/* False: the server is refused. */
+static bool ocsp_lets_pass(struct tls_conn *c)
+{
+    uint32_t faults = ocsp_faults(c);
+
+    c->faults |= faults;
+    if (faults != 0)
+        c->peer_ok = false;
+    return faults == 0;
+}
+
+/* The response is here.  In TLS 1.3 its certificate is verified after it. */
+static bool take_staple(void *arg, const uint8_t *response, size_t n)
+{
+    struct tls_conn *c = arg;
+
+    c->staple->response.len = 0;
+    if (buf_append(&c->staple->response, response, n) != 0) {
+        c->nomem = true;
+        return false;
+    }
+    c->staple->came = true;
+    return wolfSSL_version(c->ssl) >= TLS_V13 || ocsp_lets_pass(c);
+}
+
 /* Never lifts an error above the leaf: that would even plant a CA for everybody who connects later.
  * For the leaf tls/policy.h decides. */
 int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
@@ -513,6 +609,11 @@ int tls_conn_verify_cb(int ok, WOLFSSL_X509_STORE_CTX *store)
         anchor_failed(c, &facts);
     if (!verdict.ok && c->to_blame != NULL && (facts.leaf & FAULT_BIT(TLS_FAULT_REVOKED)) == 0)
         revoked_ca_failed(c);
+    if (c->peer_ok && c->staple != NULL) {
+        staple_keep(c, &path);
+        if (wolfSSL_version(c->ssl) >= TLS_V13)
+            return ocsp_lets_pass(c);
+    }
     return c->peer_ok;
 }
 
@@ -575,6 +676,9 @@ static void fault_detail(const struct tls_conn *c, enum tls_fault fault, char *o
         snprintf(out, n, " (before %s)", clock_text(ci->not_before_s, when, sizeof(when)));
     else if (fault == TLS_FAULT_REVOKED && c->revoked != NULL)
         snprintf(out, n, " (%s)", c->revoked);
+    else if ((fault == TLS_FAULT_OCSP_INVALID || fault == TLS_FAULT_OCSP_EXPIRED) &&
+             c->staple != NULL)
+        snprintf(out, n, " (%s)", c->staple->why);
     else if (fault == TLS_FAULT_SMALL_KEY)
         snprintf(out, n, " (%s, %u bits)", ci->key_alg, ci->key_bits);
     else if (fault == TLS_FAULT_UNKNOWN_ISSUER)
@@ -688,6 +792,8 @@ static void handshake_release(struct tls_conn *c)
     c->faults = 0;
     free(c->revoked);
     c->revoked = NULL;
+    staple_free(c->staple);
+    c->staple = NULL;
     cert_info_free(c->to_blame);
     c->to_blame = NULL;
     if (!c->ctx->server) {
@@ -963,10 +1069,25 @@ static int set_name(struct tls_conn *c, const char *name, const char *sni, struc
     return 0;
 }
 
+static int set_ocsp(struct tls_conn *c, struct err *err)
+{
+    if (c->ctx->ocsp == STAPLE_OFF)
+        return 0;
+    c->staple = calloc(1, sizeof(*c->staple));
+    if (c->staple == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    if (wolfSSL_UseOCSPStapling(c->ssl, WOLFSSL_CSR_OCSP, 0) != WOLFSSL_SUCCESS)
+        return err_set(err, ERR_TLS, "the TLS library does not ask for OCSP responses");
+    return 0;
+}
+
 static int client_setup(struct tls_conn *c, const struct tls_conn_args *args, struct err *err)
 {
     int rc = set_name(c, args->server_name, args->sni, err);
 
+    if (rc != 0)
+        return rc;
+    rc = set_ocsp(c, err);
     if (rc != 0)
         return rc;
     wolfSSL_set_SessionTicket_cb(c->ssl, ticket_cb, c);
@@ -1018,6 +1139,7 @@ void tls_conn_free(struct tls_conn *c)
     cert_info_free(c->to_blame);
     tls_trail_free(c->trail);
     free(c->revoked);
+    staple_free(c->staple);
     tls_excuse_free(c->excuse);
     hello_drop(c);
     free(c->server_name);
@@ -1072,11 +1194,21 @@ static enum tls_status handshake_now(struct tls_conn *c)
         return TLS_FAILED;
     if (c->ssl == NULL && (status = choose_chain(c)) != TLS_OK)
         return status;
+    staple_for(c->staple != NULL ? take_staple : NULL, c);
     rc = c->ctx->server ? wolfSSL_accept(c->ssl) : wolfSSL_connect(c->ssl);
+    staple_for(NULL, NULL);
     if (c->in_left == 0)
         hello_drop(c);
     if (rc != WOLFSSL_SUCCESS)
         return status_of(c, rc);
+    if (c->nomem)
+        return TLS_FAILED;
+    if (c->staple != NULL && !c->staple->judged &&
+        !ocsp_lets_pass(c)) { /* TLS 1.2, and none came */
+        fail_describe(c, 0);
+        c->in_left = 0;
+        return TLS_FAILED;
+    }
     c->established = true;
     handshake_release(c);
     return TLS_OK;
@@ -1165,6 +1297,21 @@ struct tls_trail *tls_conn_take_trail(struct tls_conn *c)
 unsigned tls_conn_crl_gap(const struct tls_conn *c)
 {
     return c->crl_gap;
+}
+
+enum tls_ocsp_gap tls_conn_ocsp_gap(const struct tls_conn *c)
+{
+    return (enum tls_ocsp_gap)c->ocsp_gap;
+}
+
+const char *tls_ocsp_gap_word(enum tls_ocsp_gap gap)
+{
+    static const char *const words[] = {
+        [TLS_OCSP_FINE] = "fine",       [TLS_OCSP_MISSING] = "missing", [TLS_OCSP_STALE] = "stale",
+        [TLS_OCSP_UNKNOWN] = "unknown", [TLS_OCSP_INVALID] = "invalid",
+    };
+
+    return words[gap];
 }
 
 struct tls_excuse *tls_conn_take_excuse(struct tls_conn *c)

@@ -84,6 +84,18 @@ struct tls_trail *tls_conn_take_trail(struct tls_conn *c);
 enum tls_crl_gap { TLS_CRL_MISSING = 1, TLS_CRL_STALE = 2 };
 unsigned tls_conn_crl_gap(const struct tls_conn *c); /* bits */
 
+/* Client side: the server was believed though its stapled OCSP response proves nothing (ocsp
+ * request).  Valid once the handshake is over. */
+enum tls_ocsp_gap {
+    TLS_OCSP_FINE,    /* it was not asked, or its response is good */
+    TLS_OCSP_MISSING, /* it sent none */
+    TLS_OCSP_STALE,
+    TLS_OCSP_UNKNOWN, /* its CA does not know it */
+    TLS_OCSP_INVALID,
+};
+enum tls_ocsp_gap tls_conn_ocsp_gap(const struct tls_conn *c);
+const char *tls_ocsp_gap_word(enum tls_ocsp_gap gap); /* "missing" */
+
 /* Server side: that certificate was accepted by exception alone.  Returns owned, once; NULL when it
  * was not: it needs none. */
 struct tls_excuse *tls_conn_take_excuse(struct tls_conn *c);

@@ -1,12 +1,14 @@
 #include "tls/ctx.h"
 
 #include <ctype.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "tls/ocsp.h"
 #include "tls/wolf.h"
 
 #define MIN_RSA_BITS 2048
@@ -73,6 +75,28 @@ const char *tls_library(void)
 bool tls_has_version(enum tls_version v)
 {
     return v >= WOLF_OLDEST && v <= TLS_V13;
+}
+
+static bool ocsp_seen;
+
+/* Does the library come by the functions in staple.c? */
+static void ocsp_probe(void)
+{
+    WOLFSSL_CERT_MANAGER *cm = wolfSSL_CertManagerNew();
+    byte nothing[] = {DER_SEQUENCE, 0};
+
+    if (cm != NULL && wolfSSL_CertManagerEnableOCSP(cm, 0) == WOLFSSL_SUCCESS)
+        wolfSSL_CertManagerCheckOCSPResponse(cm, nothing, sizeof(nothing), NULL, NULL, NULL, NULL);
+    ocsp_seen = staple_called();
+    wolfSSL_CertManagerFree(cm);
+}
+
+bool tls_has_ocsp(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, ocsp_probe);
+    return ocsp_seen;
 }
 
 /* -- trust anchors -------------------------------------------------------------------------------
@@ -767,6 +791,22 @@ static int groups_set(WOLFSSL_CTX *wolf, enum tls_version max, struct err *err)
     return 0;
 }
 
+/* Each connection asks for itself (conn.c). */
+static int ocsp_enable(struct tls_ctx *ctx, enum staple_policy policy, struct err *err)
+{
+    ctx->ocsp = policy;
+    if (policy == STAPLE_OFF)
+        return 0;
+    if (!tls_has_ocsp())
+        return err_set(
+            err, ERR_INVALID,
+            "ocsp: this build's TLS library (the distribution's) keeps stapled responses "
+            "to itself: set it to \"off\", or build with a wolfSSL of its own");
+    if (wolfSSL_CTX_EnableOCSPStapling(ctx->wolf) != WOLFSSL_SUCCESS)
+        return err_set(err, ERR_TLS, "ocsp: the TLS library does not take it");
+    return 0;
+}
+
 static int client_fill(struct tls_ctx *ctx, const struct tls_client_args *args, struct err *err)
 {
     int rc;
@@ -785,6 +825,8 @@ static int client_fill(struct tls_ctx *ctx, const struct tls_client_args *args, 
         rc = anchors_load(ctx, ctx->wolf, &args->trust, err);
     if (rc == 0)
         rc = groups_set(ctx->wolf, args->max, err);
+    if (rc == 0)
+        rc = ocsp_enable(ctx, args->ocsp, err);
     if (rc != 0)
         return rc;
     wolfSSL_CTX_set_verify(ctx->wolf, WOLFSSL_VERIFY_PEER, tls_conn_verify_cb);

@@ -24,6 +24,14 @@ enum tls_client_cert {
     TLS_CLIENT_CERT_NONE,    /* not asked for */
 };
 
+/* What a server has to say of its own certificate, in the words of its CA (stapled OCSP). */
+enum staple_policy {
+    STAPLE_OFF,     /* it is not asked */
+    STAPLE_REQUEST, /* asked; one that says revoked refuses the server, one that is missing, late or
+                     wrong is counted */
+    STAPLE_REQUIRE, /* without one that is good and in date, the server is refused */
+};
+
 struct tls_server_chain {
     const struct cred *cred; /* borrowed; the context keeps what it needs of it */
     const char
@@ -64,6 +72,7 @@ struct tls_client_args {
     struct tls_trust trust;
     struct crl_set *crls; /* as above */
     enum crl_policy crl_policy;
+    enum staple_policy ocsp; /* -ERR_INVALID for more than STAPLE_OFF unless tls_has_ocsp */
 };
 
 struct tls_ctx;
@@ -84,6 +93,7 @@ void tls_fini(void);
 void tls_thread_fini(void);
 const char *tls_library(void);            /* "wolfSSL 5.7.2" */
 bool tls_has_version(enum tls_version v); /* distributions leave TLS 1.0 out */
+bool tls_has_ocsp(void); /* can stapled responses be seen? Not in a distribution's library */
 
 struct tls_ctx *tls_ctx_new_server(const struct tls_server_args *args,
                                    struct err *err); /* owned or NULL */

@@ -52,6 +52,10 @@ enum tls_fault {
     TLS_FAULT_CHAIN_LENGTH,
     TLS_FAULT_NO_CRL,
     TLS_FAULT_CRL_EXPIRED,
+    TLS_FAULT_OCSP_UNKNOWN, /* these four: of servers alone */
+    TLS_FAULT_OCSP_EXPIRED,
+    TLS_FAULT_OCSP_INVALID,
+    TLS_FAULT_OCSP_MISSING,
     TLS_FAULT_NO_POSSESSION, /* the peer does not hold the key of its certificate */
     TLS_FAULT_MALFORMED,
     TLS_FAULT_MISSING, /* there is no certificate */

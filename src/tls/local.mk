@@ -16,6 +16,7 @@ libtls_a_SOURCES = \
 	src/tls/jws.c src/tls/jws.h \
 	src/tls/key.c src/tls/key.h \
 	src/tls/names.c src/tls/names.h \
+	src/tls/ocsp.c src/tls/ocsp.h src/tls/staple.c \
 	src/tls/heap.c \
 	src/tls/keyring.c src/tls/keyring.h src/tls/keyring_inside.h \
 	src/tls/pbe.c src/tls/pbe.h \

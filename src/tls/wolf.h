@@ -65,6 +65,7 @@ struct tls_ctx {
     size_t helper_count;
     struct crl_set *crls; /* owned reference, or NULL */
     enum crl_policy crl_policy;
+    enum staple_policy ocsp;          /* client */
     struct tls_exception *exceptions; /* owned, with their texts; server */
     size_t exception_count;
     struct tls_anchor **aside; /* owned references; those that an exception names and that cannot

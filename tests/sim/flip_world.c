@@ -683,6 +683,12 @@ void session_count_gap(struct env *env, const struct tls_conn *tls)
     (void)tls;
 }
 
+void session_count_ocsp(struct session *s, const struct leg *leg)
+{
+    (void)s;
+    (void)leg;
+}
+
 bool tls_conn_ticket_seen(const struct tls_conn *c)
 {
     return here.s->legs[(const char *)c - here.tls].ticket == 2;
