@@ -13,4 +13,5 @@ libbase_a_SOURCES = \
 	src/base/names.c src/base/names.h \
 	src/base/rand.c src/base/rand.h \
 	src/base/secret.c src/base/secret.h \
-	src/base/str.c src/base/str.h
+	src/base/str.c src/base/str.h \
+	src/base/subnet.c src/base/subnet.h

@@ -254,6 +254,8 @@ static void idle_keys(struct parse *p, const struct conf_listener *l)
                     type_name(l->type));
 }
 
+#define TLS_NEWEST 0x0304
+
 static void check_tls(struct parse *p, const struct conf_listener *l)
 {
     size_t defaults = 0;
@@ -263,10 +265,9 @@ static void check_tls(struct parse *p, const struct conf_listener *l)
 
         pem_file(p, c, "listeners.chains.chain", c->chain, false);
         pem_file(p, c, "listeners.chains.key", c->key, true);
-        if (c->sni == NULL && parse_spot(p, c, "listeners.chains.sni") == NULL && ++defaults > 1)
-            parse_fault(
-                p, c, "listeners.chains.sni",
-                "is missing, as in an earlier chain: only one chain is for all other names");
+        if (parse_spot(p, c, "listeners.chains.sni") == NULL &&
+            parse_spot(p, c, "listeners.chains.networks") == NULL && c->tls_max >= TLS_NEWEST)
+            defaults++;
     }
     if (l->chain_count == 0)
         parse_fault(p, l, "listeners.chains",
@@ -274,7 +275,7 @@ static void check_tls(struct parse *p, const struct conf_listener *l)
     else if (defaults == 0)
         parse_fault(
             p, l, "listeners.chains",
-            "all have sni: one without it must serve those that ask for another name or none");
+            "all have sni, networks or tls_max: one without any must serve whom no other fits");
     if (l->client_cert != CONF_CERT_NONE && l->anchor_count == 0 &&
         parse_spot(p, l, "listeners.anchors") == NULL)
         parse_fault(p, l, "listeners.anchors",

@@ -11,11 +11,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/subnet.h"
 
 enum conf_listener_type { CONF_LISTEN_TLS, CONF_LISTEN_PLAINTEXT, CONF_LISTEN_UNIX };
 enum conf_client_cert { CONF_CERT_REQUIRE, CONF_CERT_REQUEST, CONF_CERT_NONE };
@@ -23,15 +23,12 @@ enum conf_revoked { CONF_REVOKED_CUT, CONF_REVOKED_KEEP };
 enum conf_crl_policy { CONF_CRL_OFF, CONF_CRL_SOFT, CONF_CRL_STRICT };
 enum conf_ocsp { CONF_OCSP_OFF, CONF_OCSP_REQUEST, CONF_OCSP_REQUIRE };
 
-struct conf_network {
-    int family;       /* AF_INET or AF_INET6 */
-    uint8_t addr[16]; /* network order; IPv4 uses the first 4 bytes */
-    unsigned bits;
-};
-
 struct conf_chain {
-    char *chain, *key; /* paths */
-    char *sni;         /* glob or NULL: the default */
+    char *chain, *key;       /* paths */
+    char *sni;               /* glob or NULL: whatever the name */
+    struct subnet *networks; /* of those who get it; none: everybody */
+    size_t network_count;
+    int tls_max; /* of those who get it, as enum tls_version */
 };
 
 struct conf_listener {
@@ -51,7 +48,7 @@ struct conf_listener {
     int tls_min, tls_max; /* 0x0301..0x0304, as enum tls_version */
     char *ciphers;        /* or NULL */
     unsigned min_rsa_bits;
-    struct conf_network *allow; /* plaintext: required; TLS: empty = everybody */
+    struct subnet *allow; /* plaintext: required; TLS: empty = everybody */
     size_t allow_count;
     uint32_t backlog;
     char *device; /* unix: the device that connects here (management); or NULL */
@@ -124,7 +121,7 @@ struct conf_rule {
     char *fingerprint; /* 64 hex digits, exact */
     char *client_id, *username;
     char *password; /* exact */
-    struct conf_network *networks;
+    struct subnet *networks;
     size_t network_count;
     char *upstream;           /* profile of the old slot; default: the only one */
     char *upstream_new;       /* profile of the new slot; default: upstream */
@@ -295,7 +292,6 @@ void conf_unref(struct conf *c); /* NULL is fine; any thread */
 const struct conf_upstream *conf_upstream_find(const struct conf *c, const char *name);
 const struct conf_token *conf_token_find(const struct conf *c, const char *name);
 const struct conf_listener *conf_listener_find(const struct conf *c, const char *name);
-bool conf_network_has(const struct conf_network *nets, size_t count, const struct sockaddr *sa);
 
 /* Does the exception hold on this listener? */
 bool conf_exception_on(const struct conf_exception *e, const struct conf_listener *l);

@@ -306,11 +306,11 @@ static int set_text(const struct conf_row *row, void *base, const struct conf_va
     return refuse(row, v, "is too long", why);
 }
 
-int conf_network_parse(const char *text, struct conf_network *out, struct buf *why)
+int conf_network_parse(const char *text, struct subnet *out, struct buf *why)
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     const char *slash = strchr(text, '/');
-    struct conf_network net = {0};
+    struct subnet net = {0};
     char addr[INET6_ADDRSTRLEN];
     size_t n = slash == NULL ? strlen(text) : (size_t)(slash - text);
     unsigned width;
@@ -460,7 +460,7 @@ int conf_value_set_all(const struct conf_row *row, void *base, const struct conf
 {
     bool backoff = row->kind == CONF_BACKOFF;
     size_t size = backoff                      ? sizeof(uint32_t)
-                  : row->kind == CONF_NETWORKS ? sizeof(struct conf_network)
+                  : row->kind == CONF_NETWORKS ? sizeof(struct subnet)
                                                : sizeof(char *);
     int64_t most = backoff ? BACKOFF_MOST : row->most;
     int64_t least = backoff ? 1 : row->least;

@@ -47,6 +47,6 @@ void conf_value_text(const struct conf_row *row, const void *base, struct buf *o
 void conf_value_free(const struct conf_row *row, void *base);
 
 /* "192.0.2.0/24", "2001:db8::1" -> network.  Returns 0, or -ERR_INVALID with `why`. */
-int conf_network_parse(const char *text, struct conf_network *out, struct buf *why);
+int conf_network_parse(const char *text, struct subnet *out, struct buf *why);
 
 #endif

@@ -152,7 +152,7 @@ static bool rule_holds(struct trial *t, const struct conf_rule *r, unsigned *hel
     if (!text_holds("listener", r->listener, f->listener, false, held, why))
         return false;
     if (r->network_count > 0) {
-        if (!conf_network_has(r->networks, r->network_count, f->peer)) {
+        if (!subnet_has(r->networks, r->network_count, f->peer)) {
             *why = (struct misfit){"network", NULL, NULL};
             return false;
         }

@@ -225,7 +225,10 @@ struct leg *leg_accept(struct env *env, uv_stream_t *listener, struct tls_ctx *c
     stream_tune(&leg->st);
     peer_of(&leg->st, ss, peer);
     if (ctx != NULL) {
-        leg->tls = tls_conn_new(&(struct tls_conn_args){.ctx = ctx, .out = &leg->st.out}, err);
+        leg->tls = tls_conn_new(&(struct tls_conn_args){.ctx = ctx,
+                                                        .peer = (const struct sockaddr *)ss,
+                                                        .out = &leg->st.out},
+                                err);
         if (leg->tls == NULL) {
             stream_close(&leg->st);
             return NULL;

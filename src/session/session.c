@@ -633,6 +633,7 @@ static void take_connect(struct session *s, const struct mqtt_packet *pkt)
 static void on_down_open(struct leg *leg)
 {
     struct session *s = leg->owner;
+    const char *chain, *why;
 
     handshake_over(s);
     s->opening->cert = tls_conn_take_peer(leg->tls);
@@ -647,8 +648,10 @@ static void on_down_open(struct leg *leg)
     snprintf(s->tls, sizeof s->tls, "%s", tls_conn_version(leg->tls));
     s->due_ms = env_now_ms(s->env) + s->snap->conf->limits.connect_timeout_ms;
     session_arm(s);
-    log_event(LOG_TLS_HANDSHAKE, LOG_DEBUG_, "handshake", "peer=%s version=%s cipher=%s", s->peer,
-              tls_conn_version(leg->tls), tls_conn_cipher(leg->tls));
+    chain = tls_conn_chain(leg->tls, &why);
+    log_event(LOG_TLS_HANDSHAKE, LOG_DEBUG_, "handshake",
+              "peer=%s version=%s cipher=%s chain=%s chosen=%s", s->peer,
+              tls_conn_version(leg->tls), tls_conn_cipher(leg->tls), LOG_Q(chain), why);
 }
 
 /* Until CONNECT has been judged, packets are looked at one by one. */
@@ -775,7 +778,7 @@ static const char *admit(const struct env *env, const struct conf_listener *l,
     if (env->stopping)
         return "stopping";
     if (l->type != CONF_LISTEN_UNIX && l->allow_count > 0 &&
-        !conf_network_has(l->allow, l->allow_count, (const struct sockaddr *)ss))
+        !subnet_has(l->allow, l->allow_count, (const struct sockaddr *)ss))
         return "network";
     if (atomic_load_explicit(&connections, memory_order_relaxed) >
         lim->connections + CONNECTIONS_SPARE)

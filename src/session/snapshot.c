@@ -165,7 +165,11 @@ static struct tls_ctx *listener_ctx(const struct conf *conf, const struct conf_l
         return NULL;
     }
     for (size_t i = 0; i < l->chain_count; i++)
-        chains[i] = (struct tls_server_chain){.cred = s->creds[i], .sni_glob = l->chains[i].sni};
+        chains[i] = (struct tls_server_chain){.cred = s->creds[i],
+                                              .sni_glob = l->chains[i].sni,
+                                              .networks = l->chains[i].networks,
+                                              .network_count = l->chains[i].network_count,
+                                              .tls_max = (unsigned)l->chains[i].tls_max};
     ctx = tls_ctx_new_server(
         &(struct tls_server_args){
             .min = (enum tls_version)l->tls_min,

@@ -43,14 +43,20 @@ struct staple {
     char why[80]; /* what is wrong with it, in words */
 };
 
+/* A server with several chains: until the hello is there that chooses one. */
+struct tls_wait {
+    struct buf hello;
+    uint64_t near; /* bits of the chains that are for its address */
+};
+
 /* Thousands of these are idle: what only the handshake needs is gone when it is over, and what only
  * a failure needs is made when it happens. */
 struct tls_conn {
-    WOLFSSL *ssl;        /* owned; NULL while the hello is awaited that chooses the chain */
-    struct buf *hello;   /* owned; server with several chains, until then */
-    struct tls_ctx *ctx; /* referenced */
-    struct buf *out;     /* borrowed */
-    const uint8_t *in;   /* borrowed from the caller, in_left bytes */
+    WOLFSSL *ssl;          /* owned; NULL while the hello is awaited that chooses the chain */
+    struct tls_wait *wait; /* owned; server with several chains, until then */
+    struct tls_ctx *ctx;   /* referenced */
+    struct buf *out;       /* borrowed */
+    const uint8_t *in;     /* borrowed from the caller, in_left bytes */
     size_t in_left;
     struct cert_info *peer;          /* owned */
     struct tls_fail *fail;           /* owned; NULL while nothing failed */
@@ -76,9 +82,11 @@ struct tls_conn {
     bool issuer_to_blame : 1; /* `peer` is a certificate above the leaf */
     bool peer_ok : 1;         /* handshake: its certificate was accepted */
     bool by_ip : 1; /* handshake, client: server_name is an IP address, as inet_ntop writes it */
-    uint8_t crl_gap : 2;  /* enum tls_crl_gap */
-    uint8_t ocsp_gap : 3; /* enum tls_ocsp_gap */
-    bool nomem : 1;       /* `fail` or `ssl` could not be made */
+    uint8_t crl_gap : 2;   /* enum tls_crl_gap */
+    uint8_t ocsp_gap : 3;  /* enum tls_ocsp_gap */
+    bool nomem : 1;        /* `fail` or `ssl` could not be made */
+    uint8_t chain_why : 2; /* server: enum tls_chain_why */
+    uint8_t chain;         /* server: of the context's chains, once it is chosen */
 };
 
 static const struct tls_fail fail_none = {.side = TLS_FAIL_NONE, .alert = -1, .alert_sent = -1};
@@ -866,32 +874,46 @@ static int ssl_make(struct tls_conn *c, WOLFSSL_CTX *wolf)
     return 0;
 }
 
+static int wait_new(struct tls_conn *c, const struct sockaddr *peer)
+{
+    c->wait = calloc(1, sizeof(*c->wait));
+    if (c->wait == NULL)
+        return -ERR_NOMEM;
+    c->wait->near = tls_ctx_near(c->ctx, peer);
+    return 0;
+}
+
 /* Put the input aside until the hello is there, then let it choose.  What was put aside is the
  * input then. */
 static enum tls_status choose_chain(struct tls_conn *c)
 {
-    if (buf_append(c->hello, c->in, c->in_left) != 0) {
+    struct buf *hello = &c->wait->hello;
+    enum tls_chain_why why;
+
+    if (buf_append(hello, c->in, c->in_left) != 0) {
         c->nomem = true;
         return TLS_FAILED;
     }
     c->in_left = 0;
-    if (!c->eof && !tls_ctx_hello_complete(c->hello->p, c->hello->len))
+    if (!c->eof && !tls_ctx_hello_complete(hello->p, hello->len))
         return TLS_AGAIN;
-    if (ssl_make(c, tls_ctx_for_hello(c->ctx, c->hello->p, c->hello->len)) != 0) {
+    c->chain = (uint8_t)tls_ctx_for_hello(c->ctx, c->wait->near, hello->p, hello->len, &why);
+    c->chain_why = (uint8_t)(why & 3);
+    if (ssl_make(c, c->ctx->chains[c->chain].wolf) != 0) {
         c->nomem = true;
         return TLS_FAILED;
     }
-    c->in = c->hello->p;
-    c->in_left = c->hello->len;
+    c->in = hello->p;
+    c->in_left = hello->len;
     return TLS_OK;
 }
 
 static void hello_drop(struct tls_conn *c)
 {
-    if (c->hello != NULL)
-        buf_fini(c->hello);
-    free(c->hello);
-    c->hello = NULL;
+    if (c->wait != NULL)
+        buf_fini(&c->wait->hello);
+    free(c->wait);
+    c->wait = NULL;
 }
 
 /* -- steps that a token takes its time for ------------------------------------------------------
@@ -1108,7 +1130,7 @@ static int client_setup(struct tls_conn *c, const struct tls_conn_args *args, st
 struct tls_conn *tls_conn_new(const struct tls_conn_args *args, struct err *err)
 {
     struct tls_conn *c = calloc(1, sizeof(*c));
-    bool choose = args->ctx->server && args->ctx->chain_count > 0;
+    bool choose = args->ctx->server && args->ctx->chain_count > 1;
 
     assert(args->out != NULL);
     assert(args->ctx->server || args->server_name != NULL);
@@ -1116,7 +1138,8 @@ struct tls_conn *tls_conn_new(const struct tls_conn_args *args, struct err *err)
         goto nomem;
     c->ctx = tls_ctx_ref(args->ctx);
     c->out = args->out;
-    if (choose ? (c->hello = calloc(1, sizeof(*c->hello))) == NULL : ssl_make(c, c->ctx->wolf) != 0)
+    if (choose ? wait_new(c, args->peer) != 0
+               : ssl_make(c, c->ctx->server ? c->ctx->chains[0].wolf : c->ctx->wolf) != 0)
         goto nomem;
     if (c->ctx->server || client_setup(c, args, err) == 0)
         return c;
@@ -1336,6 +1359,19 @@ bool tls_conn_resumed(const struct tls_conn *c)
 bool tls_conn_ticket_seen(const struct tls_conn *c)
 {
     return !is_away(c) && c->ticket;
+}
+
+const char *tls_conn_chain(const struct tls_conn *c, const char **why)
+{
+    static const char *const words[] = {
+        [TLS_CHAIN_ONLY] = "only",
+        [TLS_CHAIN_FITS] = "fits",
+        [TLS_CHAIN_USABLE] = "usable",
+        [TLS_CHAIN_LAST] = "last-resort",
+    };
+
+    *why = words[c->chain_why];
+    return c->ctx->chains[c->chain].is.text;
 }
 
 const char *tls_conn_version(const struct tls_conn *c)

@@ -25,6 +25,14 @@ enum tls_status {
 
 struct tls_conn;
 
+/* Why a client got its chain. */
+enum tls_chain_why {
+    TLS_CHAIN_ONLY,   /* there is no other */
+    TLS_CHAIN_FITS,   /* it can use and verify it */
+    TLS_CHAIN_USABLE, /* it can use it; one that it says it can verify is not there */
+    TLS_CHAIN_LAST,   /* there is none for it: the first without conditions */
+};
+
 struct tls_conn_args {
     struct tls_ctx *ctx; /* borrowed; the connection takes a reference */
     struct cred *cred;   /* client side: the identity, borrowed, referenced until the handshake is
@@ -32,7 +40,9 @@ struct tls_conn_args {
     const char *server_name; /* client side: the name or IP literal that the server certificate must
                                 carry; required */
     const char *sni; /* client side: NULL: server_name unless it is an IP literal; "": none */
-    const char *const *alpn; /* client side: may be NULL */
+    const char *const *alpn;     /* client side: may be NULL */
+    const struct sockaddr *peer; /* server side: where the client is, to choose a chain; borrowed
+                                    for the call; NULL: somewhere */
     size_t alpn_count;
     struct buf
         *out; /* borrowed for the connection's life: ciphertext to be sent is appended here */
@@ -108,6 +118,8 @@ bool tls_conn_resumed(
     const struct tls_conn *c); /* it took an earlier session up: never, as of now */
 bool tls_conn_ticket_seen(
     const struct tls_conn *c); /* client, TLS 1.3: a NewSessionTicket came (FACTS: accepted) */
+/* Server side, once the hello is there: the chain, in words, and why; borrowed. */
+const char *tls_conn_chain(const struct tls_conn *c, const char **why);
 const char *tls_conn_version(const struct tls_conn *c); /* "TLSv1.3" */
 const char *tls_conn_cipher(const struct tls_conn *c);
 

@@ -1,6 +1,5 @@
 #include "tls/ctx.h"
 
-#include <ctype.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -465,28 +464,75 @@ nomem:
     return NULL;
 }
 
-static int suites_set(WOLFSSL_CTX *wolf, const char *ciphers, enum tls_version min,
-                      enum tls_version max, struct err *err)
+/* Returns owned, or NULL with err. */
+static char *suites_list(const char *ciphers, enum tls_version min, enum tls_version max,
+                         struct err *err)
 {
     bool names_13 = false;
     char *list;
-    int rc = 0;
 
     if (ciphers == NULL) {
         list = suites_default(min, max);
     } else {
-        rc = suites_check(ciphers, &names_13, err);
-        if (rc != 0)
-            return rc;
+        if (suites_check(ciphers, &names_13, err) != 0)
+            return NULL;
         list = max >= TLS_V13 && !names_13 ? str_printf("%s:%s", SUITES_TLS13, ciphers)
                                            : strdup(ciphers);
     }
     if (list == NULL)
-        return err_set(err, ERR_NOMEM, "out of memory");
+        err_set(err, ERR_NOMEM, "out of memory");
+    return list;
+}
+
+static int suites_set(WOLFSSL_CTX *wolf, const char *ciphers, enum tls_version min,
+                      enum tls_version max, struct err *err)
+{
+    char *list = suites_list(ciphers, min, max, err);
+    int rc = 0;
+
+    if (list == NULL)
+        return -err->code;
     if (wolfSSL_CTX_set_cipher_list(wolf, list) != WOLFSSL_SUCCESS)
         rc = err_set(err, ERR_INVALID, "ciphers: the TLS library has none of '%s'", list);
     free(list);
     return rc;
+}
+
+/* A suite up to TLS 1.2 whose key exchange this program has: ECDHE, or by RSA. */
+static bool suite_read(const char *name, struct chain_suite *out)
+{
+    static const char *const by_rsa[] = {"AES128-", "AES256-", "DES-CBC3-"};
+    size_t n = strlen(name);
+    byte first, second;
+    int flags;
+
+    if (suite_is_13(name) || wolfSSL_get_cipher_suite_from_name(name, &first, &second, &flags) != 0)
+        return false;
+    out->id = (uint16_t)(first << 8 | second);
+    out->ecdsa = strncmp(name, "ECDHE-ECDSA-", 12) == 0;
+    out->ecdhe = out->ecdsa || strncmp(name, "ECDHE-RSA-", 10) == 0;
+    out->old = n > 4 && strcmp(name + n - 4, "-SHA") == 0;
+    for (size_t i = 0; !out->ecdhe && i < sizeof(by_rsa) / sizeof(by_rsa[0]); i++)
+        if (strncmp(name, by_rsa[i], strlen(by_rsa[i])) == 0)
+            return true;
+    return out->ecdhe;
+}
+
+/* What the choice of a chain has to know of the listener's suites. */
+static int suites_learn(struct tls_ctx *ctx, const struct tls_server_args *args, struct err *err)
+{
+    char *list = suites_list(args->ciphers, args->min, args->max, err), *rest = list;
+    size_t n = 0;
+
+    if (list == NULL)
+        return -err->code;
+    ctx->suites = calloc(strlen(list) / 2 + 1, sizeof(*ctx->suites));
+    for (char *name; ctx->suites != NULL && (name = strsep(&rest, ":")) != NULL;)
+        if (suite_read(name, &ctx->suites[n]))
+            n++;
+    free(list);
+    ctx->side = (struct chain_side){args->min, args->max, ctx->suites, n};
+    return ctx->suites == NULL ? err_set(err, ERR_NOMEM, "out of memory") : 0;
 }
 
 static int versions_set(WOLFSSL_CTX *wolf, enum tls_version min, enum tls_version max,
@@ -583,22 +629,45 @@ bool tls_ctx_hello_complete(const uint8_t *hello, size_t n)
     return n >= 5 && n >= 5 + ((size_t)hello[3] << 8 | hello[4]);
 }
 
-WOLFSSL_CTX *tls_ctx_for_hello(const struct tls_ctx *ctx, const uint8_t *hello, size_t n)
+uint64_t tls_ctx_near(const struct tls_ctx *ctx, const struct sockaddr *peer)
 {
-    char name[256];
-    word32 len = sizeof(name) - 1;
+    uint64_t near = 0;
 
-    if (wolfSSL_SNI_GetFromBuffer(hello, (word32)n, WOLFSSL_SNI_HOST_NAME, (byte *)name, &len) !=
-            WOLFSSL_SUCCESS ||
-        memchr(name, 0, len) != NULL)
-        return ctx->wolf;
-    name[len] = '\0';
-    for (char *p = name; *p != '\0'; p++)
-        *p = (char)tolower((unsigned char)*p);
     for (size_t i = 0; i < ctx->chain_count; i++)
-        if (str_glob(ctx->chains[i].glob, name))
-            return ctx->chains[i].wolf;
-    return ctx->wolf;
+        if (chain_from(&ctx->chains[i].is, peer))
+            near |= UINT64_C(1) << i;
+    return near;
+}
+
+size_t tls_ctx_for_hello(const struct tls_ctx *ctx, uint64_t near, const uint8_t *hello, size_t n,
+                         enum tls_chain_why *why)
+{
+    struct hello read;
+    const struct hello *h = hello_read(hello, n, &read) ? &read : NULL;
+
+    for (int named = 1; named >= 0; named--) {
+        size_t usable = ctx->chain_count;
+
+        for (size_t i = 0; i < ctx->chain_count; i++) {
+            const struct chain *c = &ctx->chains[i].is;
+
+            if (!chain_considered(c, h, (near >> i & 1) != 0, named == 1) ||
+                (h != NULL && !chain_usable(c, h, &ctx->side)))
+                continue;
+            if (h != NULL && chain_verifiable(c, h)) {
+                *why = TLS_CHAIN_FITS;
+                return i;
+            }
+            if (usable == ctx->chain_count)
+                usable = i;
+        }
+        if (usable < ctx->chain_count) {
+            *why = TLS_CHAIN_USABLE;
+            return usable;
+        }
+    }
+    *why = TLS_CHAIN_LAST;
+    return ctx->last_resort;
 }
 
 static int own_chain_set(WOLFSSL_CTX *wolf, const struct cred *cred, struct err *err)
@@ -676,19 +745,39 @@ refused:
     return NULL;
 }
 
-static int sni_chain_add(struct tls_ctx *ctx, const struct tls_server_args *args,
-                         const struct tls_server_chain *from, struct err *err)
+static int chain_add(struct tls_ctx *ctx, const struct tls_server_args *args,
+                     const struct tls_server_chain *from, struct err *err)
 {
-    struct tls_sni_chain *to = &ctx->chains[ctx->chain_count];
+    struct tls_chain *to = &ctx->chains[ctx->chain_count++];
+    int rc = chain_init(&to->is, from, err);
 
-    to->glob = strdup(from->sni_glob);
-    if (to->glob == NULL)
-        return err_set(err, ERR_NOMEM, "out of memory");
-    ctx->chain_count++;
-    for (char *p = to->glob; *p != '\0'; p++)
-        *p = (char)tolower((unsigned char)*p);
+    if (rc != 0)
+        return rc;
     to->wolf = wolf_new_server(ctx, args, from->cred, err);
     return to->wolf == NULL ? -ERR_TLS : 0;
+}
+
+static int chains_add(struct tls_ctx *ctx, const struct tls_server_args *args, struct err *err)
+{
+    int rc = 0;
+
+    if (args->chain_count > TLS_CHAINS)
+        return err_set(err, ERR_INVALID, "%zu certificate chains: at most %d", args->chain_count,
+                       TLS_CHAINS);
+    ctx->chains = calloc(args->chain_count + 1, sizeof(*ctx->chains));
+    if (ctx->chains == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    for (size_t i = 0; rc == 0 && i < args->chain_count; i++)
+        rc = chain_add(ctx, args, &args->chains[i], err);
+    for (size_t i = 0; rc == 0 && i < ctx->chain_count; i++)
+        if (chain_unconditional(&ctx->chains[i].is)) {
+            ctx->last_resort = i;
+            return 0;
+        }
+    return rc != 0 ? rc
+                   : err_set(err, ERR_INVALID,
+                             "no certificate chain without sni, networks and tls_max: add one for "
+                             "clients that none of the others is for");
 }
 
 static int exceptions_copy(struct tls_ctx *ctx, const struct tls_server_args *args, struct err *err)
@@ -736,26 +825,8 @@ static int server_fill(struct tls_ctx *ctx, const struct tls_server_args *args, 
     if (rc != 0)
         return rc;
     ctx->client_cert = args->client_cert;
-    ctx->chains = calloc(args->chain_count + 1, sizeof(*ctx->chains));
-    if (ctx->chains == NULL)
-        return err_set(err, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; rc == 0 && i < args->chain_count; i++) {
-        if (args->chains[i].sni_glob != NULL) {
-            rc = sni_chain_add(ctx, args, &args->chains[i], err);
-        } else if (ctx->wolf == NULL) {
-            ctx->wolf = wolf_new_server(ctx, args, args->chains[i].cred, err);
-            rc = ctx->wolf == NULL ? -ERR_TLS : 0;
-        } else {
-            rc = err_set(
-                err, ERR_INVALID,
-                "two certificate chains without an sni pattern: give one of them a pattern");
-        }
-    }
-    if (rc == 0 && ctx->wolf == NULL)
-        rc = err_set(err, ERR_INVALID,
-                     "no certificate chain without an sni pattern: add one for clients that ask "
-                     "for no name");
-    return rc;
+    rc = chains_add(ctx, args, err);
+    return rc != 0 ? rc : suites_learn(ctx, args, err);
 }
 
 struct tls_ctx *tls_ctx_new_server(const struct tls_server_args *args, struct err *err)
@@ -862,9 +933,10 @@ void tls_ctx_unref(struct tls_ctx *ctx)
     wolfSSL_CTX_free(ctx->wolf);
     for (size_t i = 0; i < ctx->chain_count; i++) {
         wolfSSL_CTX_free(ctx->chains[i].wolf);
-        free(ctx->chains[i].glob);
+        chain_fini(&ctx->chains[i].is);
     }
     free(ctx->chains);
+    free(ctx->suites);
     for (size_t i = 0; i < ctx->anchor_count; i++)
         tls_anchor_unref(ctx->anchors[i]);
     for (size_t i = 0; i < ctx->helper_count; i++)

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "base/subnet.h"
 #include "tls/anchor.h"
 #include "tls/cred.h"
 #include "tls/crl.h"
@@ -33,9 +34,11 @@ enum staple_policy {
 };
 
 struct tls_server_chain {
-    const struct cred *cred; /* borrowed; the context keeps what it needs of it */
-    const char
-        *sni_glob; /* borrowed, in any case; NULL: the default chain.  The first match counts */
+    const struct cred *cred;       /* borrowed; the context keeps what it needs of it */
+    const char *sni_glob;          /* borrowed, in any case; NULL: whatever name is asked for */
+    const struct subnet *networks; /* borrowed: where its clients are */
+    size_t network_count;          /* 0: anywhere */
+    unsigned tls_max; /* its clients offer nothing newer, as enum tls_version; 0: whatever */
 };
 
 /* Who vouches for peers; borrowed, the context takes references. */
@@ -56,7 +59,10 @@ struct tls_server_args {
                      TLS 1.3 suites are our own unless the list names some (as in OpenSSL) */
     unsigned min_rsa_bits; /* of client certificates and their CAs; 0: 2048 */
     enum tls_client_cert client_cert;
-    const struct tls_server_chain *chains; /* exactly one without sni_glob */
+    /* Of those whose conditions hold, the first that the client can use and verify: among those
+     * with a name before those without.  One without conditions, at least: the first such is for
+     * whom no other fits. */
+    const struct tls_server_chain *chains;
     size_t chain_count;
     struct tls_trust trust; /* none only with TLS_CLIENT_CERT_NONE */
     struct crl_set *crls;   /* borrowed, the context takes a reference; NULL: none */

@@ -2,6 +2,7 @@ noinst_LIBRARIES += libtls.a
 libtls_a_SOURCES = \
 	src/tls/anchor.c src/tls/anchor.h \
 	src/tls/bundle.c src/tls/bundle.h \
+	src/tls/chain.c src/tls/chain.h \
 	src/tls/cert.c src/tls/cert.h \
 	src/tls/conn.c src/tls/conn.h \
 	src/tls/cred.c src/tls/cred.h \
@@ -18,6 +19,7 @@ libtls_a_SOURCES = \
 	src/tls/names.c src/tls/names.h \
 	src/tls/ocsp.c src/tls/ocsp.h src/tls/staple.c \
 	src/tls/heap.c \
+	src/tls/hello.c src/tls/hello.h \
 	src/tls/keyring.c src/tls/keyring.h src/tls/keyring_inside.h \
 	src/tls/pbe.c src/tls/pbe.h \
 	src/tls/pem.c src/tls/pem.h \

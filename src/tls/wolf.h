@@ -23,6 +23,8 @@
 
 #include "base/buf.h"
 #include "tls/anchor.h"
+#include "tls/chain.h"
+#include "tls/conn.h"
 #include "tls/cred.h"
 #include "tls/ctx.h"
 #include "tls/der.h"
@@ -42,12 +44,12 @@
 #    define WOLF_EC_UNCHECKED 0
 #endif
 
-/* A chain beside the default one, taken when the client asks for a name.  It has a context of the
- * library of its own: what a context offers follows from the kind of key that it was first given,
- * and that stays. */
-struct tls_sni_chain {
+/* One of a listener's chains.  It has a context of the library of its own: what a context offers
+ * follows from the kind of key that it was first given, and that stays. */
+#define TLS_CHAINS 64
+struct tls_chain {
     WOLFSSL_CTX *wolf; /* owned */
-    char *glob;        /* owned, lower case */
+    struct chain is;   /* owned */
 };
 
 struct tls_ctx {
@@ -55,9 +57,12 @@ struct tls_ctx {
     bool server;
     enum tls_client_cert client_cert; /* server */
     unsigned min_rsa_bits;
-    WOLFSSL_CTX *wolf;            /* owned */
-    struct tls_sni_chain *chains; /* owned; server, those with a glob */
-    size_t chain_count;
+    WOLFSSL_CTX *wolf;          /* owned; client */
+    struct tls_chain *chains;   /* owned; server, in the order in which they are looked through */
+    size_t chain_count;         /* at most TLS_CHAINS */
+    size_t last_resort;         /* of the chains: the first without conditions */
+    struct chain_suite *suites; /* owned; server */
+    struct chain_side side;     /* server; borrows suites */
     struct tls_anchors count;
     struct tls_anchor **anchors; /* owned references; those that have not expired */
     size_t anchor_count;
@@ -106,9 +111,12 @@ int cred_use(const struct cred *c, WOLFSSL *ssl, unsigned min_rsa_bits);
 /* cred.c: do this certificate and this private key (PKCS#8, SEC1 or PKCS#1) belong together? */
 bool cred_pair_fits(struct der cert, struct der key);
 
-/* ctx.c: which of the context's chains the hello asks for; `hello` holds it whole, or something
+/* ctx.c: which of the chains are for a peer at this address, as bits; NULL: for one without. */
+uint64_t tls_ctx_near(const struct tls_ctx *ctx, const struct sockaddr *peer);
+/* ctx.c: which of the context's chains a client gets; `hello` holds its hello whole, or something
  * else. */
-WOLFSSL_CTX *tls_ctx_for_hello(const struct tls_ctx *ctx, const uint8_t *hello, size_t n);
+size_t tls_ctx_for_hello(const struct tls_ctx *ctx, uint64_t near, const uint8_t *hello, size_t n,
+                         enum tls_chain_why *why);
 /* False while more of the hello is needed. */
 bool tls_ctx_hello_complete(const uint8_t *hello, size_t n);
 

@@ -73,3 +73,12 @@ EXTRA_DIST += tests/fuzz/corpus/signed
 tests_fuzz_fuzz_signed_SOURCES = tests/fuzz/fuzz_signed.c
 tests_fuzz_fuzz_signed_LDADD = libcontrol.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS)
 tests_fuzz_fuzz_signed_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+# Seeds: what openssl s_client begins with.
+EXTRA_PROGRAMS += tests/fuzz/fuzz_hello
+fuzz_programs += tests/fuzz/fuzz_hello
+EXTRA_DIST += tests/fuzz/corpus/hello
+
+tests_fuzz_fuzz_hello_SOURCES = tests/fuzz/fuzz_hello.c
+tests_fuzz_fuzz_hello_LDADD = libtls.a libbase.a
+tests_fuzz_fuzz_hello_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)

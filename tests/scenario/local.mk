@@ -31,6 +31,7 @@ EXTRA_DIST += \
 	tests/scenario/test_a_trial_needs_evidence.py \
 	tests/scenario/test_catalogue_of_bad_candidates.py \
 	tests/scenario/test_configuration_faults.py \
+	tests/scenario/test_each_sensor_gets_its_chain.py \
 	tests/scenario/test_ends_of_connections_and_wills.py \
 	tests/scenario/test_flips_go_unnoticed.py \
 	tests/scenario/test_full_and_failing_disks.py \

@@ -483,13 +483,13 @@ static void networks_hold_their_addresses(void **unused)
         struct sockaddr_storage ss = address(rows[i].peer);
 
         assert_string_equal(l.faults, "");
-        if (conf_network_has(l.conf->listeners[0].allow, l.conf->listeners[0].allow_count,
-                             (struct sockaddr *)&ss) != rows[i].in)
+        if (subnet_has(l.conf->listeners[0].allow, l.conf->listeners[0].allow_count,
+                       (struct sockaddr *)&ss) != rows[i].in)
             fail_msg("%s %s", rows[i].nets, rows[i].peer);
         unload(&l);
         free(text);
     }
-    assert_false(conf_network_has(NULL, 0, NULL));
+    assert_false(subnet_has(NULL, 0, NULL));
 }
 
 static void restart_is_asked_for_where_needed(void **unused)

@@ -86,7 +86,7 @@ static struct tls_ctx *server_ctx(const struct setup *s)
 {
     struct cred *cred = pki_cred(s->server_cred != NULL ? s->server_cred : "server-ec");
     struct cred *other = s->sni_cred != NULL ? pki_cred(s->sni_cred) : NULL;
-    struct tls_server_chain chains[] = {{other, s->sni_glob}, {cred, NULL}};
+    struct tls_server_chain chains[] = {{.cred = other, .sni_glob = s->sni_glob}, {.cred = cred}};
     struct tls_server_args args = {
         .min = s->server_min != 0 ? s->server_min : TLS_V12,
         .max = s->server_max != 0 ? s->server_max : TLS_V13,

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -28,7 +29,7 @@ struct mistake {
 static int make(const struct mistake *m, struct err *err)
 {
     struct cred *cred = pki_cred("server-ec");
-    struct tls_server_chain chain = {cred, NULL};
+    struct tls_server_chain chain = {.cred = cred};
     struct tls_trust trust = {0};
     int rc = pki_trust(&m->anchor, m->anchor != NULL, &trust, err);
     struct tls_server_args server = {
@@ -91,10 +92,15 @@ static void every_mistake_names_its_owner_and_the_remedy(void **state)
     }
 }
 
-static void chains_need_exactly_one_default(void **state)
+static void chains_need_one_without_conditions(void **state)
 {
     struct cred *cred = pki_cred("server-ec");
-    struct tls_server_chain chains[] = {{cred, "a"}, {cred, NULL}, {cred, NULL}};
+    struct subnet near = {.family = AF_INET, .addr = {10}, .bits = 8};
+    struct tls_server_chain chains[] = {{.cred = cred, .sni_glob = "a"},
+                                        {.cred = cred, .networks = &near, .network_count = 1},
+                                        {.cred = cred, .tls_max = TLS_V12},
+                                        {.cred = cred},
+                                        {.cred = cred}};
     struct tls_server_args args = {.min = TLS_V12,
                                    .max = TLS_V13,
                                    .chains = chains,
@@ -104,12 +110,11 @@ static void chains_need_exactly_one_default(void **state)
     struct tls_ctx *ctx;
 
     (void)state;
-    assert_null(tls_ctx_new_server(&args, &err));
-    assert_non_null(strstr(err.msg, "no certificate chain without an sni pattern"));
-    args.chain_count = 3;
-    assert_null(tls_ctx_new_server(&args, &err));
-    assert_non_null(strstr(err.msg, "two certificate chains without an sni pattern"));
-    args.chain_count = 2;
+    for (; args.chain_count <= 3; args.chain_count++) {
+        assert_null(tls_ctx_new_server(&args, &err));
+        assert_non_null(strstr(err.msg, "no certificate chain without sni, networks and tls_max"));
+    }
+    args.chain_count = 5; /* any number of those */
     ctx = tls_ctx_new_server(&args, &err);
     assert_non_null(ctx);
     assert_ptr_equal(tls_ctx_ref(ctx), ctx);
@@ -196,7 +201,8 @@ static void threads_share_contexts_and_credentials(void **state)
     struct cred *cert = pki_cred("server-ec"), *other = pki_cred("server-rsa");
     const char *anchors[] = {"ca-old.pem", "ca-new.pem"};
     struct tls_trust trust = {0};
-    struct tls_server_chain chains[] = {{other, "other.example"}, {cert, NULL}};
+    struct tls_server_chain chains[] = {{.cred = other, .sni_glob = "other.example"},
+                                        {.cred = cert}};
 
     (void)state;
     assert_int_equal(pki_trust(anchors, 2, &trust, NULL), 0);
@@ -240,7 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_mistake_names_its_owner_and_the_remedy),
-        cmocka_unit_test(chains_need_exactly_one_default),
+        cmocka_unit_test(chains_need_one_without_conditions),
         cmocka_unit_test(threads_share_contexts_and_credentials),
         cmocka_unit_test(the_library_says_its_name),
     };

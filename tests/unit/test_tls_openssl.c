@@ -322,7 +322,8 @@ static struct tls_ctx *listener_with(const char *ciphers, enum tls_version min,
                                      struct crl_set *crls)
 {
     struct cred *ec = pki_cred("server-ec"), *rsa = pki_cred("server-rsa");
-    struct tls_server_chain chains[] = {{rsa, "*.legacy.example"}, {ec, NULL}};
+    struct tls_server_chain chains[] = {{.cred = rsa, .sni_glob = "*.legacy.example"},
+                                        {.cred = ec}};
     struct tls_server_args args = {.min = min,
                                    .max = TLS_V13,
                                    .ciphers = ciphers,

@@ -186,7 +186,7 @@ static struct tls_trust both_cas(void)
 static struct tls_ctx *server_ctx(enum tls_version v)
 {
     struct cred *cred = pki_cred("server-ec");
-    struct tls_server_chain chain = {cred, NULL};
+    struct tls_server_chain chain = {.cred = cred};
     struct tls_server_args args = {.min = v,
                                    .max = v,
                                    .client_cert = TLS_CLIENT_CERT_REQUIRE,
@@ -485,7 +485,7 @@ static void a_listener_has_its_key_in_a_file(void **state)
     (void)state;
     configure("hsm", "pin", TIMEOUT_MS);
     c = load("press-07", "pkcs11:object=press-07");
-    chain = (struct tls_server_chain){c, NULL};
+    chain = (struct tls_server_chain){.cred = c};
     assert_null(tls_ctx_new_server(&args, &err));
     assert_non_null(strstr(err.msg, "must be in a file"));
     cred_unref(c);

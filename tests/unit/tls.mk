@@ -9,6 +9,7 @@ EXTRA_DIST += tests/unit/tls_pki.sh tests/unit/crl_pki.sh tests/unit/tls_contain
 check_PROGRAMS += \
 	tests/unit/test_tls_bundle \
 	tests/unit/test_tls_cert \
+	tests/unit/test_tls_chain \
 	tests/unit/test_tls_conn \
 	tests/unit/test_tls_cred \
 	tests/unit/test_tls_crl \
@@ -28,6 +29,10 @@ tests_unit_test_tls_bundle_LDADD = $(tls_test_ldadd)
 tests_unit_test_tls_cert_SOURCES = tests/unit/test_tls_cert.c $(tls_test_pki)
 tests_unit_test_tls_cert_CPPFLAGS = $(tls_test_cppflags)
 tests_unit_test_tls_cert_LDADD = $(tls_test_ldadd)
+
+tests_unit_test_tls_chain_SOURCES = tests/unit/test_tls_chain.c $(tls_test_pki)
+tests_unit_test_tls_chain_CPPFLAGS = $(tls_test_cppflags)
+tests_unit_test_tls_chain_LDADD = $(tls_test_ldadd)
 
 tests_unit_test_tls_conn_SOURCES = tests/unit/test_tls_conn.c $(tls_test_pki)
 tests_unit_test_tls_conn_CPPFLAGS = $(tls_test_cppflags)

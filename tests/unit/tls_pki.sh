@@ -88,6 +88,8 @@ issue ca-old ca-int ec v3_ca
 issue ca-old server-ec ec v3_server
 issue ca-old server-rsa rsa2048 v3_server
 issue ca-new server-new ec v3_server
+issue ca-new server-rsa-new rsa2048 v3_server
+issue ca-new server-sha1 rsa2048 v3_server "" sha1
 issue ca-old server-plain ec v3_plain /CN=plain.example
 issue ca-old server-wrong-eku ec v3_client /CN=broker.example
 issue ca-old server-expired ec v3_server "" sha256 20200101000000Z 20210101000000Z
