@@ -12,7 +12,6 @@ set -euo pipefail
 
 deb=$(realpath "${1:?usage: lifecycle.sh PACKAGE.deb [SUITE]}")
 suite=${2:-bookworm}
-here=$(cd "$(dirname "$0")" && pwd)
 root=$(mktemp -d)
 chmod 755 "$root"
 
@@ -51,6 +50,7 @@ until_so() {
 everything() { (cd "$root" && find etc lib usr var/lib run -xdev ! -path 'var/lib/dpkg/*' ! -path 'var/lib/apt/*' ! -path 'etc/ld.so.cache' | sort); }
 
 step "a bare $suite"
+# shellcheck disable=SC2016 # apt's format, not the shell's
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | grep -v ^cdrom: | sort -u | head -n 1)
 [ -n "$mirror" ] || fail "apt knows no Debian archive (run: apt-get update)"
 depends=$(dpkg-deb -f "$deb" Depends | sed 's/([^)]*)//g; s/|[^,]*//g; s/,/ /g')
