@@ -98,9 +98,12 @@ static int look(const char *path, struct err *err)
 /* What is in the folder goes, then the folder; nothing is followed out of it. */
 static void destroy(const char *path)
 {
-    DIR *folder = opendir(path);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     const struct dirent *e;
 
+    if (fd >= 0 && folder == NULL)
+        close(fd);
     while (folder != NULL && (e = readdir(folder)) != NULL)
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
             unlinkat(dirfd(folder), e->d_name, 0);

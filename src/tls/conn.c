@@ -213,22 +213,35 @@ static bool names_ip(const struct cert_info *ci, const char *ip)
     return false;
 }
 
+static bool has_anchor(const struct tls_conn *c, struct der der)
+{
+    return tls_ctx_anchor_of(c->ctx, der.p, der_left(&der)) != NULL;
+}
+
 /* The certificate that has issued this one: what the peer sent of it, or an intermediate of ours.
- * Returns owned, or NULL; *der is the issuer then. */
+ * While a CA moves there are two of one name and key, and one of them leads to an anchor: that is
+ * taken first.  Returns owned, or NULL; *der is the issuer then. */
 static struct cert_info *issuer_of(const struct tls_conn *c, const WOLFSSL_X509_STORE_CTX *store,
                                    struct der *der)
 {
     const struct tls_anchor *helper = tls_ctx_helper_of(c->ctx, der->p, der_left(der));
-    struct der issuer = helper == NULL ? der_of(NULL, 0) : der_of(helper->der, helper->der_len);
+    struct der ours = helper == NULL ? der_of(NULL, 0) : der_of(helper->der, helper->der_len);
+    struct der issuer = der_of(NULL, 0);
 
     for (int i = 1; i < store->totalCerts; i++) {
         struct der sent = der_of(store->certs[i].buffer, store->certs[i].length);
 
         if (!cert_issued(sent, *der))
             continue;
+        if (issuer.p == NULL)
+            issuer = sent;
+        if (!has_anchor(c, sent))
+            continue;
         issuer = sent;
         break;
     }
+    if (ours.p != NULL && (issuer.p == NULL || (!has_anchor(c, issuer) && has_anchor(c, ours))))
+        issuer = ours;
     if (issuer.p == NULL)
         return NULL;
     *der = issuer;

@@ -231,6 +231,19 @@ def test_sensors_that_send_half_a_chain(site, later):
     is_kept_out(site, "tr-3", issuing)
 
 
+def test_an_intermediate_that_the_new_root_has_signed_too(site, later, tmp_path):
+    """A sensor goes on sending the one of the old root, which nobody believes any more."""
+    root, _ = later
+    issuing = Authority(tmp_path, "Moving CA", parent=Authority(tmp_path, "Former CA"))
+    site.trust.add(DOWN, root)
+    is_kept_out(site, "tr-0", issuing)
+    with open(issuing.crossed(root), encoding="ascii") as f:
+        site.gateway.rpc("trust.add", set=DOWN, pem=f.read(), intermediate=True)
+    is_let_in(site, "tr-0", issuing)
+    is_let_in(site, "tr-1", issuing, chain=False)
+    assert site.trust.row(DOWN, root)["sessions"] == 2
+
+
 def test_for_one_listener_alone(plant, pki, later):
     root, _ = later
     site = plant(["tr-0", "tr-1"], listener={"anchors": [pki.old.cert]})

@@ -82,6 +82,15 @@ class Authority:
         os.chmod(self.key, 0o600)
         return Pair(self.cert, self.key)
 
+    def crossed(self, parent):
+        """Its certificate of another CA: the same name and key."""
+        path = os.path.join(self.folder, "by-%s.pem" % os.path.basename(parent.folder))
+        if not os.path.exists(path):
+            openssl("req", "-x509", "-key", self.key, "-out", path, "-days", 3650, "-subj", "/O=Plant/CN=" + self.name,
+                    "-addext", "keyUsage=critical,digitalSignature,keyCertSign,cRLSign",
+                    "-CA", parent.cert, "-CAkey", parent.key)
+        return path
+
     def issue(self, name, subject, extensions, kind="ec", days=365, more=(), chain=True, at=OWN,
               key=None):
         """A leaf, made with its key in one go, or for the key `key`; behind it, unless told otherwise, the intermediate
