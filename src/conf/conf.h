@@ -207,6 +207,8 @@ struct conf_lint {
     enum conf_name_match name_match;
     char **anchors; /* PEM paths of the CAs that identities come from; none: not judged */
     size_t anchor_count;
+    char **crls; /* paths of their lists, or of folders of these */
+    size_t crl_count;
 };
 
 enum conf_signed { CONF_SIGNED_OFF, CONF_SIGNED_OPTIONAL, CONF_SIGNED_REQUIRED };

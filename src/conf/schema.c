@@ -433,6 +433,8 @@ const struct conf_row conf_rows[] = {
       "how much it counts that an identity does not name its device" },
     { "lint.anchors",                   CONF_PATHS,       MANY(conf, lint.anchors, lint.anchor_count),        0,      64,         NULL,                             "",      RELOAD_NOW,     NONE,
       "PEM files of the CAs that identities come from; without it: that is not judged" },
+    { "lint.crls",                      CONF_PATHS,       MANY(conf, lint.crls, lint.crl_count),              0,      64,         NULL,                             "",      RELOAD_NOW,     NONE,
+      "files, or folders of files, with lists of identities that these CAs have revoked" },
 
     { "log",                            CONF_GROUP,       0, 0,                                               0,      0,          NULL,                             "",      RELOAD_NOW,     NONE,
       "log lines" },

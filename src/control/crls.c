@@ -348,6 +348,7 @@ static int use(struct coming *c, struct err *err)
     }
     hub_swap(c->h, next);
     snapshot_unref(next);
+    hub_lint_lists(c->h);
     return 0;
 }
 

@@ -464,7 +464,7 @@ void hub_free(struct hub *h)
     map_free(h->by_name);
     anchors_free(h);
     snapshot_unref(h->snapshot);
-    lint_anchors_free(h->lint_anchors);
+    hub_lint_drop(h->lint_anchors, h->lint_crls);
     hub_lint_fini(h);
     free(h->save_fault);
     hub_exceptions_free(h);
@@ -490,7 +490,7 @@ int hub_start(struct hub *h, struct err *err)
     if (rc == 0)
         rc = hub_clock_start(h, err);
     if (rc == 0)
-        rc = hub_lint_anchors(h->snapshot->conf, &h->lint_anchors, err);
+        rc = hub_lint_read(h->snapshot->conf, &h->lint_anchors, &h->lint_crls, err);
     if (rc == 0)
         rc = hub_scan(h, true, &ignored, err);
     if (rc == 0)
@@ -503,26 +503,25 @@ int hub_start(struct hub *h, struct err *err)
 int hub_reload(struct hub *h, struct wk_snapshot *snapshot, struct hub_reload *out, struct err *err)
 {
     struct lint_anchors *anchors = NULL;
+    struct crl_set *crls = NULL;
     struct msg *m;
     int rc = hub_scan_check(snapshot->conf, err);
 
     if (rc == 0)
-        rc = hub_lint_anchors(snapshot->conf, &anchors, err);
+        rc = hub_lint_read(snapshot->conf, &anchors, &crls, err);
     if (rc == 0)
         rc = hub_flush(h, err); /* what is collected speaks of devices that may be gone next */
     m = rc == 0 ? msg_new(MSG_CONF) : NULL;
     if (rc == 0 && m == NULL)
         rc = err_set(err, ERR_NOMEM, "out of memory");
     if (rc != 0) {
-        lint_anchors_free(anchors);
+        hub_lint_drop(anchors, crls);
         return rc;
     }
     *err = (struct err){0}; /* what it said of folders that are passed over is said again */
     out->begun = true;
-    h->lint_anew = !hub_lint_same(h->snapshot->conf, snapshot->conf) ||
-                   !lint_anchors_equal(h->lint_anchors, anchors);
-    lint_anchors_free(h->lint_anchors);
-    h->lint_anchors = anchors;
+    h->lint_anew =
+        hub_lint_take(h, anchors, crls) || !hub_lint_same(h->snapshot->conf, snapshot->conf);
     snapshot_unref(h->snapshot);
     h->snapshot = snapshot_ref(snapshot);
     m->u.conf = snapshot_ref(snapshot);

@@ -367,6 +367,10 @@ void hub_clock_vouched(struct hub *h);
 /* Of the exception with this name.  Looks at every session: for those who show it. */
 void hub_exception(struct hub *h, const char *name, struct hub_exception *out);
 
+/* A list of revoked certificates has come: look whether identities are in it.  To be followed by
+ * hub_flush. */
+void hub_lint_lists(struct hub *h);
+
 /* Ask the workers for their counters; the answers come as messages. */
 void hub_poll(struct hub *h);
 /* A worker that has not answered that for longer than `ms`, by CLOCK_BOOTTIME; -1: there is none.

@@ -9,6 +9,8 @@
 #include "base/map.h"
 #include "control/hub.h"
 
+struct crl_set; /* tls/crl.h */
+
 #define HUB_RETRY_MS 5000        /* after the store failed */
 #define HUB_SELF     "certflipd" /* who decides when nobody commanded it */
 
@@ -74,9 +76,10 @@ struct hub {
     } clock;
 
     struct lint_anchors *lint_anchors; /* owned; NULL: none are configured */
-    struct tally *lint_tally;          /* owned: of keys and serial numbers */
-    bool lint_anew;                    /* by this reload: what is asked of identities has changed */
-    struct exception_use *exceptions;  /* owned array: those that were used */
+    struct crl_set *lint_crls; /* owned: what those have revoked; NULL where none are configured */
+    struct tally *lint_tally;  /* owned: of keys and serial numbers */
+    bool lint_anew;            /* by this reload: what is asked of identities has changed */
+    struct exception_use *exceptions; /* owned array: those that were used */
     size_t exception_count;
 
     struct worker_stats *stats; /* by worker */
@@ -173,8 +176,14 @@ const char *hub_anchor_name(struct hub *h, const char *fp);
 struct hub_session *hub_session_find(struct hub_device *d, uint64_t id);
 void hub_session_free(struct hub_session *s);
 
-/* hub_lint.c: the anchors that are configured, NULL for none.  Returns 0 or a negative code. */
-int hub_lint_anchors(const struct conf *conf, struct lint_anchors **out, struct err *err);
+/* hub_lint.c: the anchors that are configured, and what they have revoked; both NULL for none.
+ * Returns 0 or a negative code. */
+int hub_lint_read(const struct conf *conf, struct lint_anchors **anchors, struct crl_set **crls,
+                  struct err *err);
+void hub_lint_drop(struct lint_anchors *anchors, struct crl_set *crls); /* takes both */
+bool hub_lint_revoked(const struct hub *h, struct slice der);
+/* These take the place of what there was.  Returns whether they are others. */
+bool hub_lint_take(struct hub *h, struct lint_anchors *anchors, struct crl_set *crls);
 /* Is the same asked of identities, but for the anchors? */
 bool hub_lint_same(const struct conf *a, const struct conf *b);
 /* Judge what is in a slot, and keep what was found. */

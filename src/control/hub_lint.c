@@ -25,15 +25,6 @@ _Static_assert(LINT_CODES <= 64, "struct hub_lint has a bit for each");
 /* What no force overrides: it cannot work. */
 #define HOPELESS (BIT(LINT_KEY_MISMATCH) | BIT(LINT_KEY_UNREADABLE) | BIT(LINT_MALFORMED))
 
-int hub_lint_anchors(const struct conf *conf, struct lint_anchors **out, struct err *err)
-{
-    *out = NULL;
-    if (conf->lint.anchor_count == 0)
-        return 0;
-    *out = lint_anchors_read((const char *const *)conf->lint.anchors, conf->lint.anchor_count, err);
-    return *out == NULL ? err_wrap(err, -err->code, "lint.anchors") : 0;
-}
-
 bool hub_lint_has_anchors(const struct hub *h)
 {
     return h->lint_anchors != NULL;
@@ -110,6 +101,14 @@ static const char *serial_user(void *arg, const struct cert_info *leaf)
     return find_other(arg, leaf, same_serial);
 }
 
+static bool is_revoked(void *arg, const struct cert_info *cert, struct slice der)
+{
+    const struct others *o = arg;
+
+    (void)cert;
+    return hub_lint_revoked(o->hub, der);
+}
+
 /* -- one identity -- */
 
 static int run(const struct hub *h, const char *device, const struct cred *cred, int64_t now_s,
@@ -117,6 +116,7 @@ static int run(const struct hub *h, const char *device, const struct cred *cred,
 {
     struct lint_policy policy = policy_of(h->snapshot->conf);
     struct slice chain[CHAIN_MAX];
+    struct others nobody = {.hub = h};
     struct lint_input in = {
         .chain = chain,
         .purpose = LINT_CLIENT,
@@ -124,6 +124,8 @@ static int run(const struct hub *h, const char *device, const struct cred *cred,
         .policy = &policy,
         .now_s = now_s,
         .name = device,
+        .revoked = h->lint_crls == NULL ? NULL : is_revoked,
+        .arg = others == NULL ? &nobody : others,
     };
 
     if (h->clock.sync.known)
@@ -135,7 +137,6 @@ static int run(const struct hub *h, const char *device, const struct cred *cred,
     if (others != NULL) {
         in.key_user = key_user;
         in.serial_user = serial_user;
-        in.arg = others;
     }
     return lint_run(&in, out);
 }

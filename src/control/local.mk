@@ -19,7 +19,7 @@ libcontrol_a_SOURCES = \
 	src/control/hub_exceptions.c \
 	src/control/hub_flush.c \
 	src/control/hub_inside.h \
-	src/control/hub_lint.c \
+	src/control/hub_lint.c src/control/hub_lint_lists.c \
 	src/control/hub_load.c \
 	src/control/hub_news.c \
 	src/control/hub_step.c \

@@ -74,11 +74,6 @@ static const enum staple_policy staple_policy[] = {
     [CONF_OCSP_REQUIRE] = STAPLE_REQUIRE,
 };
 
-char *snapshot_crl_dir(const struct conf *conf)
-{
-    return str_printf("%s/crls", conf->state_dir);
-}
-
 /* The lists of a listener or an upstream.  Returns owned in *out, or NULL there for policy off. */
 static int crls_read(const struct conf *conf, char *const *paths, size_t count,
                      enum conf_crl_policy policy, const struct trust_set *set, struct crl_set **out,

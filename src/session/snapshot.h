@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/str.h"
 #include "conf/conf.h"
 #include "tls/ctx.h"
 #include "trust/set.h"
@@ -46,7 +47,10 @@ unsigned snapshot_faults(const struct conf *conf, const struct trust_changes *ch
                          struct buf *out);
 /* The folder of the lists of revoked certificates that came at run time.  Returns owned, or NULL
  * when out of memory. */
-char *snapshot_crl_dir(const struct conf *conf);
+static inline char *snapshot_crl_dir(const struct conf *conf)
+{
+    return str_printf("%s/crls", conf->state_dir);
+}
 /* Has a file that `s` reads ceased to hold the list that it held for `was`, of a CA that is still
  * trusted?  In a folder it would be passed over, and who was revoked let in.  Returns 0, or
  * -ERR_INVALID with err. */

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lib.gateway import Refused, binary
+from lib.pki import Authority
 from lib.pki import SERVER as SERVER_EXTENSIONS
 from lib.wait import seconds
 
@@ -547,6 +548,41 @@ def test_anchors_say_where_identities_come_from(plant, pki):
         site.gateway.reload()
     assert "bad.pem" in str(refused.value)
     assert site.gateway.device("one")["phase"] == "staged"
+
+
+def test_revoked_identities_are_found(plant, pki, tmp_path):
+    """By configured lists, and by those that come at run time."""
+    ca = Authority(tmp_path, "Identities CA")
+    ids = {d: pki.identity(d, "new", ca=ca) for d in ("early", "late", "good")}
+    first = ca.revoke(ids["early"])
+    site = plant([], start=False)
+    for device, pair in ids.items():
+        site.gateway.install(device, new=pair)
+    site.gateway.conf["listeners"][0]["anchors"].append(ca.cert)
+    site.gateway.conf["lint"] = {"crls": [first]}
+    site.gateway.write()
+    site.gateway.start(wait=False)
+    site.gateway.log.wait("lint.crls: nobody is known to sign the lists")
+    assert site.gateway.wait_exit() != 0
+    site.gateway.conf["lint"] = {"crls": [first], "anchors": [pki.old.cert, ca.cert]}
+    site.__enter__()
+    found = {d: site.gateway.device(d) for d in ids}
+    assert {d: f["phase"] for d, f in found.items()} == {"early": "steady", "late": "staged", "good": "staged"}
+    assert "[lint.revoked]" in found["early"]["slots"]["new"]["fault"], found["early"]
+    with open(ca.revoke(ids["late"]), encoding="ascii") as f:
+        site.gateway.rpc("crl.update", crl=f.read())
+    reports = site.gateway.rpc("identity.lint", target=["late", "good"], slot="new")["reports"]
+    assert {r["device"]: any(f["code"] == "lint.revoked" for f in r["findings"]) for r in reports} == {
+        "late": True, "good": False}
+    for device in ("early", "late"):
+        with pytest.raises(Refused) as refused:
+            site.gateway.flip(device)
+        assert "revoked" in str(refused.value), device
+    site.gateway.flip("good", probation_s=3600)
+    site.gateway.reload()
+    assert "[lint.revoked]" in site.gateway.device("late")["slots"]["new"]["fault"], "a reload keeps it"
+    with pytest.raises(Refused):
+        site.gateway.flip("late")
 
 
 # -- certificates of others

@@ -221,22 +221,35 @@ int lint_run(const struct lint_input *in, struct lint_report *out)
     return 0;
 }
 
-bool lint_anchors_equal(const struct lint_anchors *a, const struct lint_anchors *b)
+int hub_lint_read(const struct conf *conf, struct lint_anchors **anchors, struct crl_set **crls,
+                  struct err *err)
 {
-    return a == b;
-}
-
-struct lint_anchors *lint_anchors_read(const char *const *paths, size_t count, struct err *err)
-{
-    (void)paths;
-    (void)count;
+    (void)conf;
     (void)err;
-    return NULL; /* none are configured */
+    *anchors = NULL;
+    *crls = NULL;
+    return 0;
 }
 
-void lint_anchors_free(struct lint_anchors *a)
+bool hub_lint_take(struct hub *h, struct lint_anchors *anchors, struct crl_set *crls)
 {
-    (void)a;
+    (void)h;
+    (void)anchors;
+    (void)crls;
+    return false;
+}
+
+void hub_lint_drop(struct lint_anchors *anchors, struct crl_set *crls)
+{
+    (void)anchors;
+    (void)crls;
+}
+
+bool hub_lint_revoked(const struct hub *h, struct slice der)
+{
+    (void)h;
+    (void)der;
+    return false;
 }
 
 int slots_scan(const char *dir, int (*each)(void *arg, const char *device), void *arg,
