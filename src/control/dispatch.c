@@ -142,6 +142,8 @@ static void target_text(const json_t *params, char *out, size_t n)
     char *text;
 
     if (value == NULL)
+        value = json_object_get(params, "device");
+    if (value == NULL)
         return;
     if (json_is_string(value)) {
         snprintf(out, n, "%s", json_string_value(value));
