@@ -82,8 +82,8 @@ struct tls_conn {
     bool issuer_to_blame : 1; /* `peer` is a certificate above the leaf */
     bool peer_ok : 1;         /* handshake: its certificate was accepted */
     bool by_ip : 1; /* handshake, client: server_name is an IP address, as inet_ntop writes it */
-    uint8_t crl_gap : 2;   /* enum tls_crl_gap */
-    uint8_t ocsp_gap : 3;  /* enum tls_ocsp_gap */
+    uint8_t crl_gap : 2; /* enum tls_crl_gap */
+    enum tls_ocsp_gap ocsp_gap : 3;
     bool nomem : 1;        /* `fail` or `ssl` could not be made */
     uint8_t chain_why : 2; /* server: enum tls_chain_why */
     uint8_t chain;         /* server: of the context's chains, once it is chosen */
