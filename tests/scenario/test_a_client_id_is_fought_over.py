@@ -23,8 +23,12 @@ def test_a_stranger_is_recognised_and_backed_off(plant, version):
         stranger.wait_end(timeout=20)  # the gateway comes back
         stranger = takes_over(site, "twin", version)
         until("the takeover is noticed", lambda: not site.gateway.device("twin")["sessions"][0].get("leg") or said(), 5)
-    error = site.gateway.device("twin")["last_error"]
-    assert error["class"] == "policy" and "taken-over" in error["name"] and "client id" in error["remedy"], error
+
+    def told():  # the worker logs it, then main hears of it
+        error = site.gateway.device("twin")["last_error"]
+        return error if "taken-over" in error["name"] else None
+    error = until("the device's last error says so", told)
+    assert error["class"] == "policy" and "client id" in error["remedy"], error
     client.ping()  # it notices nothing
     client.publish("kept/twin", "held", 1, wait=False)
     observer = site.observer()
