@@ -99,15 +99,6 @@ static bool oid_parse(const char *s, size_t n, struct dn_part *p)
 
 /* -- values -- */
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static bool is_special(char c)
 {
     return c != '\0' && strchr("\"+,;<>\\", c) != NULL;
@@ -126,11 +117,11 @@ static int parse_raw(const char **at, struct dn_part *p, struct err *err)
     size_t n = 0, header = 2, len;
     const uint8_t *v = (const uint8_t *)p->value;
 
-    while (hex_digit(s[0]) >= 0 && hex_digit(s[1]) >= 0) {
-        p->value[n++] = (char)(hex_digit(s[0]) << 4 | hex_digit(s[1]));
+    while (str_hex_digit(s[0]) >= 0 && str_hex_digit(s[1]) >= 0) {
+        p->value[n++] = (char)(str_hex_digit(s[0]) << 4 | str_hex_digit(s[1]));
         s += 2;
     }
-    if (n < 2 || hex_digit(*s) >= 0)
+    if (n < 2 || str_hex_digit(*s) >= 0)
         return err_set(err, ERR_SYNTAX, "behind # stand pairs of hex digits: one element in DER");
     len = v[1];
     if (len == 0x81 && n > 2 && v[2] >= 0x80) {
@@ -159,8 +150,8 @@ static int parse_text(const char **at, struct dn_part *p, struct err *err)
         return err_set(err, ERR_SYNTAX,
                        "quotes do not quote here: put a backslash before , + \" \\ < > ;");
     while (*s != '\0' && *s != ',' && *s != '+') {
-        if (*s == '\\' && hex_digit(s[1]) >= 0 && hex_digit(s[2]) >= 0) {
-            p->value[n++] = (char)(hex_digit(s[1]) << 4 | hex_digit(s[2]));
+        if (*s == '\\' && str_hex_digit(s[1]) >= 0 && str_hex_digit(s[2]) >= 0) {
+            p->value[n++] = (char)(str_hex_digit(s[1]) << 4 | str_hex_digit(s[2]));
             solid = n;
             s += 3;
         } else if (*s == '\\' && (is_special(s[1]) || s[1] == ' ' || s[1] == '#' || s[1] == '=')) {

@@ -186,7 +186,7 @@ void str_hex(char *out, const uint8_t *p, size_t n)
     out[2 * n] = '\0';
 }
 
-static int nibble(char c)
+int str_hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -204,7 +204,7 @@ int str_unhex(const char *s, uint8_t *out, size_t n)
     for (size_t i = 0; i < n; i++) { /* look first: outputs are written on success only */
         if (i > 0 && *p == ':')
             p++;
-        if (nibble(p[0]) < 0 || nibble(p[1]) < 0)
+        if (str_hex_digit(p[0]) < 0 || str_hex_digit(p[1]) < 0)
             return -ERR_SYNTAX;
         p += 2;
     }
@@ -213,7 +213,7 @@ int str_unhex(const char *s, uint8_t *out, size_t n)
     for (size_t i = 0; i < n; i++) {
         if (*s == ':')
             s++;
-        out[i] = (uint8_t)(nibble(s[0]) << 4 | nibble(s[1]));
+        out[i] = (uint8_t)(str_hex_digit(s[0]) << 4 | str_hex_digit(s[1]));
         s += 2;
     }
     return 0;

@@ -33,6 +33,8 @@ char *str_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Lower-case hex of n bytes into out (2n + 1 bytes). */
 void str_hex(char *out, const uint8_t *p, size_t n);
+/* What a hex digit of either case stands for, or -1. */
+int str_hex_digit(char c);
 /* Hex (either case, optional ':' between bytes) to exactly n bytes.  Returns 0 or -ERR_SYNTAX. */
 int str_unhex(const char *s, uint8_t *out, size_t n);
 

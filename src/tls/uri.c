@@ -7,15 +7,6 @@
 
 #define SCHEME "pkcs11:"
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* RFC 3986, 2.1.  Returns how many bytes, or a negative code. */
 static int decode(struct slice s, uint8_t *out, size_t cap)
 {
@@ -25,8 +16,8 @@ static int decode(struct slice s, uint8_t *out, size_t cap)
         int c = s.p[i];
 
         if (c == '%') {
-            int high = i + 2 < s.n ? hex_digit((char)s.p[i + 1]) : -1;
-            int low = i + 2 < s.n ? hex_digit((char)s.p[i + 2]) : -1;
+            int high = i + 2 < s.n ? str_hex_digit((char)s.p[i + 1]) : -1;
+            int low = i + 2 < s.n ? str_hex_digit((char)s.p[i + 2]) : -1;
 
             if (high < 0 || low < 0)
                 return -ERR_SYNTAX;
