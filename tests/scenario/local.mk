@@ -6,6 +6,7 @@ EXTRA_DIST += \
 	tests/scenario/conftest.py \
 	tests/scenario/lib/__init__.py \
 	tests/scenario/lib/broker.py \
+	tests/scenario/lib/campaign.py \
 	tests/scenario/lib/ejabberd.py \
 	tests/scenario/lib/fleet.py \
 	tests/scenario/lib/front.py \
@@ -33,6 +34,7 @@ EXTRA_DIST += \
 	tests/scenario/test_configuration_faults.py \
 	tests/scenario/test_each_sensor_gets_its_chain.py \
 	tests/scenario/test_ends_of_connections_and_wills.py \
+	tests/scenario/test_fleet_simulated_gateways.py \
 	tests/scenario/test_flips_go_unnoticed.py \
 	tests/scenario/test_full_and_failing_disks.py \
 	tests/scenario/test_flips_on_bad_links.py \
