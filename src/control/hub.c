@@ -338,7 +338,24 @@ void hub_stats(const struct hub *h, struct worker_stats *out, int64_t *age_ms)
         HUB_STATS(SUM)
 #undef SUM
         out->hold_us_max = s->hold_us_max > out->hold_us_max ? s->hold_us_max : out->hold_us_max;
+        histogram_merge(&out->holds, &s->holds);
+        histogram_merge(&out->device_handshakes, &s->device_handshakes);
+        histogram_merge(&out->broker_handshakes, &s->broker_handshakes);
     }
+}
+
+void hub_tally(const struct hub *h, struct hub_tally *out)
+{
+    *out = h->tally;
+}
+
+void hub_worker(const struct hub *h, unsigned worker, struct hub_worker *out)
+{
+    *out = (struct hub_worker){
+        .age_ms = h->stats_ms[worker] == 0 ? -1 : hub_now(h) - h->stats_ms[worker],
+        .answer_ms = h->answer_ms[worker],
+        .sessions = h->stats[worker].sessions,
+    };
 }
 
 const struct conf *hub_conf(const struct hub *h)
@@ -399,6 +416,9 @@ void hub_poll(struct hub *h)
 {
     if (h->polled_ms == 0)
         h->polled_ms = hub_now(h);
+    for (unsigned w = 0; w < h->sink.workers; w++)
+        if (h->asked_ms[w] == 0)
+            h->asked_ms[w] = hub_now(h);
 
     struct msg *m = msg_new(MSG_POLL);
 
@@ -431,8 +451,10 @@ struct hub *hub_new(const struct hub_sink *sink, struct store *store, struct wk_
     h->anchors = map_new();
     h->stats = calloc(sink->workers, sizeof(*h->stats));
     h->stats_ms = calloc(sink->workers, sizeof(*h->stats_ms));
+    h->asked_ms = calloc(sink->workers, sizeof(*h->asked_ms));
+    h->answer_ms = calloc(sink->workers, sizeof(*h->answer_ms));
     if (h->by_name == NULL || h->anchors == NULL || h->stats == NULL || h->stats_ms == NULL ||
-        hub_lint_init(h) != 0) {
+        h->asked_ms == NULL || h->answer_ms == NULL || hub_lint_init(h) != 0) {
         err_set(err, ERR_NOMEM, "out of memory");
         hub_free(h);
         return NULL;
@@ -470,6 +492,8 @@ void hub_free(struct hub *h)
     hub_exceptions_free(h);
     free(h->stats);
     free(h->stats_ms);
+    free(h->asked_ms);
+    free(h->answer_ms);
     free(h);
 }
 

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/heap.h"
+#include "base/histogram.h"
 #include "base/list.h"
 #include "base/str.h"
 #include "control/jsonrpc.h"
@@ -259,6 +260,20 @@ struct hub_refused {
 };
 #define HUB_REFUSED_CODES 32
 
+/* What is counted here since the start. */
+struct hub_tally {
+    uint64_t transitions[FLIP_PHASES][FLIP_PHASES]; /* from, to */
+    uint64_t rollbacks[FLIP_EVENTS];                /* by what brought them about */
+    struct histogram answers;                       /* of workers to hub_poll */
+};
+
+/* How a worker's loop turns. */
+struct hub_worker {
+    int64_t age_ms;     /* of its latest answer; -1: none yet */
+    uint32_t answer_ms; /* how long that took */
+    uint64_t sessions;  /* as it said then */
+};
+
 /* The terms of a flip; those that are 0 come from the configuration. */
 struct hub_terms {
     enum flip_confirm confirm;
@@ -389,6 +404,8 @@ const char *hub_reason_todo(const struct hub_device *d);
  * was written. */
 const char *hub_save_fault(const struct hub *h, int64_t *when_s);
 const struct hub_refused *hub_refused(const struct hub *h, size_t *count);
+void hub_tally(const struct hub *h, struct hub_tally *out);
+void hub_worker(const struct hub *h, unsigned worker, struct hub_worker *out);
 /* Sum over the workers; *age_ms of the oldest part, -1: none yet. */
 void hub_stats(const struct hub *h, struct worker_stats *out, int64_t *age_ms);
 const struct conf *hub_conf(const struct hub *h);

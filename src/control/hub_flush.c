@@ -511,6 +511,15 @@ static enum log_level event_level(const struct notice *n)
     return n->to == FLIP_ROLLED_BACK && n->from != n->to ? LOG_WARN_ : LOG_NOTICE_;
 }
 
+static void count_event(struct hub *h, const struct notice *n)
+{
+    if (n->from == n->to)
+        return;
+    h->tally.transitions[n->from][n->to]++;
+    if (n->to == FLIP_ROLLED_BACK)
+        h->tally.rollbacks[n->event]++;
+}
+
 static void tell_event(struct hub *h, const struct notice *n)
 {
     struct hub_event ev = {
@@ -532,6 +541,7 @@ static void tell_event(struct hub *h, const struct notice *n)
               *ev.proven == '\0' ? "" : " proven=", *ev.proven == '\0' ? "" : LOG_Q(ev.proven),
               *ev.msg == '\0' ? "" : " msg=", *ev.msg == '\0' ? "" : LOG_Q(ev.msg),
               *ev.todo == '\0' ? "" : " todo=", *ev.todo == '\0' ? "" : LOG_Q(ev.todo));
+    count_event(h, n);
     h->sink.event(h->sink.arg, &ev);
 }
 

@@ -21,6 +21,7 @@ struct notice {
     struct list link;
     enum notice_kind kind;
     struct hub_device *device; /* NOTICE_EVENT: borrowed */
+    enum flip_event event;     /* NOTICE_EVENT: what brought it about */
     enum flip_phase from, to;
     char *a, *b, *c, *d; /* owned: cause msg todo who; who what target outcome; id reply */
     char *proven;        /* owned, or NULL */
@@ -85,6 +86,9 @@ struct hub {
     struct worker_stats *stats; /* by worker */
     int64_t *stats_ms;          /* when it came; 0: not yet */
     int64_t polled_ms;          /* the workers were first asked; 0: not yet */
+    int64_t *asked_ms;          /* by worker: when it was, unanswered; 0: nothing is */
+    uint32_t *answer_ms;        /* by worker: how long the latest answer took */
+    struct hub_tally tally;
     struct hub_refused refused[HUB_REFUSED_CODES];
     size_t refused_count;
 };

@@ -371,6 +371,19 @@ static void on_refused(struct hub *h, const struct msg *m)
     r->count = 1;
 }
 
+static void on_stats(struct hub *h, const struct msg *m)
+{
+    int64_t now = hub_now(h), *asked = &h->asked_ms[m->worker];
+
+    h->stats[m->worker] = m->u.stats;
+    h->stats_ms[m->worker] = now;
+    if (*asked == 0)
+        return;
+    h->answer_ms[m->worker] = (uint32_t)(now - *asked);
+    histogram_add(&h->tally.answers, (uint64_t)(now - *asked) * 1000);
+    *asked = 0;
+}
+
 void hub_message(struct hub *h, struct msg *m)
 {
     struct hub_device *d = *m->device == '\0' ? NULL : hub_find(h, m->device);
@@ -395,10 +408,8 @@ void hub_message(struct hub *h, struct msg *m)
         on_refused(h, m);
         break;
     case MSG_STATS:
-        if (m->worker < h->sink.workers) {
-            h->stats[m->worker] = m->u.stats;
-            h->stats_ms[m->worker] = hub_now(h);
-        }
+        if (m->worker < h->sink.workers)
+            on_stats(h, m);
         break;
     case MSG_CONF:
     case MSG_DEVICE:

@@ -253,6 +253,7 @@ int hub_apply(struct hub *h, struct hub_device *d, enum flip_event ev, const str
         return 0;
     }
     n->device = d;
+    n->event = ev;
     n->from = from;
     n->to = d->flip.phase;
     if (from == FLIP_TRIAL && n->to != FLIP_TRIAL && d->proof != NULL) {

@@ -21,6 +21,7 @@ static void count_hold(struct session *s, uint32_t us)
 
     st->rehomes++;
     st->hold_us_sum += us;
+    histogram_add(&st->holds, us);
     if (us > st->hold_us_max)
         st->hold_us_max = us;
 }

@@ -73,12 +73,21 @@ static void read_plain(struct leg *leg)
         tell_end(leg, 0, tls_conn_fail(leg->tls));
 }
 
+static void count_handshake(struct leg *leg)
+{
+    struct worker_stats *st = &leg->env->stats;
+
+    histogram_add(leg->downstream ? &st->device_handshakes : &st->broker_handshakes,
+                  (env_now_ms(leg->env) - leg->at_ms) * 1000);
+}
+
 /* Returns true when plaintext may be read. */
 static bool shake_hands(struct leg *leg)
 {
     switch (tls_conn_handshake(leg->tls)) {
     case TLS_OK:
         leg->state = LEG_OPEN;
+        count_handshake(leg);
         leg->at_ms = env_now_ms(leg->env);
         stream_flush(&leg->st);
         leg->ops->open(leg);
@@ -235,6 +244,7 @@ struct leg *leg_accept(struct env *env, uv_stream_t *listener, struct tls_ctx *c
         }
     }
     leg->state = ctx != NULL ? LEG_TLS : LEG_OPEN;
+    leg->at_ms = env_now_ms(env);
     return leg;
 }
 
@@ -257,6 +267,7 @@ static void on_dialled(void *arg, int status, enum dial_stage stage)
         return;
     }
     leg->state = LEG_TLS;
+    leg->at_ms = env_now_ms(leg->env);
     leg_read(leg, true);
     take_tls(leg, NULL, 0, false); /* ClientHello */
 }

@@ -59,7 +59,8 @@ struct leg {
     struct presence *parting; /* upstream, owned reference: the device's next CONNECT waits for its
                                  end; NULL: none does */
     size_t unsent;            /* closing: at the latest look */
-    uint64_t at_ms;           /* when TLS came up; closing: until when it may linger */
+    uint64_t at_ms;           /* when TLS began, then when it came up; closing: until when it may
+                                 linger */
     uint64_t away_ms;         /* upstream: since when its handshake is away */
     uint32_t token_ms;        /* upstream: how long it was away in all */
     enum leg_state state;

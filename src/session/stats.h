@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "base/histogram.h"
+
 struct worker_stats {
     uint64_t sessions;          /* now */
     uint64_t legs_up;           /* accepted upstream legs, now */
@@ -32,8 +34,11 @@ struct worker_stats {
     uint64_t echoes;            /* of identities on trial that came back */
     uint64_t evidence_refused;  /* answers that an identity on trial should not have got */
     uint64_t hold_us_max, hold_us_sum;
-    uint64_t cut_revoked;    /* sessions ended because their certificate was revoked */
-    uint64_t cut_distrusted; /* and because their anchor was taken away */
+    struct histogram holds;             /* of rehomes */
+    struct histogram device_handshakes; /* TLS, from accept to its end; those that went well */
+    struct histogram broker_handshakes; /* TLS, from the end of TCP's */
+    uint64_t cut_revoked;               /* sessions ended because their certificate was revoked */
+    uint64_t cut_distrusted;            /* and because their anchor was taken away */
     uint64_t crl_missing;  /* handshakes that went well though a list was missing, on either side */
     uint64_t crl_stale;    /* or was out of date */
     uint64_t ocsp_missing; /* handshakes with brokers that went well without an OCSP response */

@@ -9,6 +9,7 @@ check_PROGRAMS += \
 	tests/unit/test_base_durable \
 	tests/unit/test_base_err \
 	tests/unit/test_base_heap \
+	tests/unit/test_base_histogram \
 	tests/unit/test_base_log \
 	tests/unit/test_base_map \
 	tests/unit/test_base_names \
@@ -38,6 +39,9 @@ tests_unit_test_base_durable_LDFLAGS = $(AM_LDFLAGS) \
 
 tests_unit_test_base_err_SOURCES = tests/unit/test_base_err.c
 tests_unit_test_base_err_LDADD = $(base_test_ldadd)
+
+tests_unit_test_base_histogram_SOURCES = tests/unit/test_base_histogram.c
+tests_unit_test_base_histogram_LDADD = $(base_test_ldadd)
 
 tests_unit_test_base_heap_SOURCES = tests/unit/test_base_heap.c
 tests_unit_test_base_heap_LDADD = $(base_test_ldadd)
