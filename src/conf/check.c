@@ -749,6 +749,33 @@ static char *filled(struct parse *p, const char *template)
     return NULL;
 }
 
+static bool is_loopback(const char *s)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+
+    if (inet_pton(AF_INET, s, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    return inet_pton(AF_INET6, s, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+/* Whoever can connect there reads what all devices do: that must be somebody's decision. */
+static void check_status(struct parse *p)
+{
+    const struct conf_status *s = &p->conf->status;
+
+    if (s->address == NULL)
+        return;
+    if (!is_ip(s->address))
+        parse_fault(p, p->conf, "status.address",
+                    "\"%s\" is no IP address: such as \"127.0.0.1\" or \"::1\"", s->address);
+    else if (!is_loopback(s->address) && !s->allow_remote)
+        parse_fault(p, p->conf, "status.address",
+                    "%s can be reached from other machines, and there is neither login nor TLS: "
+                    "take 127.0.0.1, or set status.allow_remote to true",
+                    s->address);
+}
+
 static void check_keygen(struct parse *p)
 {
     const unsigned allowed = TEMPLATE_BIT(TEMPLATE_DEVICE) | TEMPLATE_BIT(TEMPLATE_GATEWAY);
@@ -811,6 +838,7 @@ void check_all(struct parse *p)
         check_operator(p, &c->operators[i]);
     check_signed(p);
     check_keygen(p);
+    check_status(p);
     for (size_t i = 0; i < c->lint.anchor_count; i++)
         pem_file(p, c, "lint.anchors", c->lint.anchors[i], false);
     check_log(p);

@@ -240,6 +240,16 @@ struct conf_keys {
     bool core_dumps;       /* the process may be dumped and traced */
 };
 
+/* What is shown over HTTP: status/status.h. */
+struct conf_status {
+    bool enabled;
+    char *address; /* IP literal */
+    uint16_t port;
+    bool allow_remote; /* the address need not be a loopback one */
+    char **hosts;      /* names that it is asked for by, beside those that are always good */
+    size_t host_count;
+};
+
 struct conf_log_level {
     char *subsystem; /* or "*" */
     enum log_level level;
@@ -279,6 +289,7 @@ struct conf {
     size_t operator_count;
     bool clock_require_sync; /* flips need a clock that is synchronised */
     struct conf_keys keys;
+    struct conf_status status;
     struct conf_log log;
 };
 

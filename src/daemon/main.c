@@ -33,6 +33,7 @@
 #include "control/trust.h"
 #include "daemon/notify.h"
 #include "net/inbox.h"
+#include "status/status.h"
 #include "store/store.h"
 #include "tls/ctx.h"
 #include "tls/keyring.h"
@@ -43,7 +44,7 @@
 #define EXIT_RUN    1     /* it ran, and could not go on */
 #define POLL_MS     1000  /* between two questions for the workers' counters */
 #define STOP_MS     10000 /* for the workers to end their sessions */
-#define FILES_SPARE 100   /* beside those of devices: the store, sockets of control, listeners */
+#define FILES_SPARE 200   /* beside those of devices: the store, control, HTTP, listeners */
 #define FOREVER_MS  (INT64_C(24) * 3600 * 1000)
 
 struct daemon {
@@ -63,6 +64,7 @@ struct daemon {
     struct dispatch dispatch;
     struct local *local;
     struct central *central;
+    struct status *status_page;
     struct worker **workers;        /* owned */
     unsigned worker_count, running; /* threads; those that have not said MSG_STOPPED */
     bool stopping;
@@ -169,6 +171,8 @@ static void stop_workers(void *arg)
 static void abandon(struct daemon *d)
 {
     d->stopping = true;
+    status_stop(d->status_page);
+    d->status_page = NULL;
     local_stop(d->local);
     d->local = NULL;
     central_stop(d->central, NULL, NULL);
@@ -188,6 +192,8 @@ static void stop(struct daemon *d)
     notify_stopping();
     log_event(LOG_DAEMON, LOG_NOTICE_, "stopping", "pid=%d", (int)getpid());
     dispatch_stop(&d->dispatch);
+    status_stop(d->status_page);
+    d->status_page = NULL;
     local_stop(d->local);
     d->local = NULL;
     uv_timer_stop(&d->wake);
@@ -231,6 +237,7 @@ static int reload(void *arg, struct json_t **result, struct json_t **faults, str
 
     notify_reloading();
     rc = reload_run(d->path, d->snapshot->conf, d->hub, d->central, result, faults, err);
+    status_conf(d->status_page);
     notify_ready(rc == 0 ? "running" : "running; the last reload was refused");
     return rc;
 }
@@ -450,6 +457,12 @@ static int start_central(struct daemon *d, struct err *err)
     return d->central == NULL ? -err->code : 0;
 }
 
+static int start_status(struct daemon *d, struct err *err)
+{
+    d->status_page = status_start(&d->loop, d->hub, &d->dispatch);
+    return d->status_page == NULL ? err_set(err, ERR_NOMEM, "out of memory") : 0;
+}
+
 /* What is retained of a device whose folder went away while we were not there is cleared. */
 static int clear_gone(void *arg, const struct store_device *row)
 {
@@ -553,7 +566,8 @@ static int start(struct daemon *d, struct err *err)
     if ((rc = hub_start(d->hub, err)) != 0 || (rc = start_workers(d, err)) != 0 ||
         (rc = start_local(d, err)) != 0 || (rc = start_central(d, err)) != 0 ||
         (rc = store_device_each(d->store, clear_gone, d, err)) != 0 ||
-        (rc = tell_devices(d, err)) != 0 || (rc = run_workers(d, err)) != 0)
+        (rc = tell_devices(d, err)) != 0 || (rc = run_workers(d, err)) != 0 ||
+        (rc = start_status(d, err)) != 0)
         return rc;
     crash_point("start.running");
     start_handles(d);

@@ -24,6 +24,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/lsan.supp \
 	tests/scenario/lib/tsan.supp \
 	tests/scenario/lib/wait.py \
+	tests/scenario/lib/web.py \
 	tests/scenario/test_a_broker_allows_less.py \
 	tests/scenario/test_a_broker_has_lost_the_session.py \
 	tests/scenario/test_a_client_id_is_fought_over.py \
@@ -47,6 +48,7 @@ EXTRA_DIST += \
 	tests/scenario/test_lint.py \
 	tests/scenario/test_many_devices_at_once.py \
 	tests/scenario/test_many_trials_and_an_outage.py \
+	tests/scenario/test_metrics_and_health_over_http.py \
 	tests/scenario/test_old_certificates_on_purpose.py \
 	tests/scenario/test_packets_cut_anywhere.py \
 	tests/scenario/test_packets_pass_unchanged.py \

@@ -1,13 +1,15 @@
 """What certflipd tells the service manager: that it is ready, that it works, and by silence that it does not."""
 
 import os
+import re
 import socket
 
 import pytest
 
 from lib.mqtt import Client
 from lib.power import crash_points
-from lib.wait import until
+from lib.wait import free_port, until
+from lib.web import Web
 
 
 class Manager:
@@ -61,14 +63,19 @@ def test_ready_reloading_and_stopping_are_told(plant, manager):
 def test_one_stuck_worker_is_noticed(plant, manager, tmp_path):
     armed = tmp_path / "armed"
     site = _plant(plant, manager, watchdog_s=8)
+    web = Web(free_port())
+    site.gateway.conf["status"] = {"enabled": True, "port": web.port}
     site.gateway.env["CERTFLIP_CRASH"] = str(armed)
     site.__enter__()
     until("the watchdog is fed", lambda: manager.hears("WATCHDOG=1", 2), 20)
+    assert web.text("/healthz") == "healthy\n" and web.text("/readyz") == "ready\n"
     armed.write_text("rehome.dial:1:HANG\n", encoding="ascii")
     site.clients.append(client := Client(site.reactor, ("127.0.0.1", site.gateway.plain_port)))
     client.open()
     client.send_raw(client.connect_packet("press-01"))
     site.gateway.log.wait("worker-stuck")
+    assert re.match(r"worker \d has not answered for 5 s", web.text("/healthz", 503))
+    assert re.match(r"worker \d has not answered for 5 s", web.text("/readyz", 503))
     fed = manager.heard("WATCHDOG=1")
     assert site.gateway.rpc("status")["gateway"], "the main thread lives"
     site.gateway.log.wait("worker-stuck", site.gateway.log.mark())

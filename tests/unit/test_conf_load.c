@@ -209,10 +209,10 @@ static void includes_know_their_files(void **unused)
     faults_are(
         "sub/a.inc:3: baz: unknown key: known here are gateway workers identities state "
         "include_dir keys tokens control listeners upstreams devices exceptions management "
-        "operators limits keygen flip clock lint log\n"
+        "operators limits keygen flip clock lint status log\n"
         "main.conf:5: foo: unknown key: known here are gateway workers identities state "
         "include_dir keys tokens control listeners upstreams devices exceptions management "
-        "operators limits keygen flip clock lint log\n"
+        "operators limits keygen flip clock lint status log\n"
         "sub/deep/b.inc:3: limits.inflight: 0 is out of range: a number from 1 to 65535\n"
         "main.conf:8: limits.bar: unknown key: known here are connections "
         "connections_per_source handshakes handshake_timeout_ms connect_timeout_ms "

@@ -150,6 +150,7 @@ class Certflipd:
             "limits": {"packet_bytes": "4MiB"},
             "flip": {"probation_s": 1, "backoff_tls_s": [1], "backoff_network_s": [1]},
             "clock": {"require_sync": False},  # that of a container or a builder seldom is
+            "status": {"enabled": False},
             "log": {"levels": [{"subsystem": "*", "level": "info"}]},
         }, changes)
 
