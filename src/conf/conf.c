@@ -21,32 +21,9 @@ static struct shared *shared_of(struct conf *c)
     return (struct shared *)(void *)c;
 }
 
-/* Free the members of `base` that stand directly inside `parent`, and what they hold. */
-static void free_members(const struct conf_row *parent, void *base)
-{
-    for (size_t i = 0; i < conf_row_count; i++) {
-        const struct conf_row *row = &conf_rows[i];
-
-        if (!conf_row_inside(row, parent))
-            continue;
-        if (row->kind == CONF_GROUP) {
-            free_members(row, base);
-        } else if (row->kind == CONF_LIST) {
-            char **array = (char **)(void *)((char *)base + row->at);
-            size_t n = *(size_t *)(void *)((char *)base + row->count_at);
-
-            for (size_t k = 0; *array != NULL && k < n; k++)
-                free_members(row, *array + k * row->size);
-            free(*array);
-        } else {
-            conf_value_free(row, base);
-        }
-    }
-}
-
 static void destroy(struct shared *s)
 {
-    free_members(NULL, &s->conf);
+    parse_free_members(&conf_table, NULL, &s->conf);
     free(s->conf.path);
     source_names_fini(&s->names);
     free(s);
@@ -65,7 +42,8 @@ static struct conf *load(const char *path, const char *text, size_t n, bool look
         return NULL;
     }
     atomic_init(&s->refs, 1);
-    p.conf = &s->conf;
+    p.table = &conf_table;
+    p.into = p.conf = &s->conf;
     p.names = &s->names;
     parse_all(&p, path, text, n);
     if (!p.broken && s->conf.log.levels != NULL)

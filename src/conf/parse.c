@@ -79,29 +79,28 @@ static const struct parse_spot *find(const struct parse *p, const void *base,
 
 const struct parse_spot *parse_spot(const struct parse *p, const void *base, const char *key)
 {
-    return find(p, base, conf_row_find(key));
+    return find(p, base, conf_table_find(p->table, key));
 }
 
 /* The list whose elements hold `key`, or NULL. */
-static const struct conf_row *list_around(const char *key)
+static const struct conf_row *list_around(const struct conf_table *t, const char *key)
 {
     const struct conf_row *found = NULL;
 
-    for (size_t i = 0; i < conf_row_count; i++) {
-        size_t n = strlen(conf_rows[i].key);
+    for (size_t i = 0; i < t->count; i++) {
+        size_t n = strlen(t->rows[i].key);
 
-        if (conf_rows[i].kind == CONF_LIST && strncmp(key, conf_rows[i].key, n) == 0 &&
-            key[n] == '.')
-            found = &conf_rows[i]; /* inner ones follow outer ones */
+        if (t->rows[i].kind == CONF_LIST && strncmp(key, t->rows[i].key, n) == 0 && key[n] == '.')
+            found = &t->rows[i]; /* inner ones follow outer ones */
     }
     return found;
 }
 
 void parse_fault(struct parse *p, const void *base, const char *key, const char *fmt, ...)
 {
-    const struct conf_row *list = list_around(key);
+    const struct conf_row *list = list_around(p->table, key);
     const struct parse_spot *element = list == NULL ? NULL : find(p, base, list);
-    const struct parse_spot *spot = find(p, base, conf_row_find(key));
+    const struct parse_spot *spot = find(p, base, conf_table_find(p->table, key));
     struct conf_place at = {p->main_file, 0};
     char shown[KEY_TEXT];
     char *text = NULL;
@@ -223,8 +222,8 @@ static void complete(struct parse *p, const struct level *l, struct conf_place a
     struct buf why = {0};
     char text[KEY_TEXT];
 
-    for (size_t i = 0; i < conf_row_count; i++) {
-        const struct conf_row *row = &conf_rows[i];
+    for (size_t i = 0; i < p->table->count; i++) {
+        const struct conf_row *row = &p->table->rows[i];
         const char *name = conf_row_name(row);
 
         if (row->kind == CONF_LIST || !conf_row_inside(row, l->row))
@@ -256,7 +255,7 @@ static void list(struct parse *p, const struct document *d, const struct conf_ro
 {
     char **array = (char **)(void *)((char *)base + row->at);
     size_t *count = (size_t *)(void *)((char *)base + row->count_at);
-    bool *seen = calloc(conf_row_count, sizeof(*seen));
+    bool *seen = calloc(p->table->count, sizeof(*seen));
     int n = config_setting_length(s);
 
     if (*array == NULL) /* those of the top were made for all files together */
@@ -274,7 +273,7 @@ static void list(struct parse *p, const struct document *d, const struct conf_ro
             continue;
         }
         ++*count;
-        memset(seen, 0, conf_row_count * sizeof(*seen));
+        memset(seen, 0, p->table->count * sizeof(*seen));
         note(p, at, row, place(d, element), path, false);
         group(p, d, element, &(struct level){row, at, seen, dotted});
         complete(p, &(struct level){row, at, seen, dotted}, place(d, element));
@@ -287,16 +286,18 @@ static void list(struct parse *p, const struct document *d, const struct conf_ro
 static void unknown(struct parse *p, struct conf_place at, const struct level *l, const char *key,
                     const char *name)
 {
-    const struct conf_row *near = conf_row_nearest(l->row, name);
+    const struct conf_row *near = conf_table_nearest(p->table, l->row, name);
     struct buf known = {0};
 
     if (near != NULL) {
         conf_fault(&p->faults, at, key, "unknown key: did you mean \"%s\"?", conf_row_name(near));
         return;
     }
-    for (size_t i = 0; i < conf_row_count; i++) {
-        if (conf_row_inside(&conf_rows[i], l->row))
-            buf_printf(&known, "%s%s", known.len == 0 ? "" : " ", conf_row_name(&conf_rows[i]));
+    for (size_t i = 0; i < p->table->count; i++) {
+        const struct conf_row *row = &p->table->rows[i];
+
+        if (conf_row_inside(row, l->row))
+            buf_printf(&known, "%s%s", known.len == 0 ? "" : " ", conf_row_name(row));
     }
     conf_fault(&p->faults, at, key, "unknown key: known here are %.*s", (int)known.len,
                (const char *)known.p);
@@ -307,7 +308,7 @@ static void member(struct parse *p, const struct document *d, const config_setti
                    const struct level *l)
 {
     const char *name = config_setting_name(s) == NULL ? "" : config_setting_name(s);
-    const struct conf_row *row = conf_row_member(l->row, name);
+    const struct conf_row *row = conf_table_member(p->table, l->row, name);
     struct conf_place at = place(d, s);
     const struct parse_spot *before;
     char key[KEY_TEXT];
@@ -334,7 +335,7 @@ static void member(struct parse *p, const struct document *d, const config_setti
             list(p, d, row, l->base, s, key);
         else
             wrong_shape(p, at, key, row);
-    } else if (l->seen[row - conf_rows]) {
+    } else if (l->seen[row - p->table->rows]) {
         before = NULL;
         for (size_t i = 0; i < p->spot_count; i++) { /* not sorted yet */
             if (p->spots[i].base == l->base && p->spots[i].row == row)
@@ -345,7 +346,7 @@ static void member(struct parse *p, const struct document *d, const config_setti
     } else if (strcmp(row->key, "include_dir") == 0 && strcmp(at.file, p->main_file) != 0) {
         conf_fault(&p->faults, at, key, "belongs into the main file: move it to %s", p->main_file);
     } else {
-        l->seen[row - conf_rows] = true;
+        l->seen[row - p->table->rows] = true;
         note(p, l->base, row, at, NULL, !one_value(p, row, l->base, s, at, key));
     }
 }
@@ -465,18 +466,19 @@ static void take_folder(struct parse *p, struct documents *docs)
  * places must not move. */
 static bool make_lists(struct parse *p, const struct documents *docs)
 {
-    for (size_t i = 0; i < conf_row_count; i++) {
+    for (size_t i = 0; i < p->table->count; i++) {
+        const struct conf_row *row = &p->table->rows[i];
         size_t n = 1;
-        char **array = (char **)(void *)((char *)p->conf + conf_rows[i].at);
+        char **array = (char **)(void *)((char *)p->into + row->at);
 
-        if (conf_rows[i].kind != CONF_LIST || list_around(conf_rows[i].key) != NULL)
+        if (row->kind != CONF_LIST || list_around(p->table, row->key) != NULL)
             continue;
         for (size_t k = 0; k < docs->count; k++) {
-            config_setting_t *s = config_lookup(&docs->doc[k]->config, conf_rows[i].key);
+            config_setting_t *s = config_lookup(&docs->doc[k]->config, row->key);
 
             n += s == NULL || !config_setting_is_list(s) ? 0 : (size_t)config_setting_length(s);
         }
-        *array = calloc(n, conf_rows[i].size);
+        *array = calloc(n, row->size);
         if (*array == NULL)
             return false;
     }
@@ -488,15 +490,16 @@ void parse_all(struct parse *p, const char *path, const char *text, size_t n)
     struct documents docs = {0};
 
     p->main_file = source_name(p->names, path);
-    p->seen = calloc(conf_row_count, sizeof(*p->seen));
+    p->seen = calloc(p->table->count, sizeof(*p->seen));
     if (p->main_file == NULL || p->seen == NULL) {
         conf_fault(&p->faults, (struct conf_place){path, 0}, NULL, "out of memory");
         return;
     }
-    if (take(p, &docs, path, text, n) && p->lookups)
+    if (take(p, &docs, path, text, n) && p->lookups &&
+        conf_table_find(p->table, "include_dir") != NULL)
         take_folder(p, &docs);
     if (make_lists(p, &docs)) {
-        struct level top = {NULL, p->conf, p->seen, ""};
+        struct level top = {NULL, p->into, p->seen, ""};
 
         for (size_t i = 0; i < docs.count; i++)
             group(p, docs.doc[i], config_root_setting(&docs.doc[i]->config), &top);
@@ -522,4 +525,26 @@ void parse_fini(struct parse *p)
     free(p->seen);
     p->spots = NULL;
     p->seen = NULL;
+}
+
+void parse_free_members(const struct conf_table *t, const struct conf_row *parent, void *base)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        const struct conf_row *row = &t->rows[i];
+
+        if (!conf_row_inside(row, parent))
+            continue;
+        if (row->kind == CONF_GROUP) {
+            parse_free_members(t, row, base);
+        } else if (row->kind == CONF_LIST) {
+            char **array = (char **)(void *)((char *)base + row->at);
+            size_t n = *(size_t *)(void *)((char *)base + row->count_at);
+
+            for (size_t k = 0; *array != NULL && k < n; k++)
+                parse_free_members(t, row, *array + k * row->size);
+            free(*array);
+        } else {
+            conf_value_free(row, base);
+        }
+    }
 }

@@ -21,7 +21,9 @@ struct parse_spot {
 };
 
 struct parse {
-    struct conf *conf;          /* borrowed; filled */
+    const struct conf_table *table;
+    void *into;                 /* borrowed; filled: the struct that the table is about */
+    struct conf *conf;          /* the same, where it is one; else NULL */
     struct source_names *names; /* borrowed; must outlive conf */
     struct conf_faults faults;
     bool lookups; /* may look at other files */
@@ -32,8 +34,8 @@ struct parse {
     const char *main_file; /* borrowed from names */
 };
 
-/* Read everything: `path`, or `text` of `n` bytes in its place, and the files of include_dir. Fills
- * in the defaults. */
+/* Read everything: `path`, or `text` of `n` bytes in its place, and the files of include_dir, where
+ * the table has that. Fills in the defaults. */
 void parse_all(struct parse *p, const char *path, const char *text, size_t n);
 
 /* A fault of the member `key` ("listeners.port") of `base`, at its place; or, where it was not
@@ -45,5 +47,8 @@ void parse_fault(struct parse *p, const void *base, const char *key, const char 
 const struct parse_spot *parse_spot(const struct parse *p, const void *base, const char *key);
 
 void parse_fini(struct parse *p);
+
+/* Free what the members of `base` hold that stand directly inside `parent` (NULL: the top). */
+void parse_free_members(const struct conf_table *t, const struct conf_row *parent, void *base);
 
 #endif

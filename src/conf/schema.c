@@ -464,13 +464,20 @@ const struct conf_row conf_rows[] = {
 
 const size_t conf_row_count = sizeof(conf_rows) / sizeof(conf_rows[0]);
 
-const struct conf_row *conf_row_find(const char *key)
+const struct conf_table conf_table = {conf_rows, sizeof(conf_rows) / sizeof(conf_rows[0])};
+
+const struct conf_row *conf_table_find(const struct conf_table *t, const char *key)
 {
-    for (size_t i = 0; i < conf_row_count; i++) {
-        if (strcmp(conf_rows[i].key, key) == 0)
-            return &conf_rows[i];
+    for (size_t i = 0; i < t->count; i++) {
+        if (strcmp(t->rows[i].key, key) == 0)
+            return &t->rows[i];
     }
     return NULL;
+}
+
+const struct conf_row *conf_row_find(const char *key)
+{
+    return conf_table_find(&conf_table, key);
 }
 
 bool conf_row_inside(const struct conf_row *row, const struct conf_row *parent)
@@ -489,34 +496,45 @@ const char *conf_row_name(const struct conf_row *row)
     return dot == NULL ? row->key : dot + 1;
 }
 
-const struct conf_row *conf_row_member(const struct conf_row *parent, const char *name)
+const struct conf_row *conf_table_member(const struct conf_table *t, const struct conf_row *parent,
+                                         const char *name)
 {
-    for (size_t i = 0; i < conf_row_count; i++) {
-        if (strcmp(conf_row_name(&conf_rows[i]), name) == 0 &&
-            conf_row_inside(&conf_rows[i], parent))
-            return &conf_rows[i];
+    for (size_t i = 0; i < t->count; i++) {
+        if (strcmp(conf_row_name(&t->rows[i]), name) == 0 && conf_row_inside(&t->rows[i], parent))
+            return &t->rows[i];
     }
     return NULL;
 }
 
-const struct conf_row *conf_row_nearest(const struct conf_row *parent, const char *name)
+const struct conf_row *conf_row_member(const struct conf_row *parent, const char *name)
+{
+    return conf_table_member(&conf_table, parent, name);
+}
+
+const struct conf_row *conf_table_nearest(const struct conf_table *t, const struct conf_row *parent,
+                                          const char *name)
 {
     size_t len = strlen(name);
     unsigned best = len < 4 ? 1 : len < 8 ? 2 : 3;
     const struct conf_row *nearest = NULL;
 
-    for (size_t i = 0; i < conf_row_count; i++) {
+    for (size_t i = 0; i < t->count; i++) {
         unsigned distance;
 
-        if (!conf_row_inside(&conf_rows[i], parent))
+        if (!conf_row_inside(&t->rows[i], parent))
             continue;
-        distance = str_distance(name, conf_row_name(&conf_rows[i]), best);
+        distance = str_distance(name, conf_row_name(&t->rows[i]), best);
         if (distance < best || (distance == best && nearest == NULL)) {
             best = distance;
-            nearest = &conf_rows[i];
+            nearest = &t->rows[i];
         }
     }
     return nearest;
+}
+
+const struct conf_row *conf_row_nearest(const struct conf_row *parent, const char *name)
+{
+    return conf_table_nearest(&conf_table, parent, name);
 }
 
 static void words_to(const struct conf_word *w, struct buf *out)
@@ -629,8 +647,13 @@ void conf_row_allowed(const struct conf_row *row, struct buf *out)
                    row->least, row->most);
         break;
     case CONF_BACKOFF:
+    case CONF_NUMBERS:
         buf_printf(out, "1 to 8 numbers [ ..., ... ], each ");
         range(row, out);
+        break;
+    case CONF_PERCENT:
+        buf_printf(out, "a number from %g to %g, with at most three decimals",
+                   (double)row->least / 1000, (double)row->most / 1000);
         break;
     }
 }
@@ -638,14 +661,32 @@ void conf_row_allowed(const struct conf_row *row, struct buf *out)
 void conf_schema_dump(struct buf *out)
 {
     static const char *const kinds[] = {
-        [CONF_GROUP] = "group",       [CONF_LIST] = "list",   [CONF_STRING] = "string",
-        [CONF_SECRET] = "secret",     [CONF_NAME] = "name",   [CONF_GLOB] = "glob",
-        [CONF_TEMPLATE] = "template", [CONF_PATH] = "path",   [CONF_FINGERPRINT] = "fingerprint",
-        [CONF_TOPIC] = "topic",       [CONF_BOOL] = "bool",   [CONF_UINT] = "number",
-        [CONF_INT] = "number",        [CONF_PORT] = "port",   [CONF_MILLIS] = "duration",
-        [CONF_SECONDS] = "duration",  [CONF_BYTES] = "size",  [CONF_ENUM] = "word",
-        [CONF_STRINGS] = "strings",   [CONF_PATHS] = "paths", [CONF_NETWORKS] = "networks",
-        [CONF_BACKOFF] = "durations", [CONF_DATE] = "date",   [CONF_WORDS] = "words",
+        [CONF_GROUP] = "group",
+        [CONF_LIST] = "list",
+        [CONF_STRING] = "string",
+        [CONF_SECRET] = "secret",
+        [CONF_NAME] = "name",
+        [CONF_GLOB] = "glob",
+        [CONF_TEMPLATE] = "template",
+        [CONF_PATH] = "path",
+        [CONF_FINGERPRINT] = "fingerprint",
+        [CONF_TOPIC] = "topic",
+        [CONF_BOOL] = "bool",
+        [CONF_UINT] = "number",
+        [CONF_INT] = "number",
+        [CONF_PORT] = "port",
+        [CONF_MILLIS] = "duration",
+        [CONF_SECONDS] = "duration",
+        [CONF_BYTES] = "size",
+        [CONF_ENUM] = "word",
+        [CONF_STRINGS] = "strings",
+        [CONF_PATHS] = "paths",
+        [CONF_NETWORKS] = "networks",
+        [CONF_BACKOFF] = "durations",
+        [CONF_DATE] = "date",
+        [CONF_WORDS] = "words",
+        [CONF_NUMBERS] = "numbers",
+        [CONF_PERCENT] = "percent",
     };
     static const char *const reach[] = {
         [RELOAD_NOW] = "now",

@@ -1,7 +1,8 @@
 /* conf/schema.h - every key of the configuration, one row each.
  *
  * The rows drive parsing, defaults, unknown-key hints, freeing and the comparison for a reload, and
- * the tests hold certflip.conf(5) and the example file against them.  Static data, any thread.
+ * the tests hold certflip.conf(5) and the example file against them.  Other files of this form
+ * bring a table of their own (fleet/campaign.h).  Static data, any thread.
  */
 #ifndef CONF_SCHEMA_H
 #define CONF_SCHEMA_H
@@ -33,6 +34,7 @@ enum conf_kind {
     CONF_MILLIS,  /* uint32_t */
     CONF_SECONDS, /* uint32_t */
     CONF_BYTES,   /* uint32_t */
+    CONF_PERCENT, /* uint32_t, thousandths of a percent: 99.9 is 99900 */
     CONF_DATE,    /* int64_t, "2027-06-30": wall clock, where that day has ended; UTC */
     CONF_ENUM,    /* int or an enum, by `words` */
     /* [ "...", ... ], or one value by itself; bounds count elements */
@@ -40,6 +42,7 @@ enum conf_kind {
     CONF_PATHS,
     CONF_NETWORKS,
     CONF_BACKOFF, /* uint32_t[8] and a count, seconds; bounds are those of each */
+    CONF_NUMBERS, /* the same, of plain numbers */
     CONF_WORDS,   /* unsigned, the values of `words` as bits */
 };
 
@@ -74,21 +77,33 @@ extern const char conf_required[];
 extern const struct conf_row conf_rows[];
 extern const size_t conf_row_count;
 
-/* The row of a full key ("limits.connections"), or NULL. */
-const struct conf_row *conf_row_find(const char *key);
+/* The rows of one kind of file. */
+struct conf_table {
+    const struct conf_row *rows;
+    size_t count;
+};
 
+/* The row of a full key ("limits.connections"), or NULL. */
+const struct conf_row *conf_table_find(const struct conf_table *t, const char *key);
 /* The row of `name` directly inside `parent` (NULL: the top), or NULL. */
+const struct conf_row *conf_table_member(const struct conf_table *t, const struct conf_row *parent,
+                                         const char *name);
+/* The member of `parent` whose name is nearest to `name`, when it is near enough to be a slip; or
+ * NULL. */
+const struct conf_row *conf_table_nearest(const struct conf_table *t, const struct conf_row *parent,
+                                          const char *name);
+
+/* The same of conf_rows, which are those of certflip.conf. */
+extern const struct conf_table conf_table;
+const struct conf_row *conf_row_find(const char *key);
 const struct conf_row *conf_row_member(const struct conf_row *parent, const char *name);
+const struct conf_row *conf_row_nearest(const struct conf_row *parent, const char *name);
 
 /* Is `row` directly inside `parent` (NULL: the top)? */
 bool conf_row_inside(const struct conf_row *row, const struct conf_row *parent);
 
 /* The last part of the key: "port". */
 const char *conf_row_name(const struct conf_row *row);
-
-/* The member of `parent` whose name is nearest to `name`, when it is near enough to be a slip; or
- * NULL. */
-const struct conf_row *conf_row_nearest(const struct conf_row *parent, const char *name);
 
 /* What is allowed there, for messages: "a number from 1 to 65535".  Appends to `out`. */
 void conf_row_allowed(const struct conf_row *row, struct buf *out);

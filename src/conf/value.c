@@ -36,7 +36,7 @@ static size_t *count_of(const struct conf_row *row, void *base)
 bool conf_row_takes_many(const struct conf_row *row)
 {
     return row->kind == CONF_STRINGS || row->kind == CONF_PATHS || row->kind == CONF_NETWORKS ||
-           row->kind == CONF_BACKOFF || row->kind == CONF_WORDS;
+           row->kind == CONF_BACKOFF || row->kind == CONF_NUMBERS || row->kind == CONF_WORDS;
 }
 
 static bool is_secret(const struct conf_row *row)
@@ -169,6 +169,26 @@ static int set_bool(const struct conf_row *row, void *base, const struct conf_va
         *(bool *)member(row, base) = strcmp(v->s, "true") == 0;
     else
         return refuse(row, v, "is not a truth value", why);
+    return 0;
+}
+
+static int set_percent(const struct conf_row *row, void *base, const struct conf_value *v,
+                       struct buf *why)
+{
+    double percent = v->kind == VALUE_INT ? (double)v->i : v->f;
+    char *end = NULL;
+    int64_t n;
+
+    if (v->kind == VALUE_DEFAULT)
+        percent = strtod(v->s, &end);
+    else if (v->kind != VALUE_INT && v->kind != VALUE_FLOAT)
+        return refuse(row, v, "is not a number", why);
+    if (!(percent * 1000 >= (double)row->least && percent * 1000 <= (double)row->most))
+        return refuse(row, v, "is out of range", why);
+    n = (int64_t)(percent * 1000 + 0.5);
+    if (percent * 1000 - (double)n > 1e-6 || (double)n - percent * 1000 > 1e-6)
+        return refuse(row, v, "has too many decimals", why);
+    *(uint32_t *)member(row, base) = (uint32_t)n;
     return 0;
 }
 
@@ -370,6 +390,8 @@ int conf_value_set(const struct conf_row *row, void *base, const struct conf_val
         return set_bool(row, base, v, why);
     case CONF_ENUM:
         return set_word(row, base, v, why);
+    case CONF_PERCENT:
+        return set_percent(row, base, v, why);
     case CONF_DATE:
         return set_date(row, base, v, why);
     case CONF_UINT:
@@ -397,6 +419,7 @@ int conf_value_set(const struct conf_row *row, void *base, const struct conf_val
     case CONF_PATHS:
     case CONF_NETWORKS:
     case CONF_BACKOFF:
+    case CONF_NUMBERS:
     case CONF_WORDS:
         break;
     }
@@ -416,6 +439,7 @@ static int set_element(const struct conf_row *row, void *at, const struct conf_v
     one.kind = row->kind == CONF_PATHS ? CONF_PATH : CONF_STRING;
     switch ((int)row->kind) {
     case CONF_BACKOFF:
+    case CONF_NUMBERS:
         rc = number(row, v, &n, why);
         if (rc == 0)
             *(uint32_t *)at = (uint32_t)n;
@@ -458,7 +482,7 @@ static int set_words(const struct conf_row *row, void *base, const struct conf_v
 int conf_value_set_all(const struct conf_row *row, void *base, const struct conf_value *v, size_t n,
                        const char *file, struct buf *why)
 {
-    bool backoff = row->kind == CONF_BACKOFF;
+    bool backoff = row->kind == CONF_BACKOFF || row->kind == CONF_NUMBERS;
     size_t size = backoff                      ? sizeof(uint32_t)
                   : row->kind == CONF_NETWORKS ? sizeof(struct subnet)
                                                : sizeof(char *);
@@ -541,6 +565,7 @@ void conf_value_text(const struct conf_row *row, const void *base, struct buf *o
     case CONF_MILLIS:
     case CONF_SECONDS:
     case CONF_BYTES:
+    case CONF_PERCENT:
         buf_printf(out, "%" PRIu32, *(const uint32_t *)at);
         break;
     case CONF_ENUM:
@@ -568,6 +593,7 @@ void conf_value_text(const struct conf_row *row, const void *base, struct buf *o
     case CONF_PATHS:
     case CONF_NETWORKS:
     case CONF_BACKOFF:
+    case CONF_NUMBERS:
     case CONF_WORDS:
         break;
     }
@@ -619,6 +645,8 @@ void conf_value_free(const struct conf_row *row, void *base)
     case CONF_DATE:
     case CONF_ENUM:
     case CONF_BACKOFF:
+    case CONF_NUMBERS:
+    case CONF_PERCENT:
     case CONF_WORDS:
         break;
     }

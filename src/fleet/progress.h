@@ -79,6 +79,8 @@ struct fleet_campaign {
     char reason[512];     /* why it is paused, halted or aborted; "" */
     char by[FLEET_NAME_MAX + 1]; /* who started it: user@host */
     char plan[65]; /* SHA-256 of the campaign file and the plan: a resume with another is refused */
+    int back_from, back_to; /* FLEET_RETURNING: the first and the last wave that is rolled back */
+    int64_t requests;       /* how many were made: no id is used twice */
 };
 
 struct fleet_gateway {
@@ -102,8 +104,8 @@ struct fleet_device {
     char reason[512], remedy[512];
 };
 
-/* A command on its way.  The id is made from the campaign, the gateway and what it is for, so that
- * a resume sends the same one and the gateway answers as it did the first time. */
+/* A command on its way.  It is in the ledger with its id before it is sent, so that a resume sends
+ * the same one, and the gateway answers as it did the first time. */
 struct fleet_request {
     char id[129];
     char gateway[FLEET_NAME_MAX + 1];

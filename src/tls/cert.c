@@ -839,6 +839,11 @@ static bool read_serial(struct der serial, struct cert_info *ci)
     return true;
 }
 
+int cert_sha256(const void *data, size_t n, uint8_t out[CERT_FP_BYTES])
+{
+    return n <= UINT32_MAX && wc_Sha256Hash(data, (word32)n, out) == 0 ? 0 : -ERR_NOMEM;
+}
+
 static int fill(struct cert_info *ci, const uint8_t *der, size_t n)
 {
     struct fields f;

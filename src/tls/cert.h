@@ -79,6 +79,9 @@ bool cert_is_named(const uint8_t *issuer, size_t issuer_n, const uint8_t *subjec
 struct cert_info *cert_info_new(const uint8_t *der, size_t n, struct err *err);
 void cert_info_free(struct cert_info *ci); /* NULL is fine */
 
+/* SHA-256 of any bytes.  Returns 0 or -ERR_NOMEM. */
+int cert_sha256(const void *data, size_t n, uint8_t out[CERT_FP_BYTES]);
+
 /* How many bytes the first of several certificates in DER takes; all of them when it is none. */
 size_t cert_der_length(const uint8_t *der, size_t n);
 

@@ -1,0 +1,13 @@
+# tests/unit/fleet.mk - campaigns.
+check_PROGRAMS += \
+	tests/unit/test_fleet_campaign \
+	tests/unit/test_fleet_window
+
+fleet_test_ldadd = libfleet.a libcli.a libcontrol.a liblint.a libtls.a libconf.a libbase.a \
+	$(external_libs) $(CMOCKA_LIBS) -lm
+
+tests_unit_test_fleet_campaign_SOURCES = tests/unit/test_fleet_campaign.c
+tests_unit_test_fleet_campaign_LDADD = $(fleet_test_ldadd)
+
+tests_unit_test_fleet_window_SOURCES = tests/unit/test_fleet_window.c
+tests_unit_test_fleet_window_LDADD = $(fleet_test_ldadd)
