@@ -1,11 +1,11 @@
 #!/bin/sh
 # make-deb.sh - builds the Debian packages out of a source tarball, as `make deb` does.
 #
-#   packaging/make-deb.sh TARBALL [OUTPUT-DIRECTORY]
+#   packaging/make-deb.sh TARBALL [OUTPUT-DIRECTORY [OPTION...]]
 #
 # The packages, and what dpkg says of the build, are put into the directory (the present one unless
-# it is given).  DEB_BUILD_OPTIONS is passed on; without it the unit tests are left out (nocheck), as
-# ./bootstrap check has them.
+# it is given).  OPTIONs are dpkg-buildpackage's.  DEB_BUILD_OPTIONS is passed on; without it the unit tests
+# are left out (nocheck), as ./bootstrap check has them.
 
 set -eu
 
@@ -13,6 +13,7 @@ die() { echo "make-deb: $*" >&2; exit 1; }
 
 tarball=${1:?usage: make-deb.sh TARBALL [OUTPUT-DIRECTORY]}
 out=${2:-.}
+if [ $# -gt 2 ]; then shift 2; else shift $#; fi
 [ -f "$tarball" ] || die "$tarball: no such file"
 for tool in dpkg-buildpackage dh; do
     command -v "$tool" >/dev/null || die "$tool is missing: apt-get install dpkg-dev debhelper"
@@ -31,6 +32,6 @@ cp -r "$work/$base/packaging/debian" "$work/$base/debian"
 : "${CERTFLIP_CACHE:=${XDG_CACHE_HOME:-${HOME:?}/.cache}/certflip}"
 : "${DEB_BUILD_OPTIONS:=nocheck}"
 export CERTFLIP_CACHE DEB_BUILD_OPTIONS
-(cd "$work/$base" && dpkg-buildpackage --no-sign "--jobs=$(nproc)" --build=full)
+(cd "$work/$base" && dpkg-buildpackage --no-sign "--jobs=$(nproc)" --build=full "$@")
 find "$work" -maxdepth 1 -type f -exec cp -t "$out" {} +
 echo "make-deb: built in $out:" && (cd "$out" && ls -1 certflip*_*.deb)

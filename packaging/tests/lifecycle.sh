@@ -65,11 +65,14 @@ else
 fi
 mount -t proc proc "$root/proc"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" && chmod +x "$root/usr/sbin/policy-rc.d"
-cp "$deb" "$root/tmp/one.deb"
+mkdir "$root/tmp/debs"
+cp "$deb" "$root/tmp/debs/"
 everything >"$root/tmp/before"
 
-step "install"
-in_root dpkg -i /tmp/one.deb >"$root/tmp/dpkg.log" 2>&1 || { cat "$root/tmp/dpkg.log"; fail "dpkg -i"; }
+step "install, as docs/quick-start.md says"
+commands=$(sed -n '/^```sh skip=package$/,/^```$/{/^```/!p}' "$(dirname "$0")/../../docs/quick-start.md")
+[ -n "$commands" ] || fail "docs/quick-start.md does not say how to install"
+in_root sh -euc "cd /tmp/debs; $commands" >"$root/tmp/dpkg.log" 2>&1 || { cat "$root/tmp/dpkg.log"; fail "$commands"; }
 in_root certflipd -V
 [ "$(stat -c '%U:%G %a' "$root/etc/certflip/certflip.conf" | sed 's/UNKNOWN/certflip/')" ] || fail "no configuration"
 in_root stat -c '%U:%G %a %n' /etc/certflip /etc/certflip/certflip.conf /var/lib/certflip |

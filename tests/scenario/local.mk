@@ -5,13 +5,16 @@ EXTRA_DIST += \
 	tests/scenario/adjtimex.c \
 	tests/scenario/conftest.py \
 	tests/scenario/lib/__init__.py \
+	tests/scenario/data/plant.sh \
 	tests/scenario/lib/broker.py \
 	tests/scenario/lib/campaign.py \
+	tests/scenario/lib/documents.py \
 	tests/scenario/lib/ejabberd.py \
 	tests/scenario/lib/fleet.py \
 	tests/scenario/lib/front.py \
 	tests/scenario/lib/gateway.py \
 	tests/scenario/lib/link.py \
+	tests/scenario/lib/machine.py \
 	tests/scenario/lib/mqtt.py \
 	tests/scenario/lib/packets.py \
 	tests/scenario/lib/pki.py \
@@ -35,6 +38,7 @@ EXTRA_DIST += \
 	tests/scenario/test_configuration_faults.py \
 	tests/scenario/test_each_sensor_gets_its_chain.py \
 	tests/scenario/test_ends_of_connections_and_wills.py \
+	tests/scenario/test_every_command_shown_runs.py \
 	tests/scenario/test_fleet_simulated_gateways.py \
 	tests/scenario/test_flips_go_unnoticed.py \
 	tests/scenario/test_full_and_failing_disks.py \

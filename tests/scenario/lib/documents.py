@@ -1,0 +1,95 @@
+"""Documents with commands in them: what the reader types, what is printed, and what a test does unseen.
+
+    ```sh                     commands, in order; `exit=N` behind it: how they end; `skip=REASON`: not run here, see SKIPS
+    ```text                   behind commands: what they print; `...` stands for any text, a line of it for any lines
+    <!-- test                 commands that the reader does not see: what happened before, or meanwhile; ends with -->
+
+Dates, fingerprints, durations, sizes and the like differ from run to run: they are compared by their kind.
+"""
+
+import collections
+import re
+
+# Why a block is not run on the scratch machine, and where it is instead.
+SKIPS = {
+    "package": "apt and dpkg: run by packaging/tests/lifecycle.sh in a chroot",
+    "build": "builds all of it: ./bootstrap check and make distcheck do so",
+    "demo": "installs what is missing first: test_the_demo_ends_well runs the rest of it",
+}
+
+Block = collections.namedtuple("Block", "line kind script expected exit skip")
+
+FENCE = re.compile(r"^```(\w+)?(.*)$")
+
+
+def blocks(text):
+    """The blocks of a document, in order; kind is "shown" or "hidden"."""
+    lines = text.splitlines()
+    found, at = [], 0
+    while at < len(lines):
+        line, fence = lines[at], FENCE.match(lines[at])
+        if line.startswith("<!-- test"):
+            end = lines.index("-->", at)
+            found.append(Block(at + 1, "hidden", "\n".join(lines[at + 1:end]), None, 0, None))
+            at = end
+        elif fence:
+            end = lines.index("```", at + 1)
+            body = lines[at + 1:end]
+            words = dict(re.findall(r"(\w+)=(\S+)", fence[2]))
+            if fence[1] == "sh":
+                found.append(Block(at + 1, "shown", "\n".join(body), None, int(words.get("exit", 0)), words.get("skip")))
+            elif fence[1] == "text" and found and found[-1].kind == "shown" and found[-1].expected is None:
+                found[-1] = found[-1]._replace(expected="\n".join(body))
+            at = end
+        at += 1
+    return found
+
+
+KINDS = (
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?", "TIME"),
+    (r"\d{4}-\d\d-\d\d", "DATE"),
+    (r"\b[0-9a-f]{16,64}\b", "HEX"),
+    (r"\b([0-9A-F]{2}:){15,31}[0-9A-F]{2}\b", "HEX"),
+    (r"\b\d+(\.\d+)? (us|ms|s|min|h|d)( \d+ (s|min|h))?\b", "SPAN"),
+    (r"process \d+, \d+ worker(s?)", "process N"),
+    (r"(port |\d+\.\d+\.\d+\.\d+:)\d{5}\b", r"\1PORT"),
+    (r"0\.\d\.\d|5\.\d+\.\d+", "VERSION"),
+    (r" +", " "),  # columns are as wide as what stands in them
+)
+
+
+def by_kind(line):
+    for pattern, kind in KINDS:
+        line = re.sub(pattern, kind, line)
+    return line.strip()
+
+
+def alike(expected, printed):
+    """None, or the first line of `expected` that was not printed."""
+    have = [by_kind(line) for line in printed.rstrip("\n").split("\n")]
+    at, any_lines = 0, False
+    for line in expected.split("\n"):
+        if line.strip() == "...":
+            any_lines = True
+            continue
+        pattern = ".*".join(re.escape(part) for part in by_kind(line).split("..."))
+        while True:
+            if at < len(have) and re.fullmatch(pattern, have[at]):
+                break
+            if not any_lines or at >= len(have):
+                return line
+            at += 1
+        at, any_lines = at + 1, False
+    return None if any_lines or at >= len(have) or have[at:] == [""] else "and then nothing (there was: %s)" % have[at]
+
+
+def with_output(text, printed):
+    """The document with what was printed in the place of what it shows; `printed`: by line of the block."""
+    lines = text.splitlines()
+    for line in sorted(printed, reverse=True):
+        at = lines.index("```", line) + 1
+        while not lines[at].startswith("```text"):
+            at += 1
+        end = lines.index("```", at)
+        lines[at + 1:end] = printed[line].rstrip("\n").split("\n")
+    return "\n".join(lines) + "\n"
