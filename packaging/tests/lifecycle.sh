@@ -4,7 +4,7 @@
 #
 #   packaging/tests/lifecycle.sh PACKAGE.deb [SUITE]
 #
-# Needs root, debootstrap, and an archive in the machine's own apt sources.  There is no service manager
+# Needs root, mmdebstrap, and an archive in the machine's own apt sources.  There is no service manager
 # in the chroot: the daemon is started as the unit does, as the package's user.  LIFECYCLE_BASE=FILE.tar
 # keeps the bare system there for the next run.
 
@@ -32,7 +32,7 @@ clean() {
         fi
     done
     umount "$root/proc" 2>/dev/null || true
-    rm -rf --one-file-system "$root" "$root.new"
+    rm -rf --one-file-system "$root" "$root.new" "$root.tar"
 }
 trap clean EXIT
 
@@ -54,15 +54,16 @@ step "a bare $suite"
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | grep -v ^cdrom: | sort -u | head -n 1)
 [ -n "$mirror" ] || fail "apt knows no Debian archive (run: apt-get update)"
 depends=$(dpkg-deb -f "$deb" Depends | sed 's/([^)]*)//g; s/|[^,]*//g; s/,/ /g')
-include=$(echo $depends mosquitto mosquitto-clients openssl util-linux | tr ' ' ',')
-if [ -s "${LIFECYCLE_BASE:-}" ]; then
-    tar -C "$root" -xf "$LIFECYCLE_BASE"
-else
-    debootstrap --variant=minbase --include="$include" "$suite" "$root" "$mirror" >"$root.log" 2>&1 ||
-        { tail -n 20 "$root.log" >&2; fail "debootstrap"; }
-    rm -f "$root.log"
-    if [ -n "${LIFECYCLE_BASE:-}" ]; then tar -C "$root" -cf "$LIFECYCLE_BASE" .; fi
+# With what it recommends, so that apt has nothing to ask.
+include=$(echo $depends ca-certificates mosquitto mosquitto-clients openssl util-linux | tr ' ' ',')
+base=${LIFECYCLE_BASE:-$root.tar}
+if [ ! -s "$base" ]; then
+    mmdebstrap --quiet --variant=minbase --skip=check/empty --include="$include" "$suite" "$base" "$mirror" ||
+        fail "mmdebstrap"
 fi
+tar -C "$root" -xf "$base" --exclude='./dev/*'
+rm -f "$root.tar"
+for node in null zero full random urandom tty; do cp -a "/dev/$node" "$root/dev/"; done
 mount -t proc proc "$root/proc"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" && chmod +x "$root/usr/sbin/policy-rc.d"
 mkdir "$root/tmp/debs"
