@@ -1,15 +1,18 @@
 /* fleet/ledger.h - a campaign's durable state: one SQLite database for each campaign.
  *
  * WAL, synchronous=FULL.  Writes go in groups (begin, commit); a group is durable when
- * ledger_commit returns.  At most one process may run a campaign: ledger_own holds a lock of the
- * file that ends with the process, and the ledger names its holder; others may read meanwhile.
- * Blocks.  Everything returns 0 or a negative code with err set; after an error of a write nothing
- * was changed.
+ * ledger_commit returns, and a write by itself when it returns.  At most one process may run a
+ * campaign: ledger_own holds a lock of FILE.lock that ends with the process, and that file names
+ * its holder; others may read meanwhile, and put wishes.  All other writes are refused
+ * (-ERR_DENIED) to who does not own it.
+ * Blocks, for others' commits 10 seconds at most.  One thread.  Everything returns 0 or a negative
+ * code with err set; after an error of a write nothing was changed.
  */
 #ifndef FLEET_LEDGER_H
 #define FLEET_LEDGER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -18,17 +21,30 @@
 struct ledger;
 
 /* Open, or with `create` make, the database.  One of a later version, of another program, a corrupt
- * one, an unwritable folder: an error that names the file and the remedy.  Returns owned or NULL.
+ * one, an unwritable folder: an error that names the file and the remedy; ERR_NOT_FOUND where there
+ * is none.  Returns owned or NULL.
  */
 struct ledger *ledger_open(const char *path, bool create, struct err *err);
 void ledger_close(struct ledger *l); /* NULL is fine */
 
-/* Take the campaign for this process.  -ERR_BUSY: err says who has it (user@host, pid, since). */
+/* Take the campaign for this process; `who` is user@host.  -ERR_BUSY: err says who has it (who,
+ * process, since).  The whole file is checked then.  Twice is fine. */
 int ledger_own(struct ledger *l, const char *who, struct err *err);
+/* Does another process run it?  Returns 1, with "anna@plant, process 4711, since ..." in `who`; 0
+ * for nobody, or this one; or a negative code. */
+int ledger_owner(struct ledger *l, char *who, size_t n, struct err *err);
 
+/* Groups do not nest.  When a write of the group failed, or its commit, nothing of it was saved;
+ * ledger_rollback without a group is harmless. */
 int ledger_begin(struct ledger *l, struct err *err);
 int ledger_commit(struct ledger *l, struct err *err);
 void ledger_rollback(struct ledger *l);
+
+/* Until ledger_rollback all that is read is of one moment, whatever the owner writes meanwhile.
+ * Nothing can be written between. */
+int ledger_snapshot(struct ledger *l, struct err *err);
+/* Another number than before when another process has written since; cheap. */
+int64_t ledger_version(struct ledger *l);
 
 /* -ERR_NOT_FOUND: no campaign was begun in it. */
 int ledger_campaign(struct ledger *l, struct fleet_campaign *out, struct err *err);
@@ -37,10 +53,24 @@ int ledger_campaign_put(struct ledger *l, const struct fleet_campaign *c, struct
 int ledger_gateway_put(struct ledger *l, const struct fleet_gateway *g, struct err *err);
 int ledger_device_put(struct ledger *l, const struct fleet_device *d, struct err *err);
 /* Sorted by name (devices: by wave, then gateway, then name).  Stops when `each` returns other than
- * 0 and returns that. */
+ * 0 and returns that.  Everywhere here `each` may write, but not walk over the same rows again. */
 int ledger_gateways(struct ledger *l, int (*each)(void *arg, const struct fleet_gateway *g),
                     void *arg, struct err *err);
 int ledger_devices(struct ledger *l, int (*each)(void *arg, const struct fleet_device *d),
+                   void *arg, struct err *err);
+
+int ledger_gateway(struct ledger *l, const char *name, struct fleet_gateway *out, struct err *err);
+int ledger_device(struct ledger *l, const char *gateway, const char *name, struct fleet_device *out,
+                  struct err *err); /* both: -ERR_NOT_FOUND */
+
+/* How many devices there are of each kind, by gateway, wave and step: for who shows progress. */
+struct ledger_tally {
+    const char *gateway;
+    int wave;
+    enum fleet_device_step step;
+    size_t count;
+};
+int ledger_tallies(struct ledger *l, int (*each)(void *arg, const struct ledger_tally *t),
                    void *arg, struct err *err);
 
 /* A device's request and certificate, PEM; NULL leaves what is there.  Returned owned, or NULL
@@ -50,7 +80,8 @@ int ledger_pem_put(struct ledger *l, const char *gateway, const char *device, co
 int ledger_pem(struct ledger *l, const char *gateway, const char *device, char **csr, char **chain,
                struct err *err);
 
-/* Requests that are open, or answered and not yet acted upon, in the order in which they came. */
+/* Requests that are open, or answered and not yet acted upon, in the order in which they came.  A
+ * put of an id that is there changes it in its place. */
 int ledger_request_put(struct ledger *l, const struct fleet_request *r, struct err *err);
 int ledger_requests(struct ledger *l, int (*each)(void *arg, const struct fleet_request *r),
                     void *arg, struct err *err);

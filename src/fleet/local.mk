@@ -3,7 +3,8 @@ noinst_LIBRARIES += libfleet.a
 libfleet_a_SOURCES = \
 	src/fleet/campaign.c src/fleet/campaign.h \
 	src/fleet/engine.h \
-	src/fleet/ledger.h \
+	src/fleet/ledger.c src/fleet/ledger.h src/fleet/ledger_inside.h \
+	src/fleet/ledger_rows.c \
 	src/fleet/link.h \
 	src/fleet/plan.h \
 	src/fleet/progress.c src/fleet/progress.h \
