@@ -79,7 +79,7 @@ static json_t *names_of(const char *list)
     return names;
 }
 
-/* The words of trust commands; the file of trust add is read by read_pem. */
+/* The words of trust commands; the file of trust add is read in `ask`. */
 static void set_trust(json_t *params, const struct words_line *line)
 {
     if (line->arg_count > 0)
@@ -91,25 +91,6 @@ static void set_trust(json_t *params, const struct words_line *line)
     set_flag(params, "force", line->force);
     if (line->only != NULL)
         (void)json_object_set_new(params, "only", names_of(line->only));
-}
-
-/* The certificates of a file, as the parameter "pem". */
-static int read_pem(json_t *params, const char *path, struct err *err)
-{
-    struct buf text = {0};
-    int rc = durable_read(path, RPC_PEM_MAX, &text, err);
-    json_t *pem = rc == 0 ? json_stringn((const char *)text.p, text.len) : NULL;
-
-    if (rc != 0)
-        rc = err_set(err, ERR_INVALID, "%s", err->msg);
-    else if (pem == NULL)
-        rc = err_set(err, ERR_INVALID,
-                     "%s: is no text: make PEM of it: openssl x509 -inform DER -in %s", path, path);
-    else
-        (void)json_object_set(params, "pem", pem);
-    json_decref(pem);
-    buf_fini(&text);
-    return rc;
 }
 
 /* An option that is not given, or has no meaning for the command, is not set: the table in words.c
@@ -404,17 +385,16 @@ static int ask(const struct cli *cli, json_t **answer, struct err *err)
 
     if (cli->line->command != WORDS_DEVICES) {
         params = params_of(cli->line);
-        if (cli->line->command == WORDS_INSTALL &&
-            (rc = pem_read(cli->line->args[1], params, err)) != 0) {
-            json_decref(params);
-            return rc;
-        }
         if (cli->line->command == WORDS_KEYGEN)
             client_set_patience(cli->client, KEYGEN_PATIENCE_MS);
-        if ((cli->line->command == WORDS_CRL_UPDATE &&
-             (rc = crl_params(cli->line->args[0], params, err)) != 0) ||
-            (cli->line->command == WORDS_TRUST_ADD &&
-             (rc = read_pem(params, cli->line->args[1], err)) != 0)) {
+        rc = 0;
+        if (cli->line->command == WORDS_CRL_UPDATE)
+            rc = crl_params(cli->line->args[0], params, err);
+        else if (cli->line->command == WORDS_INSTALL)
+            rc = pem_read(cli->line->args[1], params, "chain", err);
+        else if (cli->line->command == WORDS_TRUST_ADD)
+            rc = pem_read(cli->line->args[1], params, "pem", err);
+        if (rc != 0) {
             json_decref(params);
             return rc;
         }

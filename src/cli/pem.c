@@ -45,7 +45,7 @@ static int read_input(struct buf *text, struct err *err)
     return 0;
 }
 
-int pem_read(const char *path, struct json_t *params, struct err *err)
+int pem_read(const char *path, struct json_t *params, const char *name, struct err *err)
 {
     struct buf text = {0};
     int rc =
@@ -59,7 +59,7 @@ int pem_read(const char *path, struct json_t *params, struct err *err)
         rc =
             err_set(err, ERR_INVALID, "%s: is no PEM: convert it (openssl x509 -inform DER)", path);
     if (rc == 0)
-        (void)json_object_set_new(params, "chain", json_stringn((const char *)text.p, text.len));
+        (void)json_object_set_new(params, name, json_stringn((const char *)text.p, text.len));
     buf_fini_wipe(&text);
     if (rc != 0 && rc != -ERR_NOMEM) /* nobody was asked anything: the words make no sense */
         err->code = ERR_INVALID;

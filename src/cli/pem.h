@@ -9,9 +9,9 @@ struct json_t;
 /* Is it clear where --out shall put what comes?  Returns 0 or -ERR_INVALID. */
 int pem_check(const struct words_line *line, struct err *err);
 
-/* Read a file ("-": standard input) into the parameter "chain".  Returns 0, -ERR_INVALID (there is
- * no such file, or it is no text) or -ERR_TOO_BIG. */
-int pem_read(const char *path, struct json_t *params, struct err *err);
+/* Read a file ("-": standard input) into the parameter `name`.  Returns 0, or -ERR_INVALID: there
+ * is no such file, it is no text, too long, or holds a private key, which is never sent. */
+int pem_read(const char *path, struct json_t *params, const char *name, struct err *err);
 
 /* Write what `keygen` or `export` got: to --out, or to standard output.  Returns 0 or a negative
  * code; other commands have nothing to write. */

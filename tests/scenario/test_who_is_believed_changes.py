@@ -386,7 +386,7 @@ def test_swaps_under_200_sessions(plant, pki, later):
     assert site.gateway.rpc("status")["devices"]["online"] == 200
 
 
-def test_the_tool(site, later):
+def test_the_tool(site, later, tmp_path):
     root, _ = later
     ctl = site.gateway.ctl
     assert "is now in the set downstream" in ctl("trust", "add", DOWN, root.cert, "--note", "by hand")[1]
@@ -402,6 +402,10 @@ def test_the_tool(site, later):
     assert site.gateway.ctl_json("trust", "list")["anchors"]
     status, _, said = ctl("trust", "add", DOWN, "/nowhere.pem", check=False)
     assert status == 2 and "there is no such file" in said
+    both = tmp_path / "both.pem"
+    both.write_text(open(root.cert).read() + open(root.key).read())
+    status, _, said = ctl("trust", "add", DOWN, both, check=False)
+    assert status == 2 and "holds a private key" in said
     status = site.gateway.rpc("status")
     assert status["trust"][DOWN]["anchors"] == 1 and status["trust"][DOWN]["removed"] == 1
     assert status["trust"][UP]["soonest"]["fingerprint"] == fingerprint(site.pki.server_ca)
