@@ -4,6 +4,7 @@
  */
 #include "control/dispatch.h"
 
+#include <assert.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -333,6 +334,24 @@ static void carry_out(struct call *c, const char *method)
     target_text(c->params, c->target, sizeof(c->target));
     if (check_params(c) == 0)
         commands[m].carry_out(c);
+}
+
+struct json_t *dispatch_look(struct dispatch *d, enum rpc_method m, struct json_t *params,
+                             struct rpc_fault *f)
+{
+    const struct caller caller = {.who = "http"};
+    struct call c = {.d = d, .caller = &caller, .params = params};
+
+    assert(rpc_method_access(m) == RPC_OBSERVE && m != RPC_IDENTITY_LINT_METHOD);
+    list_init(&c.link);
+    list_init(&c.waiting);
+    carry_out(&c, rpc_method_name(m));
+    assert(!c.later);
+    if (c.fault.code == RPC_OK)
+        return c.result;
+    json_decref(c.result);
+    *f = c.fault; /* with what it owns */
+    return NULL;
 }
 
 static struct json_t *reply_of(struct call *c, const json_t *id)

@@ -86,6 +86,11 @@ void dispatch_text(struct dispatch *d, const struct caller *caller, const char *
 void dispatch_request(struct dispatch *d, const struct caller *caller, struct json_t *request,
                       dispatch_reply_fn *reply, void *arg);
 
+/* Ask a method that only looks (RPC_OBSERVE), and has its answer at once, outside of a request.
+ * Borrows params, an object.  Returns owned, or NULL with the fault. */
+struct json_t *dispatch_look(struct dispatch *d, enum rpc_method m, struct json_t *params,
+                             struct rpc_fault *f);
+
 /* The parameters of a method, one after the other, for help and tests; NULL past the last. */
 const char *dispatch_param(enum rpc_method m, size_t i, bool *required);
 

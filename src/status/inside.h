@@ -28,4 +28,21 @@ int status_metrics(const struct status_view *v, struct buf *out);
 bool status_is_healthy(const struct status_view *v, struct buf *out);
 bool status_is_ready(const struct status_view *v, struct buf *out);
 
+#define STATUS_API "/api/v1/"
+
+/* api.c */
+void status_api(const struct status_view *v, const struct server_request *r,
+                struct server_reply *out);
+
+struct json_t;
+struct rpc_fault;
+
+/* table.c: { "devices": [ DEVICE, ... ], "total": those that were found, "offset" } of `params`,
+ * search show sort order offset limit; NULL with the fault. */
+struct json_t *status_table(const struct status_view *v, struct json_t *params,
+                            struct rpc_fault *f);
+/* { "expired", "weeks": [ 52 counts ], "later", "none": without an identity }: devices by the end
+ * of their certificate in use.  Returns owned, or NULL. */
+struct json_t *status_timeline(const struct status_view *v);
+
 #endif

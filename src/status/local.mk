@@ -2,10 +2,12 @@
 
 noinst_LIBRARIES += libstatus.a
 libstatus_a_SOURCES = \
+	src/status/api.c \
 	src/status/health.c \
 	src/status/inside.h \
 	src/status/metrics.c \
 	src/status/server.c \
 	src/status/server.h \
 	src/status/status.c \
-	src/status/status.h
+	src/status/status.h \
+	src/status/table.c

@@ -50,6 +50,29 @@ const char *server_arg(const struct server_request *r, const char *name)
     return MHD_lookup_connection_value(r->inside, MHD_GET_ARGUMENT_KIND, name);
 }
 
+struct each_arg {
+    void (*each)(void *arg, const char *name, const char *value);
+    void *arg;
+};
+
+static enum MHD_Result on_arg(void *arg, enum MHD_ValueKind kind, const char *name,
+                              const char *value)
+{
+    const struct each_arg *e = arg;
+
+    (void)kind;
+    e->each(e->arg, name, value == NULL ? "" : value);
+    return MHD_YES;
+}
+
+void server_each_arg(const struct server_request *r,
+                     void (*each)(void *arg, const char *name, const char *value), void *arg)
+{
+    struct each_arg e = {each, arg};
+
+    MHD_get_connection_values(r->inside, MHD_GET_ARGUMENT_KIND, on_arg, &e);
+}
+
 static const char *header_of(struct MHD_Connection *c, const char *name)
 {
     return MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);

@@ -26,6 +26,10 @@ struct server_request {
 /* What is between '?' and '#', percent-decoded; borrows, or NULL. */
 const char *server_arg(const struct server_request *r, const char *name);
 
+/* All of these; borrows. */
+void server_each_arg(const struct server_request *r,
+                     void (*each)(void *arg, const char *name, const char *value), void *arg);
+
 struct server_reply {
     unsigned code;
     const char *type;     /* static: "text/plain; charset=utf-8" */

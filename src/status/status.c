@@ -70,6 +70,11 @@ static void do_readyz(struct status *s, const struct server_request *r, struct s
     judge(s, status_is_ready, "ready", out);
 }
 
+static void do_api(struct status *s, const struct server_request *r, struct server_reply *out)
+{
+    status_api(&s->view, r, out);
+}
+
 /* -- paths -- */
 
 struct route {
@@ -82,6 +87,7 @@ struct route {
 /* clang-format off */
 static const struct route routes[] = {
     /* path        prefix  always  */
+    { STATUS_API,  true,   false,  do_api },
     { "/metrics",  false,  false,  do_metrics },
     { "/healthz",  false,  true,   do_healthz },
     { "/readyz",   false,  true,   do_readyz },

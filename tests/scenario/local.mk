@@ -68,6 +68,7 @@ EXTRA_DIST += \
 	tests/scenario/test_signed_commands.py \
 	tests/scenario/test_slow_sides_hold_back_the_fast.py \
 	tests/scenario/test_stapled_ocsp.py \
+	tests/scenario/test_the_api_over_http.py \
 	tests/scenario/test_the_brokers_word_reaches_the_device.py \
 	tests/scenario/test_the_centre_commands.py \
 	tests/scenario/test_the_clock_is_wrong.py \
