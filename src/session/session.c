@@ -116,22 +116,22 @@ static void over(struct session *s)
 }
 
 /* `cause`: a stable name of the catalogue that says more than the code; NULL: none. */
-static void tell_refused(struct session *s, const char *code, const char *cause, const char *text)
+static void tell_refused(struct session *s, enum log_subsystem sub, const char *code,
+                         const char *cause, const char *text)
 {
     struct env *env = s->env;
     const char *device = s->dev != NULL ? s->dev->name : "";
 
     env->stats.refused++;
-    log_event(LOG_SESSION, LOG_WARN_, "session-refused",
-              "listener=%s peer=%s%s%s code=%s%s%s msg=%s", s->listener, s->peer,
-              *device != '\0' ? " device=" : "", device, code, cause != NULL ? " cause=" : "",
-              cause != NULL ? cause : "", LOG_Q(text));
+    log_event(sub, LOG_WARN_, "session-refused", "listener=%s peer=%s%s%s code=%s%s%s msg=%s",
+              s->listener, s->peer, *device != '\0' ? " device=" : "", device, code,
+              cause != NULL ? " cause=" : "", cause != NULL ? cause : "", LOG_Q(text));
     env->news->refused(env->news_arg, s->listener, s->peer, device, code, text);
 }
 
 void session_tell_refused(struct session *s, const char *code, const char *text)
 {
-    tell_refused(s, code, NULL, text);
+    tell_refused(s, LOG_SESSION, code, NULL, text);
 }
 
 /* Answer CONNECT with the refusal of its dialect, and close. */
@@ -703,11 +703,11 @@ static void handshake_failed(struct session *s, const struct tls_fail *fail)
     bool told = fail->alert_sent > 0; /* by it the sensor's own log may be found */
     char text[512], cause[96];
 
-    snprintf(text, sizeof text, "TLS: %.239s%s%.199s", fail->text,
+    snprintf(text, sizeof text, "TLS handshake: %.239s%s%.199s", fail->text,
              *fail->remedy != '\0' ? ": " : "", fail->remedy);
     snprintf(cause, sizeof cause, "%s.%s%s%s", scope, fail->word != NULL ? fail->word : "",
              told ? " alert_sent=" : "", told ? tls_alert_name(fail->alert_sent) : "");
-    tell_refused(s, fail->side == TLS_FAIL_PEER_CERT ? "certificate" : "tls",
+    tell_refused(s, LOG_TLS_HANDSHAKE, fail->side == TLS_FAIL_PEER_CERT ? "certificate" : "tls",
                  fail->word != NULL ? cause : NULL, text);
 }
 

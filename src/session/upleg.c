@@ -101,6 +101,10 @@ static void on_up_open(struct leg *leg)
 
     session_count_gap(s->env, leg->tls);
     session_count_ocsp(s, leg);
+    log_event(LOG_TLS_HANDSHAKE, LOG_DEBUG_, "handshake",
+              "device=%s slot=%s upstream=%s version=%s cipher=%s", s->dev->name,
+              flip_slot_name(leg->slot), upstream_profile(s, leg->slot, NULL)->name,
+              tls_conn_version(leg->tls), tls_conn_cipher(leg->tls));
 
     if (is_on_trial(s, leg) && late && !tls_conn_ticket_seen(leg->tls)) {
         /* TLS 1.3 says late whether the client certificate was taken: a ticket means yes, an alert

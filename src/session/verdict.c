@@ -39,11 +39,19 @@ static bool count_failure(struct session *s, enum flip_slot slot, const struct d
     return s->failed_times <= FAILURES_SAID || (s->failed_times & (s->failed_times - 1)) == 0;
 }
 
+/* A TLS 1.3 broker refuses a certificate after our end of the handshake; that is part of it, too.
+ */
+static bool is_of_handshake(const struct diag *d)
+{
+    return strncmp(d->name, "tls.", 4) == 0 || strncmp(d->name, "trust.", 6) == 0;
+}
+
 void upstream_tell_trouble(struct session *s, bool lost, enum flip_slot slot,
                            const struct cred *cred, const struct diag *d)
 {
     enum log_level level = lost ? LOG_NOTICE_ : LOG_WARN_;
-    char times[32] = "";
+    bool handshake = !lost && is_of_handshake(d);
+    char times[32] = "", msg[400];
 
     assert(d != NULL);
     crash_point("rehome.trouble");
@@ -51,11 +59,13 @@ void upstream_tell_trouble(struct session *s, bool lost, enum flip_slot slot,
         level = LOG_DEBUG_;
     if (!lost && s->failed_times > FAILURES_SAID)
         snprintf(times, sizeof(times), " times=%u", s->failed_times);
-    log_event(LOG_SESSION, level, lost ? "uplink-lost" : "uplink-failed",
+    snprintf(msg, sizeof(msg), "%s%s", handshake ? "TLS handshake: " : "", d->sentence);
+    log_event(handshake ? LOG_TLS_HANDSHAKE : LOG_SESSION, level,
+              lost ? "uplink-lost" : "uplink-failed",
               "device=%s slot=%s class=%s cause=%s%s%s%s%s%s msg=%s todo=%s", s->dev->name,
               flip_slot_name(slot), diag_class_name(d->class), d->name, times,
               d->alert != NULL ? " alert=" : "", d->alert != NULL ? d->alert : "",
-              d->x509 != NULL ? " x509=" : "", d->x509 != NULL ? d->x509 : "", LOG_Q(d->sentence),
+              d->x509 != NULL ? " x509=" : "", d->x509 != NULL ? d->x509 : "", LOG_Q(msg),
               LOG_Q(d->remedy));
     upstream_tell(s, &(struct session_leg_news){.what = lost ? LEG_NEWS_LOST : LEG_NEWS_FAILED,
                                                 .slot = slot,
