@@ -65,7 +65,7 @@ static const struct words_command commands[WORDS_COUNT] = {
                              "trust remove downstream 3f0c...e9" },
     [WORDS_RELOAD]   = { "reload",   WORDS_NOTHING,      "read configuration and identities again",
                          "reload" },
-    [WORDS_LOG]      = { "log",      WORDS_LEVEL,        "show what is logged, or change it until the next start",
+    [WORDS_LOG]      = { "log",      WORDS_LEVEL,        "show what is logged, or change it; \"default\": as configured",
                          "log tls.handshake debug" },
     [WORDS_AUDIT]    = { "audit",    WORDS_NOTHING,      "who commanded what, and what came of it",
                          "audit --limit 20" },
@@ -523,9 +523,10 @@ static int check_level(const char *subsystem, const char *level, struct err *err
     }
     if (!known)
         return fail_word(&near, "subsystem", err);
-    if (log_level_parse(level, &unused) != 0)
+    if (strcmp(level, "default") != 0 && log_level_parse(level, &unused) != 0)
         return err_set(err, ERR_INVALID,
-                       "unknown level \"%s\": must be error, warn, notice, info or debug", level);
+                       "unknown level \"%s\": must be error, warn, notice, info, debug or default",
+                       level);
     return 0;
 }
 
@@ -787,6 +788,7 @@ static enum words_more offer_levels(const struct offers *o, size_t at)
     } else if (at == 1) {
         for (int i = LOG_ERROR_; i <= LOG_DEBUG_; i++)
             offer_word(o, log_level_name((enum log_level)i));
+        offer_word(o, "default");
     }
     return WORDS_NO_MORE;
 }

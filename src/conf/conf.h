@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/log_sink.h"
 #include "base/subnet.h"
 
 enum conf_listener_type { CONF_LISTEN_TLS, CONF_LISTEN_PLAINTEXT, CONF_LISTEN_UNIX };
@@ -257,6 +258,10 @@ struct conf_log_level {
 
 struct conf_log {
     enum log_format format;
+    enum log_target target;
+    uint32_t repeat_burst; /* 0: whatever repeats is written */
+    uint32_t repeat_window_s;
+    uint32_t recent_bytes; /* kept in memory; 0: none */
     struct conf_log_level *levels;
     size_t level_count;
 };

@@ -95,7 +95,13 @@ static const struct conf_word signed_words[] = {
     {NULL, 0},
 };
 static const struct conf_word log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}, {NULL, 0}};
-static const struct conf_word log_levels[] = {
+static const struct conf_word log_targets[] = {
+    {"auto", LOG_AUTO},
+    {"journal", LOG_JOURNAL},
+    {"stderr", LOG_STDERR},
+    {NULL, 0},
+};
+static const struct conf_word log_level_words[] = {
     {"error", LOG_ERROR_}, {"warn", LOG_WARN_},   {"notice", LOG_NOTICE_},
     {"info", LOG_INFO_},   {"debug", LOG_DEBUG_}, {NULL, 0},
 };
@@ -453,11 +459,19 @@ const struct conf_row conf_rows[] = {
       "log lines" },
     { "log.format",                     CONF_ENUM,        AT(conf, log.format),                               0,      0,          "text",                           "",      RELOAD_NOW,     log_formats, 0,
       "how a line is written" },
+    { "log.target",                     CONF_ENUM,        AT(conf, log.target),                               0,      0,          "auto",                           "",      RELOAD_RESTART, log_targets, 0,
+      "where lines go" },
+    { "log.repeat_burst",               CONF_UINT,        AT(conf, log.repeat_burst),                         0,      1000,       "5",                              "",      RELOAD_NOW,     NONE,
+      "of lines that say the same, so many are written in a window, the others counted; 0: all are written" },
+    { "log.repeat_window_s",            CONF_SECONDS,     AT(conf, log.repeat_window_s),                      1,      86400,      "60",                             "s",     RELOAD_NOW,     NONE,
+      "how long that window is" },
+    { "log.recent_bytes",               CONF_BYTES,       AT(conf, log.recent_bytes),                         0,      67108864,   "1MiB",                           "bytes", RELOAD_NOW,     NONE,
+      "so much of the latest lines is kept in memory for certflipctl logs; 0: none" },
     { "log.levels",                     CONF_LIST,        MANY(conf, log.levels, log.level_count),            0,      64,         NULL,                             "",      RELOAD_NOW,     NULL, sizeof(struct conf_log_level),
       "what is written; \"*\" stands for every subsystem that is not named, and is \"info\" without a say" },
     { "log.levels.subsystem",           CONF_STRING,      AT(conf_log_level, subsystem),                      1,      64,         MUST,                             "",      RELOAD_NOW,     NONE,
       "name of a subsystem, or \"*\"" },
-    { "log.levels.level",               CONF_ENUM,        AT(conf_log_level, level),                          0,      0,          "info",                           "",      RELOAD_NOW,     log_levels, 0,
+    { "log.levels.level",               CONF_ENUM,        AT(conf_log_level, level),                          0,      0,          "info",                           "",      RELOAD_NOW,     log_level_words, 0,
       "the least urgent lines that are written" },
 };
 /* clang-format on */

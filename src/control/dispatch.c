@@ -309,9 +309,9 @@ static void log_command(struct call *c, bool stored)
         return;
     if (!stored)
         outcome_text(c, c->outcome, sizeof(c->outcome));
-    log_event(LOG_CONTROL, LOG_INFO_, "command", "by=%s method=%s target=%s outcome=%s",
-              LOG_Q(c->caller->who), rpc_method_name(c->method), LOG_Q(c->target),
-              LOG_Q(c->outcome));
+    log_fact(LOG_CONTROL, LOG_INFO_, "command", "by=%s method=%s target=%s outcome=%s",
+             LOG_Q(c->caller->who), rpc_method_name(c->method), LOG_Q(c->target),
+             LOG_Q(c->outcome));
 }
 
 static void carry_out(struct call *c, const char *method)

@@ -535,12 +535,12 @@ static void tell_event(struct hub *h, const struct notice *n)
         .proven = n->proven == NULL ? "" : n->proven,
     };
 
-    log_event(LOG_FLIP, event_level(n), "flip",
-              "device=%s from=%s to=%s cause=%s by=%s%s%s%s%s%s%s", ev.device,
-              flip_phase_name(ev.from), flip_phase_name(ev.to), LOG_Q(ev.cause), LOG_Q(ev.who),
-              *ev.proven == '\0' ? "" : " proven=", *ev.proven == '\0' ? "" : LOG_Q(ev.proven),
-              *ev.msg == '\0' ? "" : " msg=", *ev.msg == '\0' ? "" : LOG_Q(ev.msg),
-              *ev.todo == '\0' ? "" : " todo=", *ev.todo == '\0' ? "" : LOG_Q(ev.todo));
+    log_fact(LOG_FLIP, event_level(n), "flip", "device=%s from=%s to=%s cause=%s by=%s%s%s%s%s%s%s",
+             ev.device, flip_phase_name(ev.from), flip_phase_name(ev.to), LOG_Q(ev.cause),
+             LOG_Q(ev.who),
+             *ev.proven == '\0' ? "" : " proven=", *ev.proven == '\0' ? "" : LOG_Q(ev.proven),
+             *ev.msg == '\0' ? "" : " msg=", *ev.msg == '\0' ? "" : LOG_Q(ev.msg),
+             *ev.todo == '\0' ? "" : " todo=", *ev.todo == '\0' ? "" : LOG_Q(ev.todo));
     count_event(h, n);
     h->sink.event(h->sink.arg, &ev);
 }

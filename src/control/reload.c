@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/log_repeat.h"
+#include "base/log_ring.h"
 #include "base/secret.h"
 #include "base/str.h"
 #include "control/central.h"
@@ -18,16 +20,28 @@
 #include "tls/keyring.h"
 #include "worker/worker.h"
 
+/* What the configuration says of a subsystem; the one for all others stands first. */
+static enum log_level level_of(const struct conf_log *log, const char *subsystem)
+{
+    enum log_level level = LOG_INFO_;
+
+    for (size_t i = 0; i < log->level_count; i++)
+        if (strcmp(log->levels[i].subsystem, "*") == 0 ||
+            strcmp(log->levels[i].subsystem, subsystem) == 0)
+            level = log->levels[i].level;
+    return level;
+}
+
 void reload_log(const struct conf *conf)
 {
     log_set_format(conf->log.format);
-    log_set_level("*", LOG_INFO_);
-    for (size_t i = 0; i < conf->log.level_count; i++) /* the general one first */
-        if (strcmp(conf->log.levels[i].subsystem, "*") == 0)
-            log_set_level("*", conf->log.levels[i].level);
-    for (size_t i = 0; i < conf->log.level_count; i++)
-        if (strcmp(conf->log.levels[i].subsystem, "*") != 0)
-            log_set_level(conf->log.levels[i].subsystem, conf->log.levels[i].level);
+    for (int i = 0; i < LOG_SUBSYSTEM_COUNT; i++) {
+        enum log_subsystem sub = (enum log_subsystem)i;
+
+        log_configure_level(sub, level_of(&conf->log, log_subsystem_name(sub)));
+    }
+    log_repeat_set(conf->log.repeat_burst, conf->log.repeat_window_s);
+    log_ring_set_bytes(conf->log.recent_bytes);
 }
 
 /* The service's credential (systemd.exec(5), LoadCredential=), where it has one.  Returns owned, or

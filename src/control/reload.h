@@ -9,7 +9,8 @@ struct central;
 struct hub;
 struct json_t;
 
-/* Set log format and levels as configured; what is not named gets the default level. */
+/* What is logged, and how, as configured.  Of levels only those follow that the configuration has
+ * changed: what certflipctl log has set stays otherwise. */
 void reload_log(const struct conf *conf);
 
 /* Log each line of `text` (as conf_load and conf_restart_needed give them) as one event. */

@@ -213,7 +213,8 @@ enum rpc_access {
      *   ISO-TIME | null, "entries", "file", "fingerprint", "state": "current" | "due" | "stale", "used_by": [         \
      *   { "kind": "listener" | "upstream", "name" }, ... ] } */                                                       \
     X(RPC_CRL_LIST,         "crl.list",         RPC_OBSERVE, "",                      "lists of revoked certificates in force") \
-    /* {} -> { "levels": { "daemon": "info", ... } }; {subsystem: name or "*", level} sets and answers the same */     \
+    /* {} -> { "levels": { "daemon": "info", ... }, "configured": the same, as the configuration has it };             \
+     *   {subsystem: name or "*", level: "debug" ... or "default": as configured} sets and answers the same */         \
     X(RPC_LOG_LEVEL,        "log.level",        RPC_OPERATE, "[subsystem level]",     "show or set what is logged")    \
     /* {set?: "downstream" | "upstream"} -> { "anchors": [ ANCHOR, ... ] } */                                          \
     X(RPC_TRUST_LIST,       "trust.list",       RPC_OBSERVE, "[set]",                 "who is believed, and what depends on it") \

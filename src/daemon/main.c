@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/log_sink.h"
 #include "base/secret.h"
 #include "control/central.h"
 #include "control/crls.h"
@@ -43,6 +44,8 @@
 #define EXIT_START  2     /* it could not be started */
 #define EXIT_RUN    1     /* it ran, and could not go on */
 #define POLL_MS     1000  /* between two questions for the workers' counters */
+#define LOG_MS      20    /* until lines that wait for room are tried again */
+#define LOG_END_MS  500   /* for them at the end */
 #define STOP_MS     10000 /* for the workers to end their sessions */
 #define FILES_SPARE 200   /* beside those of devices: the store, control, HTTP, listeners */
 #define FOREVER_MS  (INT64_C(24) * 3600 * 1000)
@@ -54,7 +57,7 @@ struct daemon {
     uv_loop_t loop;
     struct inbox inbox;
     uv_signal_t term, interrupt, hangup;
-    uv_timer_t wake, poll, watchdog, bound;
+    uv_timer_t wake, poll, watchdog, bound, log;
     uv_check_t check;  /* after each round of the loop: what was decided in it is carried out */
     struct conf *conf; /* owned; that of the start */
     struct err keys;   /* why the passphrase of keys is not to be had; code 0: it is */
@@ -146,6 +149,8 @@ static void on_bound(uv_timer_t *timer)
 
     log_event(LOG_DAEMON, LOG_ERROR_, "stop-timeout", "workers=%u msg=%s", d->running,
               LOG_Q("sessions were cut"));
+    log_tick(true);
+    log_sink_flush(LOG_END_MS);
     _exit(EXIT_RUN); /* threads that do not end cannot be freed around */
 }
 
@@ -267,10 +272,20 @@ static void on_signal(uv_signal_t *handle, int number)
     hub_flush(d->hub, NULL);
 }
 
+/* Lines that wait for room (base/log_sink.h) are written from this loop alone. */
+static void on_log(uv_timer_t *timer)
+{
+    if (log_sink_drain())
+        uv_timer_start(timer, on_log, LOG_MS, 0);
+    else
+        uv_timer_stop(timer);
+}
+
 static void on_poll(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
 
+    log_tick(false);
     hub_clock_look(d->hub);
     hub_poll(d->hub);
     token_watch_poll();
@@ -303,6 +318,8 @@ static void on_check(uv_check_t *check)
 
     if (!d->stopping)
         hub_flush(d->hub, NULL);
+    if (!uv_is_active((uv_handle_t *)&d->log))
+        on_log(&d->log);
 }
 
 /* Before anything is judged by its dates; the hub knows more of it (control/hub_clock.c). */
@@ -387,7 +404,7 @@ static void loop_init(struct daemon *d)
     uv_handle_t *handles[] = {
         (uv_handle_t *)&d->term,     (uv_handle_t *)&d->interrupt, (uv_handle_t *)&d->hangup,
         (uv_handle_t *)&d->wake,     (uv_handle_t *)&d->poll,      (uv_handle_t *)&d->bound,
-        (uv_handle_t *)&d->watchdog, (uv_handle_t *)&d->check,
+        (uv_handle_t *)&d->watchdog, (uv_handle_t *)&d->check,     (uv_handle_t *)&d->log,
     };
 
     uv_loop_init(&d->loop);
@@ -399,6 +416,7 @@ static void loop_init(struct daemon *d)
     uv_timer_init(&d->loop, &d->poll);
     uv_timer_init(&d->loop, &d->bound);
     uv_timer_init(&d->loop, &d->watchdog);
+    uv_timer_init(&d->loop, &d->log);
     uv_check_init(&d->loop, &d->check);
     for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
         handles[i]->data = d;
@@ -625,12 +643,13 @@ static int run(struct daemon *d)
 
 static void usage(FILE *to)
 {
-    fputs("usage: certflipd [-c FILE] [--check-config]\n"
+    fputs("usage: certflipd [-c FILE] [--log-format text|json] [--check-config]\n"
           "       certflipd -V | -h\n"
-          "  -c, --config FILE   read FILE instead of " CERTFLIP_CONF_FILE "\n"
-          "      --check-config  say what is wrong with the configuration, and end\n"
-          "  -V, --version       say which version this is\n"
-          "  -h, --help          this text\n"
+          "  -c, --config FILE        read FILE instead of " CERTFLIP_CONF_FILE "\n"
+          "      --log-format FORMAT  how log lines are written, whatever log.format says\n"
+          "      --check-config       say what is wrong with the configuration, and end\n"
+          "  -V, --version            say which version this is\n"
+          "  -h, --help               this text\n"
           "certflipd(8) tells the rest.\n",
           to);
 }
@@ -664,6 +683,17 @@ static struct conf *load(const char *path)
     return conf;
 }
 
+static void open_log(const struct conf *conf)
+{
+    int rc = log_sink_open(conf->log.target, NULL);
+
+    reload_log(conf);
+    if (rc != 0)
+        log_event(LOG_DAEMON, LOG_WARN_, "no-journal", "msg=%s todo=%s",
+                  LOG_Q("log.target is \"journal\", and there is none: lines go to stderr"),
+                  LOG_Q("start systemd-journald, or set log.target to \"auto\""));
+}
+
 /* Look at everything that the configuration names, with the changes of the anchors as far as their
  * files tell them: the database may be in use. */
 static int check_all(const struct daemon *d)
@@ -694,6 +724,7 @@ int main(int argc, char **argv)
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, 'C'},
         {"foreground", no_argument, NULL, 'f'},
+        {"log-format", required_argument, NULL, 'L'},
         {"version", no_argument, NULL, 'V'},
         {"help", no_argument, NULL, 'h'},
 #ifdef CERTFLIP_CRASH_POINTS
@@ -703,6 +734,7 @@ int main(int argc, char **argv)
     };
     struct daemon d = {.path = CERTFLIP_CONF_FILE};
     struct err err = {0};
+    enum log_format format;
     bool check = false;
     int opt, status;
 
@@ -716,6 +748,13 @@ int main(int argc, char **argv)
             check = true;
             break;
         case 'f': /* it always is */
+            break;
+        case 'L':
+            if (log_format_parse(optarg, &format) != 0) {
+                usage(stderr);
+                return EXIT_START;
+            }
+            log_pin_format(format);
             break;
         case 'V':
             printf("certflipd %s\n", PACKAGE_VERSION);
@@ -750,13 +789,15 @@ int main(int argc, char **argv)
     } else if (check) {
         status = check_all(&d);
     } else {
-        reload_log(d.conf);
+        open_log(d.conf);
         if (d.keys.code != 0)
             log_event(LOG_DAEMON, LOG_ERROR_, "passphrase-missing", "msg=%s todo=%s",
                       LOG_Q(d.keys.msg),
                       LOG_Q("mend it, then reload: until then encrypted keys cannot be used"));
         prepare_process(d.conf);
         status = run(&d);
+        log_tick(true);
+        log_sink_flush(LOG_END_MS);
     }
     keyring_clear();
     tokens_fini();

@@ -13,6 +13,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/fleet.py \
 	tests/scenario/lib/front.py \
 	tests/scenario/lib/gateway.py \
+	tests/scenario/lib/journal.py \
 	tests/scenario/lib/link.py \
 	tests/scenario/lib/machine.py \
 	tests/scenario/lib/mqtt.py \
@@ -74,6 +75,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_clock_is_wrong.py \
 	tests/scenario/test_the_control_socket.py \
 	tests/scenario/test_the_life_of_an_identity.py \
+	tests/scenario/test_the_log.py \
 	tests/scenario/test_the_manual_is_complete.py \
 	tests/scenario/test_the_matrix_of_flips.py \
 	tests/scenario/test_the_service_manager.py \

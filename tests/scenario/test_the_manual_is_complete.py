@@ -14,7 +14,7 @@ MANUAL = (SRC / "daemon/certflipd.8").read_text(encoding="utf-8")
 WORDS = set(re.findall(r"[a-z][a-z0-9._-]*[a-z0-9]", MANUAL))
 
 
-CALL = re.compile(r'log_event\(\s*[^",;]+,\s*[^",;]+,\s*([^",;]*"[a-z0-9-]+"(?:\s*:\s*"[a-z0-9-]+")?)\s*,')
+CALL = re.compile(r'log_(?:event|fact)\(\s*[^",;]+,\s*[^",;]+,\s*([^",;]*"[a-z0-9-]+"(?:\s*:\s*"[a-z0-9-]+")?)\s*,')
 
 
 def code(path):
@@ -22,7 +22,7 @@ def code(path):
 
 
 def log_lines():
-    """The names in log_event(subsystem, level, name, ...), of both branches where there are two."""
+    """The names in log_event and log_fact(subsystem, level, name, ...), of both branches where there are two."""
     for path in sorted(SRC.rglob("*.c")):
         for call in CALL.findall(path.read_text(encoding="utf-8")):
             yield from re.findall(r'"([a-z0-9-]+)"', call)

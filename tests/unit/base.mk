@@ -11,6 +11,10 @@ check_PROGRAMS += \
 	tests/unit/test_base_heap \
 	tests/unit/test_base_histogram \
 	tests/unit/test_base_log \
+	tests/unit/test_base_log_line \
+	tests/unit/test_base_log_repeat \
+	tests/unit/test_base_log_ring \
+	tests/unit/test_base_log_sink \
 	tests/unit/test_base_map \
 	tests/unit/test_base_names \
 	tests/unit/test_base_secret \
@@ -49,6 +53,18 @@ tests_unit_test_base_heap_LDADD = $(base_test_ldadd)
 tests_unit_test_base_log_SOURCES = tests/unit/test_base_log.c
 tests_unit_test_base_log_LDADD = $(base_test_ldadd) $(JANSSON_LIBS)
 tests_unit_test_base_log_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=write
+
+tests_unit_test_base_log_line_SOURCES = tests/unit/test_base_log_line.c
+tests_unit_test_base_log_line_LDADD = $(base_test_ldadd)
+
+tests_unit_test_base_log_repeat_SOURCES = tests/unit/test_base_log_repeat.c
+tests_unit_test_base_log_repeat_LDADD = $(base_test_ldadd) -lpthread
+
+tests_unit_test_base_log_ring_SOURCES = tests/unit/test_base_log_ring.c
+tests_unit_test_base_log_ring_LDADD = $(base_test_ldadd) -lpthread
+
+tests_unit_test_base_log_sink_SOURCES = tests/unit/test_base_log_sink.c
+tests_unit_test_base_log_sink_LDADD = $(base_test_ldadd)
 
 tests_unit_test_base_map_SOURCES = tests/unit/test_base_map.c
 tests_unit_test_base_map_LDADD = $(base_test_ldadd)

@@ -137,6 +137,86 @@ static void levels_decide_per_subsystem(void **unused)
     assert_int_equal(log_set_level("*", LOG_NOTICE_), 0);
 }
 
+/* What was set at run time stays until the configuration says something else than before. */
+static void a_reload_keeps_what_was_set(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < LOG_SUBSYSTEM_COUNT; i++)
+        log_configure_level((enum log_subsystem)i, LOG_INFO_);
+    assert_int_equal(log_get_level(LOG_FLIP), LOG_INFO_);
+    assert_int_equal(log_set_level("flip", LOG_DEBUG_), 0);
+    log_configure_level(LOG_FLIP, LOG_INFO_);
+    assert_int_equal(log_get_level(LOG_FLIP), LOG_DEBUG_);
+    assert_int_equal(log_configured_level(LOG_FLIP), LOG_INFO_);
+    log_configure_level(LOG_FLIP, LOG_WARN_);
+    assert_int_equal(log_get_level(LOG_FLIP), LOG_WARN_);
+    assert_int_equal(log_set_level("*", LOG_DEBUG_), 0);
+    assert_int_equal(log_reset_level("flip"), 0);
+    assert_int_equal(log_get_level(LOG_FLIP), LOG_WARN_);
+    assert_int_equal(log_get_level(LOG_STORE), LOG_DEBUG_);
+    assert_int_equal(log_reset_level("*"), 0);
+    assert_int_equal(log_get_level(LOG_STORE), LOG_INFO_);
+    assert_int_equal(log_reset_level("nonsense"), -ERR_NOT_FOUND);
+}
+
+static int asked;
+
+static int ask(void)
+{
+    return ++asked;
+}
+
+/* A line that is not written costs a look at the level. */
+static void what_is_not_written_is_not_evaluated(void **unused)
+{
+    (void)unused;
+    assert_int_equal(log_set_level("*", LOG_NOTICE_), 0);
+    capture_start();
+    log_event(LOG_STORE, LOG_INFO_, "unseen", "a=%d", ask());
+    log_event(LOG_STORE, LOG_NOTICE_, "seen", "a=%d", ask());
+    assert_non_null(strstr(capture_stop(), " seen a=1\n"));
+    assert_int_equal(asked, 1);
+}
+
+/* The summary is a line like others; a fact is never counted. */
+static void repetition_is_told_in_a_line(void **unused)
+{
+    const char *text;
+
+    (void)unused;
+    log_set_format(LOG_TEXT);
+    capture_start();
+    for (int i = 0; i < 9; i++) {
+        log_event(LOG_STORE, LOG_WARN_, "again", "device=d msg=%s", LOG_Q("no \"room\""));
+        log_fact(LOG_FLIP, LOG_WARN_, "fact", "device=d");
+    }
+    log_set_level("store", LOG_DEBUG_);
+    for (int i = 0; i < 9; i++)
+        log_event(LOG_STORE, LOG_DEBUG_, "debugged", "device=d");
+    assert_int_equal(writes, 5 + 9 + 9);
+    log_tick(true);
+    text = capture_stop();
+    assert_int_equal(writes, 5 + 9 + 9 + 1);
+    assert_non_null(strstr(text, "warn store again device=d repeated=4 seconds=1 msg=\"repeated 4 "
+                                 "times in 1 s: no \\\"room\\\"\"\n"));
+    log_set_level("store", LOG_NOTICE_);
+}
+
+static void a_pinned_format_stays(void **unused)
+{
+    enum log_format format = LOG_TEXT;
+
+    (void)unused;
+    assert_int_equal(log_format_parse("json", &format), 0);
+    assert_int_equal(format, LOG_JSON);
+    assert_int_equal(log_format_parse("xml", &format), -ERR_INVALID);
+    log_pin_format(LOG_JSON);
+    log_set_format(LOG_TEXT);
+    capture_start();
+    log_event(LOG_STORE, LOG_ERROR_, "pinned", "a=1");
+    assert_int_equal(capture_stop()[0], '{');
+}
+
 static void names_go_both_ways(void **unused)
 {
     enum log_level level;
@@ -355,6 +435,9 @@ int main(void)
         cmocka_unit_test(a_line_has_its_parts_in_order),
         cmocka_unit_test(a_line_stays_one_line),
         cmocka_unit_test(levels_decide_per_subsystem),
+        cmocka_unit_test(a_reload_keeps_what_was_set),
+        cmocka_unit_test(what_is_not_written_is_not_evaluated),
+        cmocka_unit_test(repetition_is_told_in_a_line),
         cmocka_unit_test(names_go_both_ways),
         cmocka_unit_test(errno_survives_a_line),
         cmocka_unit_test(pairs_become_json_members),
@@ -363,6 +446,7 @@ int main(void)
         cmocka_unit_test(a_pair_cannot_pose_as_the_event),
         cmocka_unit_test(long_lines_are_cut_and_stay_whole),
         cmocka_unit_test(quoting_is_bounded),
+        cmocka_unit_test(a_pinned_format_stays), /* last: it stays */
     };
 
     unsetenv("JOURNAL_STREAM");

@@ -236,7 +236,7 @@ static void wrong_words_get_the_nearest(void **unused)
     refused("log tls.handshak debug",
             "unknown subsystem \"tls.handshak\": did you mean \"tls.handshake\"?");
     refused("log mqtt verbose",
-            "unknown level \"verbose\": must be error, warn, notice, info or debug");
+            "unknown level \"verbose\": must be error, warn, notice, info, debug or default");
     refused("quarantine", "quarantine: after \"quarantine\" comes \"clear\"");
     refused("quarantine clean x", "quarantine clean: after \"quarantine\" comes \"clear\"");
 }
@@ -515,7 +515,7 @@ static void next_words_are_offered(void **unused)
     completes("-s ''", "", WORDS_MORE_FILES);
     completes("-s /tmp/x.sock aud", "audit ", WORDS_NO_MORE);
     completes("log t", "tls.handshake ", WORDS_NO_MORE);
-    completes("log mqtt ''", "error warn notice info debug ", WORDS_NO_MORE);
+    completes("log mqtt ''", "error warn notice info debug default ", WORDS_NO_MORE);
     completes("help quarantine ''", "clear ", WORDS_NO_MORE);
     completes("nonsense ''", "", WORDS_NO_MORE);
 }
