@@ -8,6 +8,7 @@ libfleet_a_SOURCES = \
 	src/fleet/link.h \
 	src/fleet/plan.h \
 	src/fleet/progress.c src/fleet/progress.h \
-	src/fleet/sign.h \
+	src/fleet/sign.c src/fleet/sign.h \
+	src/fleet/sign_run.c src/fleet/sign_run.h \
 	src/fleet/view.h \
 	src/fleet/window.c src/fleet/window.h

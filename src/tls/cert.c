@@ -916,6 +916,11 @@ size_t cert_der_length(const uint8_t *der, size_t n)
     return der_take(&all, DER_SEQUENCE, &body) ? n - der_left(&all) : n;
 }
 
+int cert_pem(const uint8_t *der, size_t n, struct buf *out)
+{
+    return pem_encode("CERTIFICATE", der, n, out);
+}
+
 int cert_pem_each(const char *pem, size_t n,
                   int (*each)(void *arg, const uint8_t *der, size_t n, struct err *err), void *arg,
                   struct err *err)

@@ -85,6 +85,9 @@ int cert_sha256(const void *data, size_t n, uint8_t out[CERT_FP_BYTES]);
 /* How many bytes the first of several certificates in DER takes; all of them when it is none. */
 size_t cert_der_length(const uint8_t *der, size_t n);
 
+/* One certificate as PEM, appended.  Returns 0 or -ERR_NOMEM. */
+int cert_pem(const uint8_t *der, size_t n, struct buf *out);
+
 /* All certificates of a PEM text, in order, as DER: calls `each` for every one.  Text around the
  * blocks is ignored. Returns how many there were (0 is possible), or -ERR_SYNTAX, or what `each`
  * returned when negative. */

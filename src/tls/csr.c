@@ -1,5 +1,5 @@
 /* Built from the inside out: each element is made of the finished ones that it holds. */
-#include "tls/csr.h"
+#include "tls/csr_inside.h"
 
 #include <string.h>
 
@@ -7,26 +7,7 @@
 #include "tls/key.h"
 #include "tls/pem.h"
 
-#define OID(s) s, sizeof(s) - 1
-
-#define OID_EXTENSION_REQUEST OID("\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e") /* RFC 2985, 5.4.2 */
-#define OID_SUBJECT_ALT_NAME  OID("\x55\x1d\x11")
-#define OID_KEY_USAGE         OID("\x55\x1d\x0f")
-#define OID_EXT_KEY_USAGE     OID("\x55\x1d\x25")
-#define OID_CLIENT_AUTH       OID("\x2b\x06\x01\x05\x05\x07\x03\x02")
-
-#define DER_ATTRIBUTES 0xa0 /* [0] of the request */
-
 /* All of these append to `out`, and return 0 or -ERR_NOMEM. */
-
-/* Put what `inner` holds into an element of this tag; `inner` is empty then. */
-static int wrap(struct buf *out, uint8_t tag, struct buf *inner)
-{
-    int rc = der_put(out, tag, inner->p, inner->len);
-
-    buf_fini(inner);
-    return rc;
-}
 
 static int put_attribute(struct buf *out, const struct dn_part *p)
 {
@@ -40,7 +21,7 @@ static int put_attribute(struct buf *out, const struct dn_part *p)
         rc = p->string == DN_RAW ? buf_append(&pair, p->value, p->n)
                                  : der_put(&pair, tags[p->string], p->value, p->n);
     if (rc == 0)
-        return wrap(out, DER_SEQUENCE, &pair);
+        return der_wrap(out, DER_SEQUENCE, &pair);
     buf_fini(&pair);
     return rc;
 }
@@ -76,13 +57,13 @@ static int put_rdn(struct buf *out, const struct dn *dn, size_t first, size_t la
         buf_fini(&pairs[i]);
     }
     if (rc == 0)
-        return wrap(out, DER_SET, &set);
+        return der_wrap(out, DER_SET, &set);
     buf_fini(&set);
     return rc;
 }
 
 /* The text has the last RDN first [RFC 4514, 2.1]. */
-static int put_name(struct buf *out, const struct dn *dn)
+int csr_put_name(struct buf *out, const struct dn *dn)
 {
     struct buf name = {0};
     size_t last = dn->count;
@@ -97,49 +78,36 @@ static int put_name(struct buf *out, const struct dn *dn)
         last = first;
     }
     if (rc == 0)
-        return wrap(out, DER_SEQUENCE, &name);
+        return der_wrap(out, DER_SEQUENCE, &name);
     buf_fini(&name);
     return rc;
 }
 
-static int put_extension(struct buf *out, const char *oid, size_t oid_len, bool critical,
-                         struct buf *value)
+int csr_put_san(struct buf *out, const struct san *s)
 {
-    static const uint8_t yes = 0xff;
-    struct buf ext = {0};
-    int rc = der_put(&ext, DER_OID, oid, oid_len);
+    static const uint8_t tags[] = {[SAN_EMAIL] = CSR_SAN_EMAIL,
+                                   [SAN_DNS] = CSR_SAN_DNS,
+                                   [SAN_URI] = CSR_SAN_URI,
+                                   [SAN_IP] = CSR_SAN_IP};
 
-    if (rc == 0 && critical)
-        rc = der_put(&ext, DER_BOOLEAN, &yes, 1);
-    if (rc == 0)
-        rc = wrap(&ext, DER_OCTET_STRING, value);
-    buf_fini(value);
-    if (rc == 0)
-        return wrap(out, DER_SEQUENCE, &ext);
-    buf_fini(&ext);
-    return rc;
+    return s->kind == SAN_IP ? der_put(out, tags[s->kind], s->ip, s->ip_len)
+                             : der_put(out, tags[s->kind], s->text, strlen(s->text));
 }
 
 /* Critical where there is no subject besides [RFC 5280, 4.2.1.6]. */
 static int put_sans(struct buf *out, const struct csr_terms *t)
 {
-    static const uint8_t tags[] = {
-        [SAN_EMAIL] = 0x81, [SAN_DNS] = 0x82, [SAN_URI] = 0x86, [SAN_IP] = 0x87};
     struct buf names = {0}, value = {0};
     int rc = 0;
 
     if (t->san_count == 0)
         return 0;
-    for (size_t i = 0; rc == 0 && i < t->san_count; i++) {
-        const struct san *s = &t->sans[i];
-
-        rc = s->kind == SAN_IP ? der_put(&names, tags[s->kind], s->ip, s->ip_len)
-                               : der_put(&names, tags[s->kind], s->text, strlen(s->text));
-    }
+    for (size_t i = 0; rc == 0 && i < t->san_count; i++)
+        rc = csr_put_san(&names, &t->sans[i]);
     if (rc == 0)
-        rc = wrap(&value, DER_SEQUENCE, &names);
+        rc = der_wrap(&value, DER_SEQUENCE, &names);
     if (rc == 0)
-        return put_extension(out, OID_SUBJECT_ALT_NAME, t->subject->count == 0, &value);
+        return der_put_extension(out, OID_SUBJECT_ALT_NAME, t->subject->count == 0, &value);
     buf_fini(&names);
     buf_fini(&value);
     return rc;
@@ -152,13 +120,13 @@ static int put_usages(struct buf *out)
     int rc = der_put(&value, DER_BIT_STRING, digital_signature, sizeof(digital_signature));
 
     if (rc == 0)
-        rc = put_extension(out, OID_KEY_USAGE, true, &value);
+        rc = der_put_extension(out, OID_KEY_USAGE, true, &value);
     if (rc == 0)
         rc = der_put(&purpose, DER_OID, OID_CLIENT_AUTH);
     if (rc == 0)
-        rc = wrap(&value, DER_SEQUENCE, &purpose);
+        rc = der_wrap(&value, DER_SEQUENCE, &purpose);
     if (rc == 0)
-        return put_extension(out, OID_EXT_KEY_USAGE, false, &value);
+        return der_put_extension(out, OID_EXT_KEY_USAGE, false, &value);
     buf_fini(&value);
     buf_fini(&purpose);
     return rc;
@@ -172,15 +140,15 @@ static int put_attributes(struct buf *out, const struct csr_terms *t)
     if (rc == 0)
         rc = put_sans(&list, t);
     if (rc == 0)
-        rc = wrap(&all, DER_SEQUENCE, &list);
+        rc = der_wrap(&all, DER_SEQUENCE, &list);
     if (rc == 0)
         rc = der_put(&attribute, DER_OID, OID_EXTENSION_REQUEST);
     if (rc == 0)
-        rc = wrap(&attribute, DER_SET, &all);
+        rc = der_wrap(&attribute, DER_SET, &all);
     if (rc == 0)
-        rc = wrap(&attributes, DER_SEQUENCE, &attribute);
+        rc = der_wrap(&attributes, DER_SEQUENCE, &attribute);
     if (rc == 0)
-        return wrap(out, DER_ATTRIBUTES, &attributes);
+        return der_wrap(out, DER_ATTRIBUTES, &attributes);
     buf_fini(&list);
     buf_fini(&all);
     buf_fini(&attribute);
@@ -196,13 +164,13 @@ static int put_info(struct buf *out, const struct csr_terms *t, const struct csr
     int rc = der_put(&info, DER_INTEGER, &v1, 1);
 
     if (rc == 0)
-        rc = put_name(&info, t->subject);
+        rc = csr_put_name(&info, t->subject);
     if (rc == 0)
         rc = buf_append(&info, signer->spki, signer->spki_len);
     if (rc == 0)
         rc = put_attributes(&info, t);
     if (rc == 0)
-        return wrap(out, DER_SEQUENCE, &info);
+        return der_wrap(out, DER_SEQUENCE, &info);
     buf_fini(&info);
     return rc;
 }
@@ -216,7 +184,7 @@ static int put_signature(struct buf *out, const struct buf *signature)
     if (rc == 0)
         rc = buf_append(&bits, signature->p, signature->len);
     if (rc == 0)
-        return wrap(out, DER_BIT_STRING, &bits);
+        return der_wrap(out, DER_BIT_STRING, &bits);
     buf_fini(&bits);
     return rc;
 }
@@ -238,7 +206,7 @@ int csr_make(const struct csr_terms *terms, const struct csr_signer *signer, str
     if (rc == 0)
         rc = put_signature(&request, &signature);
     if (rc == 0)
-        rc = wrap(der, DER_SEQUENCE, &request);
+        rc = der_wrap(der, DER_SEQUENCE, &request);
     if (rc != 0)
         rc = err_set(err, ERR_NOMEM, "out of memory");
 out:
@@ -280,33 +248,4 @@ int csr_make_pem(const struct csr_terms *terms, const uint8_t *pkcs8, size_t n, 
 int csr_pem(const uint8_t *der, size_t n, struct buf *pem)
 {
     return pem_encode("CERTIFICATE REQUEST", der, n, pem) == 0 ? 0 : -ERR_NOMEM;
-}
-
-/* -- reading -- */
-
-int csr_public(const char *pem, size_t n, struct buf *spki, struct err *err)
-{
-    struct der all, request, info, body, whole;
-    const char *end = pem + n;
-    struct pem_block b;
-    struct buf der = {0};
-    uint8_t tag;
-    int rc;
-
-    do
-        rc = pem_next(&pem, end, &b, err);
-    while (rc > 0 && !pem_ends_with(&b, "CERTIFICATE REQUEST"));
-    if (rc <= 0)
-        return rc < 0 ? rc : err_set(err, ERR_SYNTAX, "holds no request (CSR)");
-    rc = pem_decode(&b, &der, err);
-    all = der_of(der.p, der.len);
-    if (rc == 0 &&
-        (!der_take(&all, DER_SEQUENCE, &request) || !der_take(&request, DER_SEQUENCE, &info) ||
-         !der_skip(&info, DER_INTEGER) || !der_skip(&info, DER_SEQUENCE) ||
-         !der_any(&info, &tag, &body, &whole) || tag != DER_SEQUENCE))
-        rc = err_set(err, ERR_SYNTAX, "is no request (CSR)");
-    if (rc == 0 && buf_append(spki, whole.p, der_left(&whole)) != 0)
-        rc = err_set(err, ERR_NOMEM, "out of memory");
-    buf_fini(&der);
-    return rc;
 }

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/names.h"
+#include "base/str.h"
 
 /* What stands in the request.  Borrowed. */
 struct csr_terms {
@@ -38,6 +39,35 @@ int csr_make_pem(const struct csr_terms *terms, const uint8_t *pkcs8, size_t n, 
 
 /* A request as PEM, appended.  Returns 0 or -ERR_NOMEM. */
 int csr_pem(const uint8_t *der, size_t n, struct buf *pem);
+
+/* -- reading: what somebody else has made ------------------------------------------------------ */
+
+#define CSR_PEM_MAX 65536 /* bytes of a text with a request */
+
+/* A request whose own signature is good: who made it has the key. */
+struct csr {
+    struct buf der; /* owned; this and nothing else is to be signed, whatever text it came in */
+    struct slice subject, spki; /* into der: whole elements */
+    struct slice sans;          /* into der: the GeneralNames; n is 0 for none */
+    char key[24];               /* "ec-p256", "rsa-2048", "ed25519"; "unknown" */
+    unsigned rsa_bits;          /* 0: no RSA */
+};
+
+/* Read one request in PEM; text around it counts for nothing.  It may ask for what csr_make asks
+ * for, and for less: -ERR_DENIED when it wants to be a CA, to sign certificates, to be a server, or
+ * for an extension that no device gets, or when its signature is not good.  -ERR_SYNTAX,
+ * -ERR_NOMEM, -ERR_TOO_BIG.  `out` is written on success only. */
+int csr_read(const char *pem, size_t n, struct csr *out, struct err *err);
+void csr_fini(struct csr *c);
+
+/* Is it made out for exactly this subject and these names?  Returns 0, -ERR_NOMEM, or -ERR_DENIED:
+ * err has what it says and what it must say. */
+int csr_check(const struct csr *c, const struct csr_terms *terms, struct err *err);
+
+/* Is the certificate (DER) what this request was to become: for its key, with its subject (compared
+ * as RFC 5280, 7.1 has it) and all of its names?  Returns 0; 1 when it carries other names besides,
+ * err says which; -ERR_DENIED; -ERR_NOMEM. */
+int csr_check_cert(const struct csr *c, const uint8_t *der, size_t n, struct err *err);
 
 /* The SubjectPublicKeyInfo of a request in PEM, appended.  Its signature is not looked at. Returns
  * 0, -ERR_SYNTAX, -ERR_NOMEM. */

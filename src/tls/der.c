@@ -91,6 +91,32 @@ int der_put(struct buf *out, uint8_t tag, const void *body, size_t n)
     return rc == 0 ? buf_append(out, body, n) : rc;
 }
 
+int der_wrap(struct buf *out, uint8_t tag, struct buf *inner)
+{
+    int rc = der_put(out, tag, inner->p, inner->len);
+
+    buf_fini(inner);
+    return rc;
+}
+
+int der_put_extension(struct buf *out, const char *oid, size_t oid_len, bool critical,
+                      struct buf *value)
+{
+    static const uint8_t yes = 0xff;
+    struct buf ext = {0};
+    int rc = der_put(&ext, DER_OID, oid, oid_len);
+
+    if (rc == 0 && critical)
+        rc = der_put(&ext, DER_BOOLEAN, &yes, 1);
+    if (rc == 0)
+        rc = der_wrap(&ext, DER_OCTET_STRING, value);
+    buf_fini(value);
+    if (rc == 0)
+        return der_wrap(out, DER_SEQUENCE, &ext);
+    buf_fini(&ext);
+    return rc;
+}
+
 /* -- BER -----------------------------------------------------------------------------------------
  */
 

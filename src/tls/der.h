@@ -56,6 +56,13 @@ bool der_is(struct der d, const void *p, size_t n);
 /* Append one element; `body` may be NULL when n is 0.  Returns 0 or -ERR_NOMEM. */
 int der_put(struct buf *out, uint8_t tag, const void *body, size_t n);
 
+/* Put what `inner` holds into an element of this tag; `inner` is empty then, whatever came of it.
+ * The same result. */
+int der_wrap(struct buf *out, uint8_t tag, struct buf *inner);
+/* Append an Extension (RFC 5280, 4.1); `value` is empty then. */
+int der_put_extension(struct buf *out, const char *oid, size_t oid_len, bool critical,
+                      struct buf *value);
+
 /* Append one element of BER as DER has it, as far as a cursor needs: lengths are definite (X.690,
  * 8.1.3.6) and a string in pieces is one (8.7.3).  Nothing is left behind when `out` grows. Returns
  * 0, -ERR_SYNTAX when it is no BER or goes deeper than any certificate, or -ERR_NOMEM; `out` is

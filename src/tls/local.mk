@@ -2,13 +2,14 @@ noinst_LIBRARIES += libtls.a
 libtls_a_SOURCES = \
 	src/tls/anchor.c src/tls/anchor.h \
 	src/tls/bundle.c src/tls/bundle.h \
+	src/tls/ca.c src/tls/ca.h \
 	src/tls/chain.c src/tls/chain.h \
 	src/tls/cert.c src/tls/cert.h \
 	src/tls/conn.c src/tls/conn.h \
 	src/tls/cred.c src/tls/cred.h \
 	src/tls/crl.c src/tls/crl.h \
 	src/tls/crl_inside.h src/tls/crl_set.c \
-	src/tls/csr.c src/tls/csr.h \
+	src/tls/csr.c src/tls/csr.h src/tls/csr_inside.h src/tls/csr_read.c \
 	src/tls/cryptoki.c src/tls/cryptoki.h \
 	src/tls/ctx.c src/tls/ctx.h \
 	src/tls/der.c src/tls/der.h \

@@ -82,3 +82,12 @@ EXTRA_DIST += tests/fuzz/corpus/hello
 tests_fuzz_fuzz_hello_SOURCES = tests/fuzz/fuzz_hello.c
 tests_fuzz_fuzz_hello_LDADD = libtls.a libbase.a
 tests_fuzz_fuzz_hello_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+# Seeds: requests by openssl, with and without extensions.
+EXTRA_PROGRAMS += tests/fuzz/fuzz_csr
+fuzz_programs += tests/fuzz/fuzz_csr
+EXTRA_DIST += tests/fuzz/corpus/csr
+
+tests_fuzz_fuzz_csr_SOURCES = tests/fuzz/fuzz_csr.c
+tests_fuzz_fuzz_csr_LDADD = libtls.a libbase.a $(WOLFSSL_LIBS)
+tests_fuzz_fuzz_csr_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
