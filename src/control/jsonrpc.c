@@ -165,9 +165,14 @@ struct json_t *rpc_text_or_null(const char *s)
     return s == NULL || *s == '\0' ? json_null() : rpc_text(s);
 }
 
-struct json_t *rpc_time(int64_t wall_s)
+struct json_t *rpc_date(int64_t wall_s)
 {
     char text[32];
 
-    return wall_s == 0 ? json_null() : json_string(clock_iso(wall_s, text, sizeof(text)));
+    return json_string(clock_iso(wall_s, text, sizeof(text)));
+}
+
+struct json_t *rpc_time(int64_t wall_s)
+{
+    return wall_s == 0 ? json_null() : rpc_date(wall_s);
 }

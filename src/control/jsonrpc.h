@@ -54,5 +54,7 @@ struct json_t *rpc_text(const char *s);
 struct json_t *rpc_text_or_null(const char *s);
 /* Wall clock as "2031-05-02T00:00:00Z"; null for 0. */
 struct json_t *rpc_time(int64_t wall_s);
+/* A date in a certificate: any, also that of 1970-01-01. */
+struct json_t *rpc_date(int64_t wall_s);
 
 #endif

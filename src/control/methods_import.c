@@ -125,7 +125,7 @@ static void set_result(struct call *c, const struct import *im, bool same)
                   flip_slot_name(im->slot), "result", same ? "same" : "imported", "dry_run",
                   im->dry_run, "phase", d == NULL ? NULL : flip_phase_name(d->flip.phase),
                   "fingerprint", fp, "subject", rpc_text_or_null(leaf->subject), "not_after",
-                  rpc_time(leaf->not_after_s), "lint", findings(c, im));
+                  rpc_date(leaf->not_after_s), "lint", findings(c, im));
 }
 
 static int fail(struct call *c, enum rpc_code code, const struct err *err)

@@ -365,7 +365,7 @@ static int add_now(struct call *c, struct adding *in)
         }
         json_array_append_new(shown, json_pack("{s:s, s:o, s:o, s:b}", "fingerprint", a->fp,
                                                "subject", rpc_text(a->info->subject), "not_after",
-                                               rpc_time(a->info->not_after_s), "changed", changed));
+                                               rpc_date(a->info->not_after_s), "changed", changed));
     }
     if (rc == 0 && n != 0)
         rc = trust_begin(c->d->hub, store_folder(c->d->store), rows, n, &err);

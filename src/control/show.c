@@ -127,8 +127,8 @@ struct json_t *show_slot(const struct hub *h, const struct hub_device *d, enum f
     return json_pack("{s:b, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "usable", 1, "fingerprint",
                      fp, "key", cred_rest_name(cred_rest(d->cred[slot])), "subject",
                      rpc_text_or_null(leaf->subject), "issuer", rpc_text_or_null(leaf->issuer),
-                     "not_before", rpc_time(leaf->not_before_s), "not_after",
-                     rpc_time(leaf->not_after_s), "fault", rpc_text_or_null(d->fault[slot]),
+                     "not_before", rpc_date(leaf->not_before_s), "not_after",
+                     rpc_date(leaf->not_after_s), "fault", rpc_text_or_null(d->fault[slot]),
                      "findings", show_findings(h, d, slot));
 }
 

@@ -77,9 +77,9 @@ struct json_t *show_anchor(const struct hub *h, const struct trust_item *item)
         item->helper ? "intermediate" : "anchor", "state", state_of(item), "subject",
         ci == NULL ? json_null() : rpc_text(ci->subject), "issuer",
         ci == NULL ? json_null() : rpc_text(ci->issuer), "not_before",
-        rpc_time(ci == NULL ? 0 : ci->not_before_s), "not_after",
-        rpc_time(ci == NULL ? 0 : ci->not_after_s), "files", files, "serves", serves, "only",
-        only_of(row), "by", rpc_text_or_null(row == NULL ? NULL : row->who), "time",
+        ci == NULL ? json_null() : rpc_date(ci->not_before_s), "not_after",
+        ci == NULL ? json_null() : rpc_date(ci->not_after_s), "files", files, "serves", serves,
+        "only", only_of(row), "by", rpc_text_or_null(row == NULL ? NULL : row->who), "time",
         rpc_time(row == NULL ? 0 : row->time_s), "note",
         rpc_text_or_null(row == NULL ? NULL : row->note), "fault",
         rpc_text_or_null(row == NULL ? NULL : row->fault), "devices", (json_int_t)item->devices,
@@ -127,7 +127,7 @@ static json_t *show_sum(const struct hub *h, enum trust_side side)
     if (sum.soonest != NULL)
         soonest = json_pack("{s:s, s:o, s:o}", "fingerprint", sum.soonest->fp, "subject",
                             rpc_text(sum.soonest->info->subject), "not_after",
-                            rpc_time(sum.soonest->info->not_after_s));
+                            rpc_date(sum.soonest->info->not_after_s));
     return json_pack("{s:I, s:I, s:I, s:I, s:o}", "anchors", (json_int_t)sum.in_force, "expired",
                      (json_int_t)sum.expired, "removed", (json_int_t)sum.removed, "unusable",
                      (json_int_t)sum.faulty, "soonest", soonest);
@@ -152,7 +152,7 @@ struct json_t *show_in_force(const struct hub *h)
             json_array_append_new(to, json_pack("{s:s, s:o, s:o}", "fingerprint", items[i].fp,
                                                 "subject", rpc_text(items[i].anchor->info->subject),
                                                 "not_after",
-                                                rpc_time(items[i].anchor->info->not_after_s)));
+                                                rpc_date(items[i].anchor->info->not_after_s)));
     }
     free(items);
     return json_pack("{s:o, s:o}", "downstream", sets[TRUST_DOWNSTREAM], "upstream",

@@ -171,6 +171,18 @@ static void every_error_has_a_name_of_its_own(void **unused)
 
 /* -- JSON-RPC -- */
 
+/* A certificate may begin with the epoch; what never was has no time. */
+static void a_date_of_1970_is_one(void **unused)
+{
+    json_t *date = rpc_date(0), *never = rpc_time(0);
+
+    (void)unused;
+    assert_string_equal(json_string_value(date), "1970-01-01T00:00:00Z");
+    assert_true(json_is_null(never));
+    json_decref(date);
+    json_decref(never);
+}
+
 static void what_is_no_request_gets_the_error_of_the_standard(void **state)
 {
     static const struct {
@@ -916,6 +928,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_method_has_help_and_its_parameters_in_it),
         cmocka_unit_test(every_error_has_a_name_of_its_own),
+        cmocka_unit_test(a_date_of_1970_is_one),
         TEST(what_is_no_request_gets_the_error_of_the_standard),
         TEST(a_batch_is_answered_in_order_and_notifications_are_not),
         TEST(a_batch_ends_where_its_replies_are_too_big),
