@@ -143,7 +143,8 @@ static json_t *params_of(const struct words_line *line)
     case WORDS_AUDIT:
     case WORDS_SIGN:
     case WORDS_EXPLAIN: /* without the daemon: main.c */
-    case WORDS_LINT:    /* lint.c's */
+    case WORDS_SCHEMA:
+    case WORDS_LINT: /* lint.c's */
     case WORDS_HELP:
     case WORDS_COUNT:
         if (target != NULL)
@@ -292,6 +293,7 @@ static void show_answer(const struct cli *cli, const json_t *answer)
     case WORDS_EXPORT:
     case WORDS_SIGN:
     case WORDS_EXPLAIN:
+    case WORDS_SCHEMA:
     case WORDS_LINT:
     case WORDS_IMPORT: /* they show by themselves */
     case WORDS_REKEY:

@@ -12,10 +12,18 @@ libcli_a_SOURCES = \
 	src/cli/lint.c src/cli/lint.h \
 	src/cli/pem.c src/cli/pem.h \
 	src/cli/rekey.c src/cli/rekey.h \
+	src/cli/schema.c src/cli/schema.h src/cli/schema_texts.h \
 	src/cli/show.c src/cli/show.h \
 	src/cli/sign.c src/cli/sign.h \
 	src/cli/table.c src/cli/table.h \
 	src/cli/words.c src/cli/words.h
+nodist_libcli_a_SOURCES = src/cli/schema_texts.c
+
+src/cli/schema_texts.c: $(schema_files) build-aux/embed.sh
+	@$(MKDIR_P) src/cli
+	$(AM_V_GEN)cd '$(srcdir)' && build-aux/embed.sh $(schema_files) >'$(abs_builddir)/$@.tmp'
+	@mv $@.tmp $@
+CLEANFILES += src/cli/schema_texts.c
 
 bin_PROGRAMS += certflipctl
 certflipctl_SOURCES = src/cli/main.c

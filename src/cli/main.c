@@ -14,6 +14,7 @@
 #include "cli/devices.h"
 #include "cli/explain.h"
 #include "cli/lint.h"
+#include "cli/schema.h"
 #include "cli/sign.h"
 #include "cli/table.h"
 
@@ -92,6 +93,10 @@ static enum cli_status run(const struct words_line *line)
         return words_help(line, stdout, &err) == 0 ? CLI_DONE : fail(&err, CLI_USAGE);
     if (line->command == WORDS_EXPLAIN)
         return run_explain(line, &cli.out);
+    if (line->command == WORDS_SCHEMA)
+        return schema(line->arg_count == 0 ? NULL : line->args[0], line->json, &cli.out, &err) == 0
+                   ? CLI_DONE
+                   : fail(&err, CLI_REFUSED);
     if (line->command == WORDS_SIGN)
         return sign_command(line, &cli.out, &err) == 0 ? CLI_DONE : fail(&err, CLI_REFUSED);
     if (line->command != WORDS_LINT || lint_needs_daemon(line)) {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "cli/explain.h"
+#include "cli/schema.h"
 #include "control/rpc.h"
 
 #define ON(id)   (UINT64_C(1) << (id))
@@ -73,6 +74,8 @@ static const struct words_command commands[WORDS_COUNT] = {
                          "sign --key alice.pem --gateway gw-hall-3 flip '{\"target\":\"press-12\"}'" },
     [WORDS_EXPLAIN]  = { "explain",  WORDS_CODE,         "what a name or code of a failure means, and what to do; without a daemon",
                          "explain alert 48" },
+    [WORDS_SCHEMA]   = { "schema",   WORDS_SCHEMA_NAME,  "the JSON Schema of a method, or of a message over MQTT; without a daemon",
+                         "schema flip" },
     [WORDS_HELP]     = { "help",     WORDS_COMMAND,      "this text, or more about one command",
                          "help flip" },
 };
@@ -95,10 +98,11 @@ static const struct shape {
     [WORDS_LEVEL]        = { 0, 2,        "[SUBSYSTEM LEVEL]" },
     [WORDS_METHOD]       = { 1, 2,        "METHOD [PARAMS|FILE]" },
     [WORDS_CODE]         = { 0, 2,        "[CODE]" },
+    [WORDS_SCHEMA_NAME]  = { 0, 1,        "[METHOD]" },
     [WORDS_COMMAND]      = { 0, 2,        "[COMMAND]" },
 };
 
-enum kind { FLAG, NUMBER, TEXT, TIME, FILE_NAME, FILE_NAMES, DURATION };
+enum kind { FLAG, NUMBER, TEXT, MAYBE_TEXT, TIME, FILE_NAME, FILE_NAMES, DURATION };
 
 #define AT(field) offsetof(struct words_line, field)
 
@@ -138,7 +142,7 @@ static const struct option {
     { "--kind", NULL, "KIND", TEXT, AT(kind), 0, 0,
       (const char *const[]){ "ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", NULL }, ON(WORDS_KEYGEN),
       "kind of key: ec-p256, ec-p384, rsa-2048, rsa-3072 or rsa-4096 (default: the configuration's)" },
-    { "--token", NULL, "NAME", TEXT, AT(token), 0, 0, NULL, ON(WORDS_KEYGEN),
+    { "--token", NULL, "NAME", MAYBE_TEXT, AT(token), 0, 0, NULL, ON(WORDS_KEYGEN),
       "token in which the key is made; \"\": in a file (default: the configuration's)" },
     { "--renew", NULL, NULL, FLAG, AT(renew), 0, 0, NULL, ON(WORDS_KEYGEN),
       "another key, though one waits for its certificate" },
@@ -343,8 +347,9 @@ static int set_text(const struct option *o, const char *value, const char **into
 
     while (choice != NULL && *choice != NULL && strcmp(*choice, value) != 0)
         choice++;
-    if ((choice != NULL && *choice == NULL) || value[0] == '\0' ||
-        (o->kind == TEXT && !str_is_utf8((const uint8_t *)value, strlen(value))))
+    if ((choice != NULL && *choice == NULL) || (value[0] == '\0' && o->kind != MAYBE_TEXT) ||
+        ((o->kind == TEXT || o->kind == MAYBE_TEXT) &&
+         !str_is_utf8((const uint8_t *)value, strlen(value))))
         return err_set(err, ERR_INVALID, "%s \"%s\": must be %s%s", o->name, value,
                        choice == NULL ? "some text as " : "", o->value);
     *into = value;
@@ -417,6 +422,7 @@ static int set_option(struct words_line *line, const struct option *o, const cha
     case NUMBER:
         return set_number(o, value, into, err);
     case TEXT:
+    case MAYBE_TEXT:
     case FILE_NAME:
         return set_text(o, value, into, err);
     case TIME:
@@ -826,6 +832,10 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
     case WORDS_CODE:
         if (at == 0)
             explain_names(o->partial, o->offer, o->arg);
+        return WORDS_NO_MORE;
+    case WORDS_SCHEMA_NAME:
+        if (at == 0)
+            schema_names(o->partial, o->offer, o->arg);
         return WORDS_NO_MORE;
     case WORDS_COMMAND:
         offer_commands(o, args, at);

@@ -41,6 +41,7 @@ enum words_id {
     WORDS_AUDIT,
     WORDS_SIGN,
     WORDS_EXPLAIN,
+    WORDS_SCHEMA,
     WORDS_HELP,
     WORDS_COUNT
 };
@@ -61,6 +62,7 @@ enum words_shape {
     WORDS_LEVEL,        /* [SUBSYSTEM LEVEL] */
     WORDS_METHOD,       /* METHOD [PARAMS|FILE] */
     WORDS_CODE,         /* [CODE], of one or two words */
+    WORDS_SCHEMA_NAME,  /* [METHOD], or a message */
     WORDS_COMMAND,      /* [COMMAND] */
     WORDS_SHAPE_COUNT
 };

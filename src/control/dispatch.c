@@ -200,7 +200,7 @@ static const struct command commands[RPC_METHOD_COUNT] = {
     [RPC_COMMIT_METHOD]           = { do_commit,           { TARGET } },
     [RPC_QUARANTINE_CLEAR_METHOD] = { do_quarantine_clear, { TARGET } },
     [RPC_IDENTITY_KEYGEN_METHOD]  = { do_identity_keygen,  { TARGET, { "key", K_NAME, false, 0, 0 },
-                                                             { "token", K_NAME, false, 0, 0 },
+                                                             { "token", K_TEXT, false, 0, 128 },
                                                              { "subject", K_TEXT, false, 0, NAME_TEXT_MAX },
                                                              { "sans", K_TEXTS, false, 0, KEYGEN_SANS_MAX },
                                                              { "renew", K_BOOL, false, 0, 0 } } },
@@ -248,6 +248,19 @@ const char *dispatch_param(enum rpc_method m, size_t i, bool *required)
         return NULL;
     *required = p->required;
     return p->name;
+}
+
+const char *dispatch_param_kind(enum rpc_method m, size_t i, int64_t *least, int64_t *most)
+{
+    static const char *const names[] = {
+        [K_TARGET] = "target", [K_NAME] = "name",   [K_TEXT] = "text",     [K_NUMBER] = "number",
+        [K_BOOL] = "bool",     [K_TEXTS] = "texts", [K_OBJECT] = "object",
+    };
+    const struct param *p = &commands[m].params[i];
+
+    *least = p->least;
+    *most = p->most;
+    return names[p->kind];
 }
 
 static int check_params(struct call *c)

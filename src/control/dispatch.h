@@ -93,5 +93,8 @@ struct json_t *dispatch_look(struct dispatch *d, enum rpc_method m, struct json_
 
 /* The parameters of a method, one after the other, for help and tests; NULL past the last. */
 const char *dispatch_param(enum rpc_method m, size_t i, bool *required);
+/* What it may be: "target", "name", "text", "number", "bool", "texts" or "object"; least and most
+ * of a number, of a text's length, and of how many texts. */
+const char *dispatch_param_kind(enum rpc_method m, size_t i, int64_t *least, int64_t *most);
 
 #endif

@@ -9,6 +9,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/broker.py \
 	tests/scenario/lib/campaign.py \
 	tests/scenario/lib/documents.py \
+	tests/scenario/lib/contract.py \
 	tests/scenario/lib/ejabberd.py \
 	tests/scenario/lib/fleet.py \
 	tests/scenario/lib/front.py \
@@ -73,6 +74,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_brokers_word_reaches_the_device.py \
 	tests/scenario/test_the_centre_commands.py \
 	tests/scenario/test_the_clock_is_wrong.py \
+	tests/scenario/test_the_contract.py \
 	tests/scenario/test_the_control_socket.py \
 	tests/scenario/test_the_life_of_an_identity.py \
 	tests/scenario/test_the_log.py \

@@ -224,6 +224,8 @@ def test_a_key_is_made_in_the_token_signed_for_and_flipped_to(plant, pki, token,
     with pytest.raises(Refused) as refused:
         site.gateway.rpc("identity.keygen", target="born", token="nowhere")
     assert "nowhere" in str(refused.value)
+    site.gateway.ctl("keygen", "born", "--token", "", "--out", str(tmp_path / "again.csr"))
+    assert sorted(os.listdir(slot)) == ["csr.pem", "key.pem"]
 
 
 @pytest.mark.threads

@@ -1,4 +1,4 @@
-check_PROGRAMS += tests/unit/test_cli_words tests/unit/test_cli_explain tests/unit/test_cli_show tests/unit/test_cli_client
+check_PROGRAMS += tests/unit/test_cli_words tests/unit/test_cli_explain tests/unit/test_cli_show tests/unit/test_cli_schema tests/unit/test_cli_client
 
 cli_test_libs = libcli.a libcontrol.a liblint.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS) $(CMOCKA_LIBS)
 
@@ -10,6 +10,9 @@ tests_unit_test_cli_explain_LDADD = $(cli_test_libs)
 
 tests_unit_test_cli_show_SOURCES = tests/unit/test_cli_show.c
 tests_unit_test_cli_show_LDADD = $(cli_test_libs)
+
+tests_unit_test_cli_schema_SOURCES = tests/unit/test_cli_schema.c
+tests_unit_test_cli_schema_LDADD = $(cli_test_libs)
 
 tests_unit_test_cli_client_SOURCES = tests/unit/test_cli_client.c
 tests_unit_test_cli_client_LDADD = $(cli_test_libs) -lpthread

@@ -7,6 +7,7 @@ check_PROGRAMS += \
 	tests/unit/test_control_later \
 	tests/unit/test_control_local \
 	tests/unit/test_control_outbox \
+	tests/unit/test_control_schema \
 	tests/unit/test_control_signed \
 	tests/unit/test_control_storm
 
@@ -33,6 +34,10 @@ tests_unit_test_control_local_LDFLAGS = $(control_world_ldflags)
 
 tests_unit_test_control_outbox_SOURCES = tests/unit/test_control_outbox.c
 tests_unit_test_control_outbox_LDADD = libcontrol.a libbase.a $(CMOCKA_LIBS)
+
+tests_unit_test_control_schema_SOURCES = tests/unit/test_control_schema.c $(control_world)
+tests_unit_test_control_schema_LDADD = $(control_world_libs)
+tests_unit_test_control_schema_LDFLAGS = $(control_world_ldflags)
 
 tests_unit_test_control_storm_SOURCES = tests/unit/test_control_storm.c $(control_world)
 tests_unit_test_control_storm_LDADD = $(control_world_libs)

@@ -113,6 +113,8 @@ static const struct good {
     { "explain alert 48",                       WORDS_EXPLAIN,          "alert,48" },
     { "explain -188 --json",                    WORDS_EXPLAIN,          "-188" },
     { "explain wolfssl -188",                   WORDS_EXPLAIN,          "wolfssl,-188" },
+    { "schema",                                 WORDS_SCHEMA,           "" },
+    { "schema message.state --json",            WORDS_SCHEMA,           "message.state" },
     { "help",                                   WORDS_HELP,             "" },
     { "help quarantine clear",                  WORDS_HELP,             "quarantine,clear" },
     { "flip --help",                            WORDS_HELP,             "flip" },
@@ -490,7 +492,7 @@ static void next_words_are_offered(void **unused)
     completes(
         "''",
         "status devices device sessions lint flip rollback confirm commit quarantine keygen install "
-        "discard retire export crl import rekey trust reload log audit sign explain "
+        "discard retire export crl import rekey trust reload log audit sign explain schema "
         "help ",
         WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
@@ -499,6 +501,9 @@ static void next_words_are_offered(void **unused)
     completes("crl update ''", "", WORDS_MORE_FILES);
     completes("explain rpc.q", "rpc.quarantined ", WORDS_NO_MORE);
     completes("explain alert ''", "", WORDS_NO_MORE);
+    completes("schema message.s", "message.state ", WORDS_NO_MORE);
+    completes("schema com", "commit ", WORDS_NO_MORE);
+    completes("schema flip ''", "", WORDS_NO_MORE);
     completes("quarantine clear ''", "", WORDS_MORE_DEVICES);
     completes("flip pre", "", WORDS_MORE_DEVICES);
     completes("flip press-1 ''", "", WORDS_MORE_DEVICES);

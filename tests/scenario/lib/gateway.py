@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 
 from . import pki as _pki
+from .contract import check_exchange
 from .wait import Log, free_port, seconds, until
 
 # What no run of ours may ever print.
@@ -267,19 +268,20 @@ class Certflipd:
     # -- commands, straight through the control socket
 
     def call(self, *lines, timeout=10):
-        """Send lines as they are; one parsed reply for each."""
+        """Send lines as they are; one parsed reply for each.  All of it has to be as the schemas say."""
+        replies = []
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(seconds(timeout))
             s.connect(self.control)
             s.sendall(b"".join((l if isinstance(l, bytes) else l.encode()) + b"\n" for l in lines))
             with s.makefile("rb") as f:
-                replies = []
                 for _ in lines:
                     line = f.readline()
                     if not line:
                         raise ConnectionError("the control socket was closed")
                     replies.append(json.loads(line))
-                return replies
+        check_exchange(lines, replies)
+        return replies
 
     _ids = itertools.count(1)
 

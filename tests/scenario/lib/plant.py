@@ -3,6 +3,7 @@
 import os
 
 from .broker import Mosquitto
+from .contract import check_messages
 from .gateway import Certflipd
 from .mqtt import Client, tls_context
 from .streams import NumberedStreams
@@ -61,6 +62,9 @@ class Plant:
             if self.own_broker:
                 self.broker.stop()
         assert failed or not faults, faults
+        if not failed:
+            for client in self.clients:
+                check_messages([(m.topic, m.payload) for m in client.messages])
 
     def fresh(self):
         """The name of a device that no test has used before."""
