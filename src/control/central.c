@@ -338,6 +338,7 @@ static char *state_text(const struct central *c, bool online)
 {
     json_t *state = json_pack("{s:b, s:s, s:s, s:s}", "online", online, "gateway", c->conf->gateway,
                               "version", PACKAGE_VERSION, "tls_library", tls_library());
+    int64_t epoch, seq = hub_event_seq(c->hub, &epoch);
     char *text;
 
     if (online) {
@@ -345,6 +346,8 @@ static char *state_text(const struct central *c, bool online)
         json_object_set_new(state, "started", rpc_time(c->dispatch->started_s));
         json_object_set_new(state, "devices", show_counts(c->hub));
         json_object_set_new(state, "trust", show_in_force(c->hub));
+        json_object_set_new(state, "event_seq", json_integer((json_int_t)seq));
+        json_object_set_new(state, "epoch", show_epoch(epoch));
         json_object_set_new(state, "events_dropped", json_integer((json_int_t)c->outbox.dropped));
     }
     text = json_dumps(state, JSON_COMPACT);

@@ -4,8 +4,9 @@
  * libmosquitto connects to the unix listener that one of our own workers serves for the management
  * device; the way to the broker, its TLS and its flips are that device's.  Requests come in on
  * <root>/<gateway>/cmd and go through the dispatcher; <root>/<gateway>/state and
- * .../device/<device> are retained and kept true, .../event tells every transition.  Nothing is
- * sent faster than the broker acknowledges.  Main thread, on its loop.
+ * .../device/<device> are retained and kept true, .../event tells every transition, and how far a
+ * long command has come.  Nothing is sent faster than the broker acknowledges.  Main thread, on its
+ * loop.
  */
 #ifndef CONTROL_CENTRAL_H
 #define CONTROL_CENTRAL_H

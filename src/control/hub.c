@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/rand.h"
 #include "control/hub_inside.h"
 
 int64_t hub_now(const struct hub *h)
@@ -61,6 +62,12 @@ void hub_device_free(struct hub_device *d)
     free(d->leg);
     free(d->error);
     free(d);
+}
+
+int64_t hub_event_seq(const struct hub *h, int64_t *epoch)
+{
+    *epoch = h->epoch;
+    return h->event_seq;
 }
 
 struct hub_device *hub_find(const struct hub *h, const char *name)
@@ -506,10 +513,25 @@ static int take_sensor(void *arg, const char *device, const char *anchor)
     return 0;
 }
 
+/* Events are counted on over restarts for as long as the database lives: another one counts anew,
+ * which those who follow know by its epoch.  A start needs no room on the disk, so that is written
+ * with the first event. */
+static int read_count(struct hub *h, struct err *err)
+{
+    int rc = store_value_get(h->store, HUB_EVENT_SEQ, &h->event_seq, err);
+
+    if (rc == 0)
+        rc = store_value_get(h->store, HUB_EPOCH, &h->epoch, err);
+    h->epoch_saved = h->epoch != 0;
+    if (!h->epoch_saved)
+        h->epoch = (int64_t)(rand_u64() >> 16 | 1);
+    return rc;
+}
+
 int hub_start(struct hub *h, struct err *err)
 {
     struct hub_reload ignored = {0};
-    int rc = store_value_get(h->store, "event-seq", &h->event_seq, err);
+    int rc = read_count(h, err);
 
     if (rc == 0)
         rc = hub_clock_start(h, err);

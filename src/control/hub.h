@@ -38,10 +38,20 @@
 
 struct hub;
 
-/* A transition, for those who follow.  Borrowed during the call. */
+/* How far a command has come that has many devices to do. */
+struct hub_progress {
+    const char *method; /* "retire" */
+    const char *id;     /* of the request, as JSON */
+    size_t done, refused, total;
+};
+
+/* A transition, or the progress of a command, for those who follow.  Borrowed during the call. */
 struct hub_event {
     int64_t seq;    /* counts on over restarts, without gaps */
+    int64_t epoch;  /* of the count: another one began it anew */
     int64_t time_s; /* wall clock */
+    const struct hub_progress
+        *progress; /* NULL: a transition; else only `who` has a meaning below */
     const char *device;
     enum flip_phase from, to;
     const char *cause;  /* stable: an event's name ("flip", "rejected"), or of a diagnosis
@@ -357,6 +367,8 @@ int hub_load_device(struct hub *h, const char *name, struct err *err);
 /* Written with the next flush, in the same transaction. */
 int hub_audit(struct hub *h, const char *who, const char *what, const char *target,
               const char *outcome);
+/* An event with the next flush: `who` has come so far. */
+int hub_tell_progress(struct hub *h, const char *who, const struct hub_progress *p);
 /* The same; takes `id` and `reply`. */
 void hub_remember(struct hub *h, char *id, char *reply);
 
@@ -395,6 +407,9 @@ int hub_silent_worker(const struct hub *h, int64_t ms);
 struct hub_device *hub_find(const struct hub *h, const char *name); /* borrows, or NULL */
 /* All, sorted by name; valid until the next reload. */
 struct hub_device *const *hub_devices(const struct hub *h, size_t *count);
+int64_t hub_now(const struct hub *h); /* CLOCK_BOOTTIME, of the sink */
+/* Number of the latest event that was told, and the epoch of the count. */
+int64_t hub_event_seq(const struct hub *h, int64_t *epoch);
 /* As of the latest flush; constant time. */
 void hub_count(const struct hub *h, struct hub_counts *out);
 void hub_pace(const struct hub *h, struct hub_pace *out);

@@ -307,6 +307,9 @@ static int save_notices(struct hub *h, struct err *err)
             events++;
             rc = save_event(h, n, err);
             break;
+        case NOTICE_PROGRESS:
+            events++;
+            break;
         case NOTICE_AUDIT:
             rc = store_audit_add(h->store, n->a, n->b, n->c, n->d, err);
             break;
@@ -317,7 +320,11 @@ static int save_notices(struct hub *h, struct err *err)
         if (rc != 0)
             return rc;
     }
-    return events == 0 ? 0 : store_value_put(h->store, "event-seq", h->event_seq + events, err);
+    if (events != 0 && !h->epoch_saved)
+        rc = store_value_put(h->store, HUB_EPOCH, h->epoch, err);
+    if (events != 0 && rc == 0)
+        rc = store_value_put(h->store, HUB_EVENT_SEQ, h->event_seq + events, err);
+    return rc;
 }
 
 /* With whatever is saved anyhow, and with each poll. */
@@ -520,10 +527,26 @@ static void count_event(struct hub *h, const struct notice *n)
         h->tally.rollbacks[n->event]++;
 }
 
+static void tell_progress(struct hub *h, const struct notice *n)
+{
+    const struct hub_progress p = {n->a, n->b, n->done, n->refused, n->total};
+    const struct hub_event ev = {
+        .seq = ++h->event_seq,
+        .epoch = h->epoch,
+        .time_s = clock_wall_s(),
+        .progress = &p,
+        .who = n->d,
+    };
+
+    h->epoch_saved = true;
+    h->sink.event(h->sink.arg, &ev);
+}
+
 static void tell_event(struct hub *h, const struct notice *n)
 {
     struct hub_event ev = {
         .seq = ++h->event_seq,
+        .epoch = h->epoch,
         .time_s = clock_wall_s(),
         .device = n->device->name,
         .from = n->from,
@@ -535,6 +558,7 @@ static void tell_event(struct hub *h, const struct notice *n)
         .proven = n->proven == NULL ? "" : n->proven,
     };
 
+    h->epoch_saved = true;
     log_fact(LOG_FLIP, event_level(n), "flip", "device=%s from=%s to=%s cause=%s by=%s%s%s%s%s%s%s",
              ev.device, flip_phase_name(ev.from), flip_phase_name(ev.to), LOG_Q(ev.cause),
              LOG_Q(ev.who),
@@ -620,6 +644,8 @@ static void do_all(struct hub *h)
             crash_point("tell.event");
             tell_event(h, n);
             crash_point("tell.event-told");
+        } else if (n->kind == NOTICE_PROGRESS) {
+            tell_progress(h, n);
         }
         hub_notice_free(n);
     }

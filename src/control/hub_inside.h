@@ -14,7 +14,11 @@ struct crl_set; /* tls/crl.h */
 #define HUB_RETRY_MS 5000        /* after the store failed */
 #define HUB_SELF     "certflipd" /* who decides when nobody commanded it */
 
-enum notice_kind { NOTICE_EVENT, NOTICE_AUDIT, NOTICE_REMEMBER };
+/* Values that the store keeps. */
+#define HUB_EVENT_SEQ "event-seq"
+#define HUB_EPOCH     "event-epoch"
+
+enum notice_kind { NOTICE_EVENT, NOTICE_PROGRESS, NOTICE_AUDIT, NOTICE_REMEMBER };
 
 /* Something to be written down, or told, when the flush succeeds. */
 struct notice {
@@ -23,8 +27,9 @@ struct notice {
     struct hub_device *device; /* NOTICE_EVENT: borrowed */
     enum flip_event event;     /* NOTICE_EVENT: what brought it about */
     enum flip_phase from, to;
-    char *a, *b, *c, *d; /* owned: cause msg todo who; who what target outcome; id reply */
-    char *proven;        /* owned, or NULL */
+    char *a, *b, *c, *d;         /* owned: cause msg todo who; who what target outcome; id reply */
+    char *proven;                /* owned, or NULL */
+    size_t done, refused, total; /* NOTICE_PROGRESS: of the method a with the id b, by d */
 };
 
 /* Why a transition happens. */
@@ -45,9 +50,11 @@ struct hub {
     struct hub_counts counts; /* the devices' shares; what is known otherwise is 0 */
 
     /* Collected for the next flush. */
-    struct list dirty;      /* of devices */
-    struct list notices;    /* transitions, audit rows, replies to remember */
-    int64_t event_seq;      /* of the latest event that is durable */
+    struct list dirty;   /* of devices */
+    struct list notices; /* transitions, audit rows, replies to remember */
+    int64_t event_seq;   /* of the latest event that is durable */
+    int64_t epoch;       /* of that count */
+    bool epoch_saved;
     struct hub_also also;   /* of a command; without functions: nothing */
     struct map *anchors;    /* fingerprints of anchors, by themselves: what sessions point to */
     bool sensors_due;       /* and it is time */
@@ -205,7 +212,6 @@ void hub_lint_count(struct hub *h, struct hub_device *d, bool gone);
 int hub_lint_init(struct hub *h); /* 0 or -ERR_NOMEM */
 void hub_lint_fini(struct hub *h);
 
-int64_t hub_now(const struct hub *h);
 int64_t hub_wall_s(const struct hub *h);
 void hub_replace(char **text, const char *with); /* frees, copies; "" and NULL become NULL */
 void hub_device_free(struct hub_device *d);

@@ -52,6 +52,18 @@ int hub_audit(struct hub *h, const char *who, const char *what, const char *targ
     return hub_notice_new(h, NOTICE_AUDIT, who, what, target, outcome) == NULL ? -ERR_NOMEM : 0;
 }
 
+int hub_tell_progress(struct hub *h, const char *who, const struct hub_progress *p)
+{
+    struct notice *n = hub_notice_new(h, NOTICE_PROGRESS, p->method, p->id, NULL, who);
+
+    if (n == NULL)
+        return -ERR_NOMEM;
+    n->done = p->done;
+    n->refused = p->refused;
+    n->total = p->total;
+    return 0;
+}
+
 void hub_remember(struct hub *h, char *id, char *reply)
 {
     hub_notice_new(h, NOTICE_REMEMBER, id, reply, NULL, NULL);

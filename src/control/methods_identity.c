@@ -18,7 +18,9 @@
 #include "tls/bundle.h"
 #include "tls/csr.h"
 
-#define SLICE 8 /* devices whose files are changed between two turns of the loop */
+#define TELL_DEVICES 100  /* after so many, and */
+#define TELL_MS      1000 /* as often, who follows is told how far it has come */
+#define SLICE        8    /* devices whose files are changed between two turns of the loop */
 
 /* -- many devices, a few at a time -- */
 
@@ -29,6 +31,8 @@ struct walk {
     char **names; /* owned */
     size_t count, next;
     struct outcome outcome;
+    size_t told; /* as of the latest progress */
+    int64_t told_ms;
     /* One device: as on_device_fn, and returns DONE; or LATER, when it goes on by itself; or NOTED,
      * when what became of it is noted already. */
     int (*step)(struct call *c, struct walk *w, struct hub_device *d, bool *changed,
@@ -115,6 +119,28 @@ static void no_work(void *arg)
     (void)arg;
 }
 
+/* Whoever commanded many devices hears that something is done, long before the reply.  What cannot
+ * be saved is not told: the numbers of events have no gaps. */
+static void walk_tell(struct call *c, struct walk *w)
+{
+    int64_t now_ms = hub_now(c->d->hub);
+    struct hub_progress p = {.method = rpc_method_name(c->method),
+                             .done = w->outcome.done_count,
+                             .refused = w->outcome.refused_count,
+                             .total = w->count};
+    char *id;
+
+    if (w->next == w->told || (w->next - w->told < TELL_DEVICES && now_ms - w->told_ms < TELL_MS))
+        return;
+    w->told = w->next;
+    w->told_ms = now_ms;
+    id = json_dumps(c->request.id, JSON_COMPACT | JSON_ENCODE_ANY);
+    p.id = id == NULL ? "null" : id;
+    if (hub_tell_progress(c->d->hub, c->caller->who, &p) == 0)
+        hub_flush(c->d->hub, NULL);
+    free(id);
+}
+
 static int walk_on(struct call *c, struct walk *w);
 
 static void on_turn(struct call *c, void *arg)
@@ -141,6 +167,7 @@ static int walk_on(struct call *c, struct walk *w)
         struct rpc_fault f = {0};
         bool changed = false;
 
+        walk_tell(c, w);
         if (d == NULL) { /* its folder was taken away meanwhile */
             w->next++;
             continue;
@@ -165,6 +192,7 @@ static int walk_on(struct call *c, struct walk *w)
 static int walk_begin(struct call *c, struct walk *w)
 {
     outcome_begin(&w->outcome);
+    w->told_ms = hub_now(c->d->hub);
     return walk_on(c, w) < 0 ? -1 : 0;
 }
 

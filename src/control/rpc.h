@@ -1,6 +1,8 @@
 /* control/rpc.h - the vocabulary of commands: JSON-RPC 2.0, the same on the control socket and over
  * MQTT.
  *
+ * conf/schema has all of it as JSON Schema.
+ *
  * One request, or a batch (array) of at most RPC_BATCH_MAX, is one line on the control socket and
  * one message on <root>/<gateway>/cmd.  Parameters are named (an object); an unknown one is an
  * error. This header is shared with the command line tools; it needs only base.  Pure, any thread.
@@ -100,6 +102,20 @@
  *   Over MQTT a request that comes again with its id within seven days gets the reply of the first
  * time; "devices", or "results", of one beyond 16 KiB are not kept: they are empty, or left out.  A
  * signed request (control/signed.h) comes again when its jti does, and must have the same id.
+ *
+ * STATE, retained on <root>/<gateway>/state: { "online": true, "gateway", "version", "tls_library",
+ * "time", "started", "devices": counts as in `status`, "trust": { "downstream": [ { "fingerprint",
+ * "subject", "not_after" }, ... ], "upstream": [ ... ] } in force, "event_seq": number of the
+ * latest event, "epoch", "events_dropped": messages that were given up while the broker was away };
+ * offline, by Will or goodbye: { "online": false, "gateway", "version", "tls_library" }.
+ *
+ * EVENT, on <root>/<gateway>/event: { "seq": 17, "epoch": "5f3a9c0b12de", "time", "event": "flip",
+ * "device", "from", "to": phases, "cause", "message", "remedy", "by", "proven" }; or, each second
+ * and after each hundred devices of a command that takes its time: { "seq", "epoch", "time",
+ * "event": "progress", "method", "id": of the request, "by", "done", "refused", "total": devices }.
+ * More kinds may come.  "seq" goes up by one from event to event, over restarts; with another
+ * "epoch" the count has begun anew.  Whoever sees a number left out, or has not seen the state's
+ * "event_seq", has missed something, and finds what is true in the retained topics.
  *
  * ERROR: { "code": -32003, "name": "phase", "message": "...", "remedy": "..." }.  As the reply's
  *   "error" it is standard JSON-RPC: { "code", "message", "data": { "name", "remedy", "results"? }

@@ -2,6 +2,7 @@
 #include "control/show.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "control/hub_inside.h"
@@ -328,12 +329,34 @@ struct json_t *show_refused(const struct hub *h)
     return all;
 }
 
+struct json_t *show_epoch(int64_t epoch)
+{
+    char text[20];
+
+    snprintf(text, sizeof(text), "%012llx", (unsigned long long)epoch);
+    return json_string(text);
+}
+
+static json_t *show_progress(const struct hub_event *ev)
+{
+    const struct hub_progress *p = ev->progress;
+    json_t *id = json_loads(p->id, JSON_DECODE_ANY, NULL);
+
+    return json_pack(
+        "{s:I, s:o, s:o, s:s, s:s, s:o, s:o, s:I, s:I, s:I}", "seq", (json_int_t)ev->seq, "epoch",
+        show_epoch(ev->epoch), "time", rpc_time(ev->time_s), "event", "progress", "method",
+        p->method, "id", id == NULL ? json_null() : id, "by", rpc_text(ev->who), "done",
+        (json_int_t)p->done, "refused", (json_int_t)p->refused, "total", (json_int_t)p->total);
+}
+
 struct json_t *show_event(const struct hub_event *ev)
 {
-    return json_pack("{s:I, s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "seq",
-                     (json_int_t)ev->seq, "time", rpc_time(ev->time_s), "event", "flip", "device",
-                     ev->device, "from", flip_phase_name(ev->from), "to", flip_phase_name(ev->to),
-                     "cause", ev->cause, "message", rpc_text_or_null(ev->msg), "remedy",
-                     rpc_text_or_null(ev->todo), "by", rpc_text(ev->who), "proven",
-                     rpc_text_or_null(ev->proven));
+    if (ev->progress != NULL)
+        return show_progress(ev);
+    return json_pack("{s:I, s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "seq",
+                     (json_int_t)ev->seq, "epoch", show_epoch(ev->epoch), "time",
+                     rpc_time(ev->time_s), "event", "flip", "device", ev->device, "from",
+                     flip_phase_name(ev->from), "to", flip_phase_name(ev->to), "cause", ev->cause,
+                     "message", rpc_text_or_null(ev->msg), "remedy", rpc_text_or_null(ev->todo),
+                     "by", rpc_text(ev->who), "proven", rpc_text_or_null(ev->proven));
 }

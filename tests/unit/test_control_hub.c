@@ -1669,16 +1669,51 @@ static void another_new_identity_ends_the_quarantine(void **state)
 static void events_are_numbered_on_over_restarts(void **state)
 {
     struct world *w = *state;
+    int64_t epoch, again;
 
     world_device(w, "press", 1, 2);
     world_start(w);
     world_command(w, "press", EV_FLIP);
+    assert_int_equal(hub_event_seq(w->hub, &epoch), 2);
+    assert_true(epoch > 0);
     world_stop(w);
     world_start(w);
+    assert_int_equal(hub_event_seq(w->hub, &again), 2);
+    assert_int_equal(again, epoch);
     world_command(w, "press", EV_ROLLBACK);
     world_expect(w, "press: use old, stored rolled-back\n"
                     "3 press: trial -> rolled-back, rollback by tester\n"
                     "4 press: rolled-back -> rolled-back, rolled by certflipd\n");
+}
+
+/* Numbers that begin anew have another epoch; it takes no room on a disk that is full. */
+static void another_count_has_another_epoch(void **state)
+{
+    struct world *w = *state;
+    struct err err = {0};
+    int64_t epoch, again;
+
+    world_start(w);
+    assert_int_equal(hub_event_seq(w->hub, &epoch), 0);
+    world_stop(w);
+    world_start(w); /* nothing was told by that count */
+    assert_int_equal(hub_event_seq(w->hub, &again), 0);
+    assert_int_not_equal(again, epoch);
+    world_stop(w);
+    world_device(w, "press", 1, 2);
+    world_hub(w);
+    assert_int_equal(hub_start(w->hub, &err), 0);
+    w->fail_saves = 1;
+    assert_int_equal(hub_flush(w->hub, &err),
+                     -ERR_STORE); /* and what could not be saved counts not */
+    assert_int_equal(hub_event_seq(w->hub, &epoch), 0);
+    world_pass(w, HUB_RETRY_MS);
+    assert_int_equal(hub_event_seq(w->hub, &again), 1);
+    assert_int_equal(again, epoch);
+    world_stop(w);
+    world_start(w);
+    hub_event_seq(w->hub, &again);
+    assert_int_equal(again, epoch);
 }
 
 /* -- reload -- */
@@ -2278,6 +2313,7 @@ int main(void)
         TEST(an_identity_that_is_gone_after_a_restart_is_not_used),
         TEST(another_new_identity_ends_the_quarantine),
         TEST(events_are_numbered_on_over_restarts),
+        TEST(another_count_has_another_epoch),
         TEST(a_reload_finds_what_changed_on_disk),
         TEST(what_was_decided_about_a_device_that_goes_is_told_first),
         TEST(without_a_folder_of_identities_a_reload_changes_nothing),

@@ -188,6 +188,39 @@ static void a_batch_keeps_its_order(void **state)
     expect(&all, "[{");
 }
 
+/* Who has many devices to do says every second how far it is; the end is told by the reply. */
+static void a_long_way_is_told_in_parts(void **state)
+{
+    struct world *w = *state;
+    struct said all = {0};
+    unsigned turns = 0;
+    uv_loop_t loop;
+    char name[32];
+
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "d-%02d", i);
+        world_device(w, name, 1, 2);
+    }
+    begin(w, &loop);
+    world_forget(w);
+    ask(w, &central,
+        "{\"jsonrpc\":\"2.0\",\"id\":\"c-1\",\"method\":\"identity.discard\",\"params\":{"
+        "\"target\":\"d-*\"}}",
+        &all);
+    while (!all.answered) {
+        w->now_ms += turns++ == 0 ? 999 : 1000; /* the first turn is a millisecond too early */
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    buf_append_u8(&w->trace, 0);
+    assert_null(strstr((const char *)w->trace.p, "c-1\": 8 done"));
+    assert_non_null(strstr((const char *)w->trace.p,
+                           "identity.discard \"c-1\": 16 done, 0 refused of 20 by central"));
+    assert_null(strstr((const char *)w->trace.p, "20 done"));
+    world_forget(w);
+    end(&loop);
+    expect(&all, "\"done\":20");
+}
+
 /* Who waits is told at once; what a thread has begun ends, and nothing comes of it. */
 static void an_end_of_the_daemon_leaves_nothing_behind(void **state)
 {
@@ -222,6 +255,7 @@ int main(void)
         TEST(the_others_go_on),
         TEST(a_repetition_waits_for_the_first),
         TEST(a_batch_keeps_its_order),
+        TEST(a_long_way_is_told_in_parts),
         TEST(an_end_of_the_daemon_leaves_nothing_behind),
     };
 

@@ -709,6 +709,12 @@ static void sink_event(void *arg, const struct hub_event *ev)
 {
     struct world *w = arg;
 
+    if (ev->progress != NULL) {
+        buf_printf(&w->trace, "%d %s %s: %zu done, %zu refused of %zu by %s\n", (int)ev->seq,
+                   ev->progress->method, ev->progress->id, ev->progress->done,
+                   ev->progress->refused, ev->progress->total, ev->who);
+        return;
+    }
     buf_printf(&w->trace, "%d %s: %s -> %s, %s by %s\n", (int)ev->seq, ev->device,
                flip_phase_name(ev->from), flip_phase_name(ev->to), ev->cause, ev->who);
 }
