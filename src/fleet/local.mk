@@ -12,3 +12,5 @@ libfleet_a_SOURCES = \
 	src/fleet/sign_run.c src/fleet/sign_run.h \
 	src/fleet/view.h \
 	src/fleet/window.c src/fleet/window.h
+
+include src/fleet/program.mk

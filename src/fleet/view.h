@@ -38,7 +38,7 @@ struct view_device {
     int64_t changed_s;
     char *reason;                     /* owned, or NULL: why it was rolled back */
     char *failure, *message, *remedy; /* owned, or NULL: last_error's class, sentence, remedy */
-    uint64_t version;                 /* of the view when it changed last */
+    uint64_t version;                 /* of the view when it was told of last */
 };
 
 enum view_phase {
@@ -55,11 +55,11 @@ struct view_gateway {
     char *name;       /* owned */
     bool known;       /* its state was seen */
     bool online;
-    int64_t since_s;      /* of being online or offline, as far as is known here; 0 */
-    struct json_t *state; /* owned: the whole state message; NULL: not seen */
-    struct list devices;  /* struct view_device */
-    struct map *by_name;  /* of these */
-    size_t device_count;
+    int64_t since_s;             /* of being online or offline, as far as is known here; 0 */
+    struct json_t *state;        /* owned: the whole state message; NULL: not seen */
+    struct list devices;         /* struct view_device */
+    struct view_device **sorted; /* owned array of these, in the same order */
+    size_t device_count, device_cap;
     uint64_t last_event; /* its number; 0: none was seen */
     bool missed;         /* some event was: the retained topics are what counts */
     uint64_t version;
@@ -69,19 +69,32 @@ struct view {
     struct list gateways; /* struct view_gateway */
     struct map *by_name;
     size_t gateway_count, device_count;
-    uint64_t version; /* rises with each change */
+    uint64_t version; /* rises with each message that was taken */
 };
 
 int view_init(struct view *v); /* 0 or -ERR_NOMEM */
 void view_fini(struct view *v);
 
-/* A message of `topic` (below `root`) came; an empty payload of a device's topic takes the device
+#define VIEW_MESSAGE_MAX 262144  /* bytes of a message; a device's takes some 2,000 */
+#define VIEW_DEVICES_MAX 1000000 /* in all: nobody can fill the memory with names */
+#define VIEW_TEXT_MAX    511     /* bytes that are kept of a reason, a message or a remedy */
+
+/* A message of `topic` (below `root`) came; an empty payload takes a device, or a gateway's state,
  * away.  Returns 0; 1 when it is none of the topics that a view is made of; -ERR_INVALID, with err
- * that names the topic and what is wrong: nothing was changed. */
+ * that names the topic and what is wrong, or -ERR_NOMEM: nothing was changed. */
 int view_take(struct view *v, const char *root, const char *topic, const void *payload, size_t n,
               int64_t now_s, struct err *err);
 
 struct view_gateway *view_gateway(const struct view *v, const char *name); /* borrowed, or NULL */
 struct view_device *view_device(const struct view *v, const char *gateway, const char *device);
+
+/* The slot in use, and the other one. */
+const struct view_slot *view_active(const struct view_device *d);
+
+const char *view_phase_name(enum view_phase phase); /* "rolled-back"; "unknown" */
+
+/* How many devices the gateway says that it has; -1: it does not say.  More than device_count: the
+ * broker has not told of them all. */
+int64_t view_device_total(const struct view_gateway *g);
 
 #endif

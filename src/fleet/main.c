@@ -1,0 +1,140 @@
+/* certflip-fleet: brings a fleet of gateways from its old certificates to new ones, over an MQTT
+ * broker.  certflip-fleet(1) says what the words mean. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cli/table.h"
+#include "fleet/command.h"
+#include "fleet/words.h"
+
+static enum fleet_status fail(const struct err *err, enum fleet_status status);
+
+static enum fleet_status help_command(const struct fleet_command *c, struct err *err)
+{
+    return fleet_words_help(c->line, c->out.to, err) == 0 ? FLEET_STATUS_DONE : FLEET_STATUS_USAGE;
+}
+
+static fleet_command_fn *const commands[FLEET_WORDS_COUNT] = {
+    [FLEET_WORDS_HELP] = help_command,
+};
+
+/* -- the terminal ----------------------------------------------------------------------------- */
+
+static bool wants_colour(int fd)
+{
+    const char *no = secure_getenv("NO_COLOR"), *term = secure_getenv("TERM");
+
+    return isatty(fd) == 1 && (no == NULL || no[0] == '\0') &&
+           (term == NULL || strcmp(term, "dumb") != 0);
+}
+
+/* Of the terminal; 0: it is none, or does not know. */
+static size_t columns(int fd)
+{
+    struct winsize size;
+
+    return isatty(fd) == 1 && ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+static enum fleet_status fail(const struct err *err, enum fleet_status status)
+{
+    fflush(stdout);
+    fputs("certflip-fleet: ", stderr);
+    table_text(stderr, wants_colour(STDERR_FILENO), TABLE_BAD, err->msg);
+    fputc('\n', stderr);
+    return status;
+}
+
+/* -- signals ---------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stop;
+
+/* The second one ends the program at once: all that counts is durable at any moment. */
+static void on_signal(int signal)
+{
+    (void)signal;
+    stop = 1;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* -- completion: "certflip-fleet complete WORD..." for the shell, the last word being unfinished
+ * -------- */
+
+static void offer(void *arg, const char *word)
+{
+    (void)arg;
+    puts(word);
+}
+
+static enum fleet_status complete(const char *const *words, size_t n)
+{
+    const char *file;
+    enum fleet_words_more more = fleet_words_complete(words, n, offer, NULL, &file);
+
+    /* The shell knows files better. */
+    return more == FLEET_WORDS_MORE_FILES ? FLEET_STATUS_REFUSED : FLEET_STATUS_DONE;
+}
+
+/* What was written may still fail to arrive: a full disk behind "> file". */
+static enum fleet_status finish(enum fleet_status status)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return status;
+    if (errno != EPIPE)
+        fprintf(stderr, "certflip-fleet: cannot write the output: %s\n", strerrordesc_np(errno));
+    return status == FLEET_STATUS_DONE ? FLEET_STATUS_REFUSED : status;
+}
+
+static enum fleet_status run(const struct fleet_line *line)
+{
+    struct fleet_command c = {
+        .line = line,
+        .out = {stdout, wants_colour(STDOUT_FILENO), clock_wall_s(), columns(STDOUT_FILENO)},
+        .err = {stderr, wants_colour(STDERR_FILENO), clock_wall_s(), columns(STDERR_FILENO)},
+        .live = isatty(STDOUT_FILENO) == 1,
+        .stop = &stop,
+    };
+    struct err err = {0};
+    enum fleet_status status;
+
+    if (line->version) {
+        puts("certflip-fleet " PACKAGE_VERSION);
+        return FLEET_STATUS_DONE;
+    }
+    catch_signals();
+    status = commands[line->command](&c, &err);
+    return err.code == 0 ? status : fail(&err, status);
+}
+
+int main(int argc, char **argv)
+{
+    const char *const *words = (const char *const *)argv + 1;
+    size_t n = argc > 1 ? (size_t)argc - 1 : 0;
+    struct fleet_line line;
+    struct err err = {0};
+    enum fleet_status status;
+    int rc;
+
+    if (n > 0 && strcmp(words[0], "complete") == 0)
+        return (int)finish(complete(words + 1, n - 1));
+    rc = fleet_words_parse(words, n, &line, &err);
+    if (rc != 0)
+        return (int)fail(&err, rc == -ERR_INVALID ? FLEET_STATUS_USAGE : FLEET_STATUS_REFUSED);
+    status = run(&line);
+    fleet_words_fini(&line);
+    return (int)finish(status);
+}
