@@ -86,6 +86,7 @@ EXTRA_DIST += \
 	tests/scenario/test_tls_sessions_are_never_resumed.py \
 	tests/scenario/test_tls_versions_ciphers_and_keys.py \
 	tests/scenario/test_wills_in_the_middle_of_flips.py \
+	tests/scenario/test_words_are_completed.py \
 	tests/demo/demo.py
 
 # The bad link of lib/link.py.

@@ -1,0 +1,103 @@
+"""What bash offers when the tab key is pressed behind certflipctl: commands, options, values, files, and devices.
+
+By the completion that is installed, in a bash that no one sits at.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+from lib.gateway import binary
+from lib.wait import seconds
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+
+# As readline would: breaks the line, calls the function, prints what it offers.
+PRESS_TAB = r"""
+cd "$1" && source "$2" && line=$3
+program=${line%% *}
+COMP_LINE=$line COMP_POINT=${#line} COMP_WORDS=() COMP_TYPE=9 COMP_KEY=9
+broken=${line//=/ = }
+read -ra COMP_WORDS <<<"$broken"
+if [[ $broken == *' ' && ${COMP_WORDS[-1]} != = ]]; then COMP_WORDS+=(""); fi
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+compopt() { :; }
+how=$(complete -p "$program") || exit 3
+function=$(sed -n 's/.* -F \([^ ]*\) .*/\1/p' <<<"$how")
+"$function" "$program" "${COMP_WORDS[COMP_CWORD]}" ""
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+
+SITE = {"devices": ["press-1", "press-2", "pump-1"]}
+
+
+def offered(line, gateway=None, folder="/"):
+    program = line.split()[0]
+    env = {**os.environ, "PATH": os.path.dirname(binary(program)) + ":" + os.environ["PATH"], "LC_ALL": "C",
+           "CERTFLIP_SOCKET": gateway.control if gateway else "/nonexistent"}
+    done = subprocess.run(["bash", "--norc", "-c", PRESS_TAB, "tab", str(folder), str(TOP / "packaging/completion" / program),
+                           line], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=env, check=False, timeout=seconds(20))
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def commands_of(program):
+    """The first words of all commands, by its own help."""
+    text = subprocess.run([binary(program), "help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    body = text[re.search(r"^commands:$", text, re.M | re.I).end():]
+    return set(re.findall(r"^  ([a-z][a-z-]*)", body.split("\n\n")[0] if "\n\n" in body else body, re.M))
+
+
+def test_every_command_is_offered():
+    assert set(offered("certflipctl ")) == commands_of("certflipctl")
+    assert len(commands_of("certflipctl")) > 20
+
+
+@pytest.mark.parametrize("line, expected", [
+    ("certflipctl fl", "flip"),
+    ("certflipctl quarantine ", "clear"),
+    ("certflipctl trust r", "remove"),
+    ("certflipctl trust list down", "downstream"),
+    ("certflipctl flip --prob", "--probation"),
+    ("certflipctl flip press-1 --evidence ", "connack echo"),
+    ("certflipctl flip press-1 --evidence=", "connack echo"),
+    ("certflipctl flip press-1 --evidence=e", "echo"),
+    ("certflipctl log tls.handshake de", "debug"),
+    ("certflipctl explain tls.unknown_c", "tls.unknown_ca"),
+    ("certflipctl help quarantine ", "clear"),
+    ("certflipctl sign identity.key", "identity.keygen"),
+    ("certflipctl nonsense ", ""),
+])
+def test_words(line, expected):
+    assert " ".join(sorted(offered(line))) == expected
+
+
+@pytest.mark.parametrize("line, expected", [
+    ("certflipctl device ", "press-1 press-2 pump-1"),
+    ("certflipctl flip press-1 pr", "press-1 press-2"),
+    ("certflipctl rollback 'pre", "press-1 press-2"),
+    ("certflipctl --json device pu", "pump-1"),
+    ("certflipctl install pu", "pump-1"),
+])
+def test_devices(site, line, expected):
+    assert " ".join(sorted(offered(line, site.gateway))) == expected
+
+
+def test_devices_of_the_socket_that_is_named(site):
+    for named in ("-s %s", "--socket %s", "--socket=%s"):
+        assert offered("certflipctl %s device pu" % named % site.gateway.control) == ["pump-1"]
+
+
+def test_files(tmp_path):
+    for name in ("new-ca.pem", "new-ca.crl", "other"):
+        (tmp_path / name).write_text("")
+    assert sorted(offered("certflipctl crl update new", folder=tmp_path)) == ["new-ca.crl", "new-ca.pem"]
+    assert offered("certflipctl lint x --anchors=o", folder=tmp_path) == ["other"]
+
+
+def test_no_daemon_no_devices_and_no_words():
+    assert offered("certflipctl device ") == []
