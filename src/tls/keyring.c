@@ -305,6 +305,8 @@ static int open_under(struct ring *ring, const struct pbe *pbe, struct der data,
 int keyring_open(struct der whole, struct secret *out, bool *is_first, struct err *err)
 {
     struct secret plain = {0};
+    struct err tried = {
+        0}; /* what is wrong under one passphrase is nothing where another one fits */
     struct der data;
     struct pbe pbe;
     int rc = pkcs8_encrypted_parts(whole, &pbe, &data, err);
@@ -320,7 +322,7 @@ int keyring_open(struct der whole, struct secret *out, bool *is_first, struct er
     }
     rc = -ERR_DENIED;
     for (unsigned i = 0; rc == -ERR_DENIED && i < keyring.ring->phrases.count; i++) {
-        rc = open_under(keyring.ring, &pbe, data, i, &plain, err);
+        rc = open_under(keyring.ring, &pbe, data, i, &plain, &tried);
         *is_first = i == 0;
     }
     if (rc == 0)
@@ -332,11 +334,11 @@ int keyring_open(struct der whole, struct secret *out, bool *is_first, struct er
             "is encrypted under another passphrase than that of keys.passphrase_file, or "
             "damaged: add its passphrase there on a line of its own, or store the key "
             "anew");
-    if (rc == 0) {
-        secret_fini(out);
-        *out = plain;
-    }
-    return rc;
+    if (rc != 0)
+        return err_set(err, (enum err_code) - rc, "%s", tried.msg);
+    secret_fini(out);
+    *out = plain;
+    return 0;
 }
 
 /* -- writing ----------------------------------------------------------------------------------- */

@@ -126,6 +126,7 @@ def test_rekey_and_a_change_of_passphrase_under_traffic(plant, secret):
     mark = site.gateway.log.mark()
     site.gateway.ctl("reload")
     site.gateway.log.wait(r"keys-at-rest plain=0 former=4 first=one", mark)
+    assert usable(site, *devices) and not site.gateway.log.find("identity-unusable", mark)
     site.gateway.ctl("rekey")
     assert all(opens(p, SECOND) and not opens(p, FIRST) for p in files.values())
     secret.write(SECOND)

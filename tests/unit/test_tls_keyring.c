@@ -228,6 +228,24 @@ static void a_gateway_derives_once(void **state)
     keyring_clear();
 }
 
+/* Under the second passphrase is as good as under the first: nobody hears of a fault. */
+static void a_former_passphrase_is_no_fault(void **state)
+{
+    struct err err = {0};
+    struct cred *c;
+
+    (void)state;
+    passphrases("correct horse\n");
+    write_key("press-07", "at-rest.key");
+    passphrases("battery staple\ncorrect horse\n");
+    c = cred_load(pki("press-07.pem"), pki("at-rest.key"), &err);
+    assert_non_null(c);
+    assert_int_equal(err.code, 0);
+    assert_string_equal(err.msg, "");
+    cred_unref(c);
+    keyring_clear();
+}
+
 /* A reload looks first whether the keys can be read. */
 static void what_was_before_comes_back_until_it_is_settled(void **state)
 {
@@ -272,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_read_by_us_and_by_openssl),
         cmocka_unit_test(what_openssl_wrote_is_read),
+        cmocka_unit_test(a_former_passphrase_is_no_fault),
         cmocka_unit_test(what_was_before_comes_back_until_it_is_settled),
         cmocka_unit_test(a_passphrase_is_changed_line_by_line),
         cmocka_unit_test(a_passphrase_that_cannot_be_had_changes_nothing),
