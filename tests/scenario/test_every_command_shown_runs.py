@@ -99,3 +99,17 @@ def test_the_demo_ends_well():
                           check=False, timeout=seconds(60))
     assert done.returncode == 0, done.stdout
     assert "1 rolled back by itself; nothing lost, nothing twice, nobody cut off" in done.stdout
+
+
+def test_troubleshooting_knows_the_catalogue():
+    """Every name there is one of certflip-errors(7), and every kind of failure has its symptom."""
+    page = pathlib.Path(build_dir(), "src/catalogue/certflip-errors.7").read_text(encoding="utf-8").replace("\\-", "-")
+    known = set(re.findall(r"(?<![\w-])[a-z]+(?:-[a-z]+)?\.[a-z0-9_-]+\b", "".join(re.findall(r"^\.B .*\n", page, re.M))))
+    assert len(known) > 300
+    kinds = {name.split(".")[0] for name in known}
+    for path in DOCUMENTS:
+        told = {name for name in re.findall(r"`([a-z-]+\.[a-z0-9_*-]+)`", path.read_text(encoding="utf-8"))
+                if name.split(".")[0] in kinds}
+        assert sorted(name for name in told - known if not name.endswith(".*")) == [], path
+        if path.stem == "troubleshooting":
+            assert kinds - {name.split(".")[0] for name in told} == set()

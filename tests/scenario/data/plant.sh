@@ -84,3 +84,44 @@ EOF
 chmod +x /usr/bin/broker /usr/bin/sensor /usr/bin/until_online
 broker start
 cd /root
+
+# `gateway`: what docs/quick-start.md leads to at the end of its step 4.  `staged DEVICE...`: up to its step 5.
+cat >/usr/bin/gateway <<'EOF'
+#!/bin/bash
+set -e
+cd /root
+install -o root -g certflip -m 640 server-chain.pem server-key.pem devices-ca.pem broker-ca.pem /etc/certflip/tls/
+cat >/etc/certflip/certflip.conf <<'CONF'
+gateway = "gw-hall-3";
+listeners = (
+  { name = "sensors"; address = "192.0.2.1";
+    chains = ( { chain = "tls/server-chain.pem"; key = "tls/server-key.pem"; } );
+    anchors = [ "tls/devices-ca.pem" ]; }
+);
+upstreams = (
+  { name = "main"; address = "broker.example.com"; anchors = [ "tls/broker-ca.pem" ]; }
+);
+devices = ( { name = "{cn}"; match = { cn = "press-*"; }; } );
+flip = { backoff_network_s = [ 1 ]; backoff_tls_s = [ 1 ]; };
+clock = { require_sync = false; };
+CONF
+systemctl start certflip
+certflipctl import --dir /media/usb/identities >/dev/null
+for device in press-12 press-13 press-14; do sensor $device; done
+EOF
+cat >/usr/bin/sign <<'EOF'
+#!/bin/bash
+# sign REQUEST CERTIFICATE: what the new CA does
+openssl x509 -req -in "$1" -CA /root/pki/new-ca.pem -CAkey /root/pki/new-ca.key -days 365 \
+    -set_serial "0x$(openssl rand -hex 8)" -extfile <(echo extendedKeyUsage=clientAuth) -out "$2" 2>/dev/null
+EOF
+cat >/usr/bin/staged <<'EOF'
+#!/bin/bash
+set -e
+for device; do
+    certflipctl keygen $device --out /tmp/$device.csr >/dev/null
+    sign /tmp/$device.csr /tmp/$device.pem
+    certflipctl install $device /tmp/$device.pem >/dev/null
+done
+EOF
+chmod +x /usr/bin/gateway /usr/bin/sign /usr/bin/staged
