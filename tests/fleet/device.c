@@ -178,9 +178,10 @@ static void tell(struct sim_device *d, enum flip_phase from, const char *cause, 
     struct sim_gateway *g = d->gateway;
     bool failed = d->error.there && strcmp(cause, d->error.name) == 0;
     json_t *ev = json_pack(
-        "{s:I, s:o, s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, s:s?}", "seq", (json_int_t)++g->seq,
-        "time", rpc_time(clock_wall_s()), "event", "flip", "device", d->name, "from",
-        flip_phase_name(from), "to", flip_phase_name(d->flip.phase), "cause", cause, "message",
+        "{s:I, s:o, s:o, s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, s:s?}", "seq",
+        (json_int_t)++g->seq, "epoch", gateway_epoch(g), "time", rpc_time(clock_wall_s()), "event",
+        "flip", "device", d->name, "from", flip_phase_name(from), "to",
+        flip_phase_name(d->flip.phase), "cause", cause, "message",
         failed ? d->error.sentence : NULL, "remedy", failed ? d->error.remedy : NULL, "by", who,
         "proven", from == FLIP_TRIAL && d->flip.phase != FLIP_TRIAL && d->proof ? "connack" : NULL);
 

@@ -172,6 +172,14 @@ json_t *gateway_counts(const struct sim_gateway *g)
                      "rolled_back", (int)phases[FLIP_ROLLED_BACK], "queued", 0, "faulty", 0);
 }
 
+json_t *gateway_epoch(const struct sim_gateway *g)
+{
+    char text[20];
+
+    snprintf(text, sizeof(text), "%012llx", (unsigned long long)g->epoch);
+    return json_string(text);
+}
+
 static char *state_text(const struct sim_gateway *g, bool online)
 {
     json_t *state = json_pack("{s:b, s:s, s:s, s:s}", "online", (int)online, "gateway", g->name,
@@ -185,6 +193,8 @@ static char *state_text(const struct sim_gateway *g, bool online)
         json_object_set_new(state, "trust",
                             json_pack("{s:o, s:o}", "downstream", in_force(g, false), "upstream",
                                       in_force(g, true)));
+        json_object_set_new(state, "event_seq", json_integer((json_int_t)g->seq));
+        json_object_set_new(state, "epoch", gateway_epoch(g));
         json_object_set_new(state, "events_dropped", json_integer(0));
     }
     text = json_dumps(state, JSON_COMPACT);
@@ -469,6 +479,7 @@ void gateway_init(struct sim_gateway *g, unsigned number)
     char *id;
 
     *g = (struct sim_gateway){.number = number, .fd = -1, .started_s = clock_wall_s()};
+    g->epoch = rand_u64() >> 16;
     list_init(&g->outbox);
     list_init(&g->stale);
     list_init(&g->ready);

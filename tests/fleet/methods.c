@@ -598,19 +598,20 @@ static int do_status(struct ask *a)
 
     a->result = json_pack(
         "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:{s:i, s:i, s:i, s:b}, s:{s:o, s:o}, "
-        "s:{s:b, s:s, s:b, s:o, s:n, s:{s:i, s:I, s:{}}}, s:{s:b, s:i, s:o, s:o, s:b, s:b, s:n}, "
-        "s:[], s:[], s:{s:i, s:i, s:i, s:n, s:n, s:[]}, s:{}, s:[], s:{}, s:[]}",
+        "s:{s:b, s:s, s:b, s:o, s:n, s:i, s:{s:i, s:I, s:{}}}, s:{s:b, s:i, s:o, s:o, s:b, s:b, s:n}, "
+        "s:[], s:[], s:{s:i, s:i, s:i, s:n, s:n, s:[]}, s:{s:i, s:i}, s:[], s:{}, s:[]}",
         "gateway", g->name, "version", PACKAGE_VERSION, "tls_library", tls_library(), "pid",
         (int)getpid(), "now", rpc_time(now_s), "started", rpc_time(g->started_s), "uptime_s",
         (json_int_t)(now_s - g->started_s), "config", "/etc/certflip/certflip.conf", "workers", 1,
         "devices", gateway_counts(g), "pace", "waiting", 0, "moving", 0, "window", 100, "paused", 0,
         "trust", "downstream", sum(g, false), "upstream", sum(g, true), "central", "enabled", 1,
         "device", g->name, "connected", (int)g->online, "since", rpc_time(g->started_s),
-        "last_error", "signed", "operators", (int)sim.operator_count, "good", (json_int_t)0,
-        "refused", "clock", "synchronised", 1, "max_error_ms", 3, "since", rpc_time(g->started_s),
-        "seen", rpc_time(now_s), "require_sync", 1, "flips", 1, "text", "exceptions", "old_tls",
-        "crls", "lists", 0, "stale", 0, "due", 0, "next_update", "issuer", "missing", "counters",
-        "tokens", "refused", "messages");
+        "last_error", "events_dropped", 0, "signed", "operators", (int)sim.operator_count, "good",
+        (json_int_t)0, "refused", "clock", "synchronised", 1, "max_error_ms", 3, "since",
+        rpc_time(g->started_s), "seen", rpc_time(now_s), "require_sync", 1, "flips", 1, "text",
+        "exceptions", "old_tls", "crls", "lists", 0, "stale", 0, "due", 0, "next_update", "issuer",
+        "missing", "counters", "sessions", (int)sim.device_count, "age_ms", 0, "tokens", "refused",
+        "messages");
     return a->result == NULL ? rpc_refuse(&a->fault, RPC_INTERNAL, NULL, "no status") : 0;
 }
 

@@ -93,6 +93,7 @@ struct sim_gateway {
     struct list stale, ready; /* struct sim_device */
     bool state_stale, state_ready;
     uint64_t seq; /* of the latest event */
+    uint64_t epoch;
     int64_t started_s;
     struct sim_device *devices; /* owned, sorted by name */
     struct map *by_name, *once;
@@ -176,6 +177,7 @@ void gateway_state(struct sim_gateway *g);
 void gateway_say(struct sim_gateway *g, const char *topic, char *payload, const void *correlation,
                  size_t n);
 json_t *gateway_counts(const struct sim_gateway *g);
+json_t *gateway_epoch(const struct sim_gateway *g);
 struct sim_anchor *gateway_anchor(struct sim_gateway *g, bool upstream, const char *fp);
 /* The anchor gets a reference of its own. */
 struct sim_anchor *anchor_new(bool upstream, struct tls_anchor *anchor, const char *by,

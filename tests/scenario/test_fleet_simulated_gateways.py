@@ -6,6 +6,7 @@ import pytest
 
 from lib.broker import Mosquitto
 from lib.campaign import Centre, Simulation
+from lib.contract import check_messages
 from lib.mqtt import Client
 from lib.pki import openssl
 from lib.wait import until
@@ -25,6 +26,7 @@ def centre(broker, reactor):
     client.connect("centre", keepalive=0)
     yield Centre(client)
     client.cut()
+    check_messages([(m.topic, m.payload) for m in client.messages])
 
 
 @pytest.fixture
