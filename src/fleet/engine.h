@@ -63,13 +63,18 @@ int engine_reply(struct engine *e, const char *gateway, const char *id, const ch
                  struct err *err);
 int engine_signed(struct engine *e, const struct signed_cert *cert, struct err *err);
 
-/* What an operator wants: "pause", "resume", "abort", "rollback:3", "rollback:all", "skip:G/D".
+/* What an operator wants: "pause", "resume", "abort", "rollback:3", "rollback:wave" (the
+ * current one), "rollback:all", "skip:G/D".
  * Takes effect with the next step.  -ERR_INVALID, with err for him: it cannot be done now. */
 int engine_wish(struct engine *e, const char *who, const char *wish, int64_t now_s,
                 struct err *err);
 
 /* Go on. */
 int engine_step(struct engine *e, int64_t now_s, const struct engine_out *out, struct err *err);
+
+/* Hand out what has changed, and do not go on: nobody knows what is true now, as the link is down,
+ * or only a wish is to be carried out. */
+int engine_save(struct engine *e, int64_t now_s, const struct engine_out *out, struct err *err);
 
 /* After the rows of a step are durable: hand over what is to be sent, new and again.  `send`
  * returns 0, or -ERR_BUSY: no more now, it comes again; other codes end it. */

@@ -2,15 +2,31 @@
 noinst_LIBRARIES += libfleet.a
 libfleet_a_SOURCES = \
 	src/fleet/campaign.c src/fleet/campaign.h \
-	src/fleet/engine.h \
-	src/fleet/ledger.c src/fleet/ledger.h src/fleet/ledger_inside.h \
+	src/fleet/command.h \
+	src/fleet/engine.c src/fleet/engine.h \
+	src/fleet/engine_inside.h \
+	src/fleet/engine_look.c \
+	src/fleet/engine_order.c \
+	src/fleet/engine_reply.c \
+	src/fleet/engine_wave.c \
+	src/fleet/ledger.c src/fleet/ledger.h \
+	src/fleet/ledger_inside.h \
 	src/fleet/ledger_rows.c \
-	src/fleet/link.h \
-	src/fleet/plan.h \
+	src/fleet/link.c src/fleet/link.h \
+	src/fleet/plan.c src/fleet/plan.h \
 	src/fleet/progress.c src/fleet/progress.h \
+	src/fleet/run.c src/fleet/run.h \
+	src/fleet/run_inside.h \
+	src/fleet/run_loop.c \
 	src/fleet/sign.c src/fleet/sign.h \
 	src/fleet/sign_run.c src/fleet/sign_run.h \
-	src/fleet/view.h \
-	src/fleet/window.c src/fleet/window.h
+	src/fleet/view.c src/fleet/view.h \
+	src/fleet/window.c src/fleet/window.h \
+	src/fleet/words.c src/fleet/words.h
 
-include src/fleet/program.mk
+fleet_libs = libfleet.a libcli.a libcontrol.a liblint.a libtls.a libconf.a libbase.a \
+	$(WOLFSSL_LIBS) $(MOSQUITTO_LIBS) $(OPENSSL_LIBS) $(CONFIG_LIBS) $(SQLITE_LIBS) $(JANSSON_LIBS) -lm
+
+bin_PROGRAMS += certflip-fleet
+certflip_fleet_SOURCES = src/fleet/main.c
+certflip_fleet_LDADD = $(fleet_libs)

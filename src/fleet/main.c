@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "cli/table.h"
 #include "fleet/command.h"
+#include "fleet/run.h"
 #include "fleet/words.h"
 
 static enum fleet_status fail(const struct err *err, enum fleet_status status);
@@ -21,7 +22,10 @@ static enum fleet_status help_command(const struct fleet_command *c, struct err 
 }
 
 static fleet_command_fn *const commands[FLEET_WORDS_COUNT] = {
-    [FLEET_WORDS_HELP] = help_command,
+    [FLEET_WORDS_HELP] = help_command,     [FLEET_WORDS_PLAN] = run_plan,
+    [FLEET_WORDS_RUN] = run_run,           [FLEET_WORDS_PAUSE] = run_pause,
+    [FLEET_WORDS_RESUME] = run_resume,     [FLEET_WORDS_ABORT] = run_abort,
+    [FLEET_WORDS_ROLLBACK] = run_rollback, [FLEET_WORDS_SKIP] = run_skip,
 };
 
 /* -- the terminal ----------------------------------------------------------------------------- */

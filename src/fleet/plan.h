@@ -9,9 +9,9 @@
 #define FLEET_PLAN_H
 
 #include <stddef.h>
-#include <stdio.h>
 
 #include "base/err.h"
+#include "cli/show.h"
 #include "fleet/campaign.h"
 #include "fleet/progress.h"
 #include "fleet/view.h"
@@ -47,6 +47,6 @@ void plan_device_row(const struct plan_gateway *g, const struct plan_device *d, 
                      struct fleet_device *out);
 
 /* For people, or as JSON. */
-int plan_show(const struct campaign *c, const struct plan *p, bool json, FILE *out);
+int plan_show(const struct campaign *c, const struct plan *p, bool json, const struct show *out);
 
 #endif

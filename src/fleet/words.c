@@ -14,6 +14,22 @@
 static const struct fleet_words_command commands[FLEET_WORDS_COUNT] = {
     [FLEET_WORDS_HELP] = { "help", FLEET_WORDS_COMMAND, "this text, or more about one command",
                            "help" },
+    [FLEET_WORDS_PLAN] = { "plan", FLEET_WORDS_FILE, "show the waves, and what each gateway will be asked",
+                           "plan ca-2027.conf" },
+    [FLEET_WORDS_RUN] = { "run", FLEET_WORDS_FILE, "begin the campaign, or go on with one that was stopped",
+                          "run ca-2027.conf" },
+    [FLEET_WORDS_PAUSE] = { "pause", FLEET_WORDS_FILE, "order nothing more until it is resumed",
+                            "pause ca-2027.conf" },
+    [FLEET_WORDS_RESUME] = { "resume", FLEET_WORDS_FILE,
+                             "go on; what has failed in a campaign that halted is tried again",
+                             "resume ca-2027.conf" },
+    [FLEET_WORDS_ABORT] = { "abort", FLEET_WORDS_FILE, "end the campaign; what was migrated stays so",
+                            "abort ca-2027.conf" },
+    [FLEET_WORDS_ROLLBACK] = { "rollback", FLEET_WORDS_FILE,
+                               "bring the devices of a wave back to their old identities",
+                               "rollback ca-2027.conf --wave 2" },
+    [FLEET_WORDS_SKIP] = { "skip", FLEET_WORDS_FILE_DEVICES, "take devices out of the campaign",
+                           "skip ca-2027.conf gw-3/press-12" },
 };
 
 static const struct shape {
@@ -40,6 +56,9 @@ static const struct option {
 } options[] = {
     { "--json", NULL, NULL, FLAG, AT(json), 0, 0, EVERY, "for programs: JSON instead of tables" },
     { "--yes", "-y", NULL, FLAG, AT(yes), 0, 0, EVERY, "do not ask before something is changed" },
+    { "--wave", NULL, "N", NUMBER, AT(wave), 0, 100, ON(FLEET_WORDS_ROLLBACK),
+      "this wave, 0 is the pilot; else the current one" },
+    { "--all", NULL, NULL, FLAG, AT(all), 0, 0, ON(FLEET_WORDS_ROLLBACK), "every wave" },
     { "--help", "-h", NULL, FLAG, AT(help), 0, 0, EVERY, "help, of the command where one is given" },
     { "--version", "-V", NULL, FLAG, AT(version), 0, 0, EVERY, "version" },
 };
@@ -281,7 +300,7 @@ static int name_command(struct fleet_line *line, struct err *err)
 
 int fleet_words_parse(const char *const *words, size_t n, struct fleet_line *out, struct err *err)
 {
-    struct fleet_line line = {.args = calloc(n + 1, sizeof(line.args[0]))};
+    struct fleet_line line = {.args = calloc(n + 1, sizeof(line.args[0])), .wave = -1};
     struct sorted sorted = {.line = &line};
     int rc;
 

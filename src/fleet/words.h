@@ -13,7 +13,17 @@
 
 #include "base/err.h"
 
-enum fleet_words_id { FLEET_WORDS_HELP, FLEET_WORDS_COUNT };
+enum fleet_words_id {
+    FLEET_WORDS_HELP,
+    FLEET_WORDS_PLAN,
+    FLEET_WORDS_RUN,
+    FLEET_WORDS_PAUSE,
+    FLEET_WORDS_RESUME,
+    FLEET_WORDS_ABORT,
+    FLEET_WORDS_ROLLBACK,
+    FLEET_WORDS_SKIP,
+    FLEET_WORDS_COUNT
+};
 
 /* What may follow a command's word. */
 enum fleet_words_shape {
@@ -36,6 +46,8 @@ struct fleet_line {
     const char **args; /* owned array of borrowed words: FILE first */
     size_t arg_count;
     bool json, yes, help, version;
+    int64_t wave; /* -1: not given */
+    bool all;
 };
 
 /* Understand the words that follow the program's name.  With --help or --version, and without any

@@ -1,0 +1,707 @@
+/* fleet/run_loop.c - the loop around engine, ledger, link and signer: see run_inside.h.
+ *
+ * In each turn: what the link and the signer bring goes to the engine; the engine goes on; what it
+ * hands out is saved as one group; then, and not before, requests are sent.
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "fleet/run_inside.h"
+
+enum {
+    STEP_MS = 200,
+    CONNECT_S = 30, /* for the first connection; a later one is waited for as long as it takes */
+    SETTLE_S = 120, /* for what is retained */
+    TELL_S = 10,    /* between two lines of progress */
+    NOTED_S = 15,   /* for the one who runs the campaign to take a wish */
+    SIGN_AHEAD = 4, /* requests that wait at the signer, for each that it works at */
+};
+
+/* -- texts ---------------------------------------------------------------------------------------
+ */
+
+static void tell(struct runner *r, const char *what, const char *gateway, const char *device,
+                 const char *text)
+{
+    char when[32];
+
+    clock_iso(clock_wall_s(), when, sizeof(when));
+    if (r->cmd->line->json) {
+        json_t *row = json_pack("{s:s, s:s, s:s?, s:s?, s:s}", "time", when, "what", what,
+                                "gateway", gateway[0] == '\0' ? NULL : gateway, "device",
+                                device[0] == '\0' ? NULL : device, "text", text);
+        char *line = row == NULL ? NULL : json_dumps(row, JSON_COMPACT);
+
+        if (line != NULL)
+            buf_printf(&r->told, "%s\n", line);
+        free(line);
+        json_decref(row);
+        return;
+    }
+    buf_printf(&r->told, "%s  %-14s %s%s%s%s%s\n", when, what, gateway,
+               device[0] == '\0' ? "" : "/", device, gateway[0] == '\0' ? "" : "  ", text);
+}
+
+static void print_told(struct runner *r)
+{
+    if (r->told.len > 0)
+        fwrite(r->told.p, 1, r->told.len, r->cmd->out.to);
+    if (r->told.len > 0)
+        fflush(r->cmd->out.to);
+    r->told.len = 0;
+}
+
+/* A line now and then while something goes on. */
+static void tell_progress(struct runner *r, int64_t now_s)
+{
+    const struct fleet_campaign *c = engine_campaign(r->engine);
+    struct engine_counts n;
+    char text[200];
+
+    if (now_s < r->said_s + TELL_S)
+        return;
+    r->said_s = now_s;
+    engine_counts(r->engine, &n);
+    if (c->phase == FLEET_PREPARE)
+        snprintf(text, sizeof(text), "prepare: %zu of %zu devices are ready, %zu failed",
+                 n.by_step[FLEET_DEVICE_READY], n.devices - n.by_step[FLEET_DEVICE_SKIPPED],
+                 n.by_step[FLEET_DEVICE_FAILED]);
+    else
+        snprintf(text, sizeof(text),
+                 "%s: %zu of %zu devices migrated, %zu flipping, %zu failed; wave %d of %d",
+                 fleet_phase_name(c->phase),
+                 n.by_step[FLEET_DEVICE_MIGRATED] + n.by_step[FLEET_DEVICE_VALIDATED] +
+                     n.by_step[FLEET_DEVICE_RETIRED],
+                 n.devices - n.by_step[FLEET_DEVICE_SKIPPED], n.by_step[FLEET_DEVICE_FLIPPING],
+                 n.by_step[FLEET_DEVICE_FAILED], c->wave, c->waves - 1);
+    if (strcmp(text, r->said) == 0)
+        return;
+    snprintf(r->said, sizeof(r->said), "%s", text);
+    tell(r, "progress", "", "", text);
+}
+
+/* -- rows ----------------------------------------------------------------------------------------
+ */
+
+/* Writes of one step are one group, which is begun with the first of them. */
+static int group(struct runner *r, struct err *err)
+{
+    int rc = r->grouped ? 0 : ledger_begin(r->ledger, err);
+
+    r->grouped = r->grouped || rc == 0;
+    return rc;
+}
+
+static int on_campaign(void *arg, const struct fleet_campaign *c, struct err *err)
+{
+    struct runner *r = arg;
+    int rc = group(r, err);
+
+    return rc != 0 ? rc : ledger_campaign_put(r->ledger, c, err);
+}
+
+static int on_gateway(void *arg, const struct fleet_gateway *g, struct err *err)
+{
+    struct runner *r = arg;
+    int rc = group(r, err);
+
+    return rc != 0 ? rc : ledger_gateway_put(r->ledger, g, err);
+}
+
+static int on_device(void *arg, const struct fleet_device *d, struct err *err)
+{
+    struct runner *r = arg;
+    int rc = group(r, err);
+
+    return rc != 0 ? rc : ledger_device_put(r->ledger, d, err);
+}
+
+static int on_pem(void *arg, const char *gateway, const char *device, const char *csr,
+                  const char *chain, struct err *err)
+{
+    struct runner *r = arg;
+    int rc = group(r, err);
+
+    return rc != 0 ? rc : ledger_pem_put(r->ledger, gateway, device, csr, chain, err);
+}
+
+static int on_pem_get(void *arg, const char *gateway, const char *device, char **csr, char **chain,
+                      struct err *err)
+{
+    struct runner *r = arg;
+
+    return ledger_pem(r->ledger, gateway, device, csr, chain, err);
+}
+
+static int on_request(void *arg, const struct fleet_request *q, struct err *err)
+{
+    struct runner *r = arg;
+    int rc = group(r, err);
+
+    return rc != 0 ? rc : ledger_request_put(r->ledger, q, err);
+}
+
+static int on_request_del(void *arg, const char *id, struct err *err)
+{
+    struct runner *r = arg;
+    int rc = group(r, err);
+
+    return rc != 0 ? rc : ledger_request_del(r->ledger, id, err);
+}
+
+static int on_note(void *arg, const char *what, const char *gateway, const char *device,
+                   const char *text, struct err *err)
+{
+    struct runner *r = arg;
+    int rc = group(r, err);
+
+    tell(r, what, gateway, device, text);
+    return rc != 0 ? rc : ledger_note_add(r->ledger, what, gateway, device, text, err);
+}
+
+int runner_step(struct runner *r, bool go_on, struct err *err)
+{
+    const struct engine_out out = {on_campaign, on_gateway,     on_device, on_pem, on_pem_get,
+                                   on_request,  on_request_del, on_note,   r};
+    int64_t now_s = clock_wall_s();
+    int rc =
+        go_on ? engine_step(r->engine, now_s, &out, err) : engine_save(r->engine, now_s, &out, err);
+
+    if (rc == 0 && r->grouped)
+        rc = ledger_commit(r->ledger, err);
+    if (rc != 0 && r->grouped)
+        ledger_rollback(r->ledger);
+    r->grouped = false;
+    if (rc == 0)
+        print_told(r);
+    return rc;
+}
+
+/* -- rows in -------------------------------------------------------------------------------------
+ */
+
+static int load_gateway(void *arg, const struct fleet_gateway *g)
+{
+    struct runner *r = arg;
+
+    return engine_load_gateway(r->engine, g, &r->err);
+}
+
+static int load_device(void *arg, const struct fleet_device *d)
+{
+    struct runner *r = arg;
+
+    return engine_load_device(r->engine, d, &r->err);
+}
+
+static int load_request(void *arg, const struct fleet_request *q)
+{
+    struct runner *r = arg;
+
+    return engine_load_request(r->engine, q, &r->err);
+}
+
+int runner_load(struct runner *r, struct err *err)
+{
+    struct fleet_campaign c;
+    int rc = ledger_campaign(r->ledger, &c, err);
+
+    if (rc != 0)
+        return rc;
+    r->err = (struct err){0};
+    r->engine = engine_new(r->conf, &r->view);
+    if (r->engine == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    rc = engine_load_campaign(r->engine, &c, &r->err);
+    if (rc == 0)
+        rc = ledger_gateways(r->ledger, load_gateway, r, &r->err);
+    if (rc == 0)
+        rc = ledger_devices(r->ledger, load_device, r, &r->err);
+    if (rc == 0)
+        rc = ledger_requests(r->ledger, load_request, r, &r->err);
+    if (rc != 0)
+        *err = r->err;
+    return rc;
+}
+
+/* -- the link ------------------------------------------------------------------------------------
+ */
+
+static void on_up(void *arg)
+{
+    struct runner *r = arg;
+
+    if (r->engine != NULL)
+        engine_link_lost(r->engine); /* whatever was under way may have got lost with it */
+    if (r->was_down)
+        tell(r, "broker", "", "", "connected again");
+    r->was_up = true;
+    r->was_down = false;
+}
+
+static void on_down(void *arg, const char *why)
+{
+    struct runner *r = arg;
+
+    if (r->was_up || !r->was_down)
+        tell(r, "broker", "", "", why);
+    r->was_up = false;
+    r->was_down = true;
+}
+
+/* "certflip/v1/gw-1/device/press-7": the names in it. */
+static bool names_of(const struct runner *r, const char *topic, char gateway[FLEET_NAME_MAX + 1],
+                     const char **device)
+{
+    size_t n = strlen(r->conf->root);
+    const char *name, *slash;
+
+    if (strncmp(topic, r->conf->root, n) != 0 || topic[n] != '/')
+        return false;
+    name = topic + n + 1;
+    slash = strchr(name, '/');
+    if (slash == NULL || slash - name > FLEET_NAME_MAX)
+        return false;
+    snprintf(gateway, FLEET_NAME_MAX + 1, "%.*s", (int)(slash - name), name);
+    *device = strncmp(slash, "/device/", 8) == 0 ? slash + 8 : NULL;
+    return true;
+}
+
+static void on_message(void *arg, const char *topic, const void *payload, size_t n, bool retained)
+{
+    struct runner *r = arg;
+    char gateway[FLEET_NAME_MAX + 1];
+    const char *device;
+    struct err err = {0};
+    int rc = view_take(&r->view, r->conf->root, topic, payload, n, clock_wall_s(), &err);
+
+    (void)retained;
+    if (rc == -ERR_NOMEM && r->rc == 0)
+        r->rc = err_set(&r->err, ERR_NOMEM, "out of memory");
+    if (rc < 0)
+        tell(r, "not-understood", "", "", err.msg);
+    if (rc != 0 || r->engine == NULL || !names_of(r, topic, gateway, &device))
+        return;
+    if (device != NULL)
+        engine_device_news(r->engine, gateway, device);
+    else
+        engine_gateway_news(r->engine, gateway);
+}
+
+static void on_reply(void *arg, const char *gateway, const char *id, const char *reply, size_t n)
+{
+    struct runner *r = arg;
+
+    if (r->engine != NULL && r->rc == 0)
+        r->rc = engine_reply(r->engine, gateway, id, reply, n, &r->err);
+}
+
+static void on_denied(void *arg, const char *topic, const char *id, const char *why)
+{
+    struct runner *r = arg;
+    char text[400];
+
+    (void)id;
+    snprintf(text, sizeof(text), "%s: %s", topic, why);
+    tell(r, "denied", "", "", text);
+}
+
+static int make_link(struct runner *r, struct err *err)
+{
+    const struct campaign *c = r->conf;
+    const struct link_conf conf = {
+        .root = c->root,
+        .host = c->broker.host,
+        .port = c->broker.port,
+        .client_id = c->broker.client_id,
+        .username = c->broker.username,
+        .password = c->password,
+        .ca_file = c->broker.ca_file,
+        .cert_file = c->broker.cert_file,
+        .key_file = c->broker.key_file,
+        .tls_name = c->broker.tls_name,
+        .keepalive_s = c->broker.keepalive_s,
+        .operator_name = c->operator.name,
+        .operator_key_file = c->operator.key_file,
+        .expiry_s = c->operator.expiry_s,
+    };
+    const struct link_events events = {on_up, on_down, on_message, on_reply, on_denied, r};
+    int rc;
+
+    r->link = link_new(&conf, &events, err);
+    if (r->link == NULL)
+        return -err->code;
+    rc = link_subscribe(r->link, "+/state", err);
+    return rc != 0 ? rc : link_subscribe(r->link, "+/device/+", err);
+}
+
+enum fleet_status runner_connect(struct runner *r, struct err *err)
+{
+    int64_t until_ms = clock_boot_ms() + CONNECT_S * 1000;
+    int rc = make_link(r, err);
+
+    if (rc != 0)
+        return FLEET_STATUS_REFUSED;
+    while (!link_is_settled(r->link)) {
+        if (*r->cmd->stop)
+            return FLEET_STATUS_STOPPED;
+        if (clock_boot_ms() >= until_ms) {
+            if (link_is_up(r->link))
+                err_set(err, ERR_TIMEOUT,
+                        "the broker %s:%u does not come to an end with what is retained below %s: "
+                        "may this client subscribe to %s/+/state and %s/+/device/+?",
+                        r->conf->broker.host, r->conf->broker.port, r->conf->root, r->conf->root,
+                        r->conf->root);
+            else
+                err_set(err, ERR_TIMEOUT, "the broker %s:%u cannot be reached: %s",
+                        r->conf->broker.host, r->conf->broker.port, link_trouble(r->link));
+            return FLEET_STATUS_UNREACHABLE;
+        }
+        if (link_step(r->link, STEP_MS, err) != 0)
+            return FLEET_STATUS_REFUSED;
+        if (r->rc != 0) {
+            *err = r->err;
+            return FLEET_STATUS_REFUSED;
+        }
+        if (link_is_up(r->link) && until_ms < clock_boot_ms() + CONNECT_S * 1000)
+            until_ms = clock_boot_ms() + SETTLE_S * 1000;
+    }
+    print_told(r);
+    return FLEET_STATUS_DONE;
+}
+
+/* -- the signer ----------------------------------------------------------------------------------
+ */
+
+static int make_signer(struct runner *r, struct err *err)
+{
+    const struct campaign *c = r->conf;
+    const struct signer_conf conf = {
+        .command = c->sign.command,
+        .ca_cert_file = c->sign.ca_cert_file,
+        .ca_key_file = c->sign.ca_key_file,
+        .days = c->sign.days,
+        .backdate_h = c->sign.backdate_h,
+        .timeout_s = c->sign.timeout_s,
+        .parallel = c->sign.parallel,
+        .subject = c->identity.subject,
+        .sans = (const char *const *)c->identity.sans,
+        .san_count = c->identity.san_count,
+        .key = campaign_key_name(c->identity.key),
+    };
+
+    r->signer = signer_new(&conf, err);
+    return r->signer == NULL ? -err->code : 0;
+}
+
+static void on_signed(void *arg, const struct signed_cert *cert)
+{
+    struct runner *r = arg;
+
+    if (r->rc == 0)
+        r->rc = engine_signed(r->engine, cert, &r->err);
+}
+
+static int on_sign(void *arg, const char *gateway, const char *device, struct err *err)
+{
+    struct runner *r = arg;
+    char *csr = NULL, *chain = NULL;
+    int rc = ledger_pem(r->ledger, gateway, device, &csr, &chain, err);
+
+    if (rc == 0 && csr == NULL)
+        rc = err_set(err, ERR_DENIED, "the ledger has lost its request: resume asks for it anew");
+    if (rc == 0)
+        rc = signer_put(r->signer, gateway, device, csr, err);
+    free(csr);
+    free(chain);
+    return rc;
+}
+
+static int on_send(void *arg, const struct fleet_request *q, struct err *err)
+{
+    struct runner *r = arg;
+
+    return link_request(r->link, q->gateway, q->id, q->method, q->params, err);
+}
+
+/* -- wishes --------------------------------------------------------------------------------------
+ */
+
+#define WISHES_MAX 100
+
+struct wishes {
+    struct runner *r;
+    int64_t seq[WISHES_MAX];
+    size_t count;
+};
+
+static int take_wish(void *arg, int64_t seq, const char *who, const char *wish)
+{
+    struct wishes *w = arg;
+    struct runner *r = w->r;
+    struct err why = {0};
+    char text[600];
+    int rc;
+
+    if (w->count == WISHES_MAX)
+        return 1;
+    rc = engine_wish(r->engine, who, wish, clock_wall_s(), &why);
+    w->seq[w->count++] = seq;
+    if (rc == 0)
+        return 0;
+    snprintf(text, sizeof(text), "%s: %s: %s", who, wish, why.msg);
+    return on_note(r, "refused", "", "", text, &r->err);
+}
+
+/* What others have left in the ledger: carried out, and deleted in the same group. */
+static int take_wishes(struct runner *r, struct err *err)
+{
+    struct wishes w = {.r = r};
+    int rc = ledger_wishes(r->ledger, take_wish, &w, err);
+
+    if (rc < 0) {
+        if (err->code == 0)
+            *err = r->err;
+        return rc;
+    }
+    for (size_t i = 0; i < w.count; i++) {
+        rc = group(r, err);
+        if (rc == 0)
+            rc = ledger_wish_del(r->ledger, w.seq[i], err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* -- the loop ------------------------------------------------------------------------------------
+ */
+
+static bool goes_on(const struct runner *r)
+{
+    enum fleet_mode mode = engine_campaign(r->engine)->mode;
+
+    return mode == FLEET_RUNNING || mode == FLEET_RETURNING;
+}
+
+static int turn(struct runner *r, struct err *err)
+{
+    int64_t now_s = clock_wall_s();
+    int rc = link_step(r->link, STEP_MS, err);
+
+    if (rc != 0)
+        return rc;
+    signer_step(r->signer, on_signed, r);
+    if (r->rc != 0) {
+        *err = r->err;
+        return r->rc;
+    }
+    if (now_s != r->wishes_s) {
+        r->wishes_s = now_s;
+        if ((rc = take_wishes(r, err)) != 0)
+            return rc;
+    }
+    tell_progress(r, now_s);
+    /* Without a link nobody knows what is true, and time that goes by proves nothing. */
+    rc = runner_step(r, link_is_settled(r->link), err);
+    if (rc != 0 || !goes_on(r) || !link_is_up(r->link))
+        return rc;
+    rc = engine_send(r->engine, now_s, on_send, r, err);
+    if (rc == 0)
+        rc = engine_sign(r->engine, now_s, (size_t)SIGN_AHEAD * r->conf->sign.parallel, on_sign, r,
+                         err);
+    return rc;
+}
+
+enum fleet_status runner_go(struct runner *r, struct err *err)
+{
+    if (r->signer == NULL && make_signer(r, err) != 0)
+        return FLEET_STATUS_USAGE;
+    while (goes_on(r)) {
+        if (*r->cmd->stop) {
+            struct err later = {0};
+
+            runner_step(r, false, &later); /* replies that came with the last turn */
+            tell(r, "stopped", "", "", "certflip-fleet resume goes on from here");
+            print_told(r);
+            return FLEET_STATUS_STOPPED;
+        }
+        if (turn(r, err) != 0)
+            return err->code == ERR_STORE || err->code == ERR_IO ? FLEET_STATUS_UNREACHABLE
+                                                                 : FLEET_STATUS_REFUSED;
+    }
+    return runner_end(r);
+}
+
+enum fleet_status runner_end(struct runner *r)
+{
+    const struct fleet_campaign *c = engine_campaign(r->engine);
+    char text[700];
+
+    snprintf(text, sizeof(text), "%s%s%s", fleet_mode_words(c->mode),
+             c->reason[0] == '\0' ? "" : ": ", c->reason);
+    tell(r, fleet_mode_name(c->mode), "", "", text);
+    print_told(r);
+    switch (c->mode) {
+    case FLEET_DONE:
+        return FLEET_STATUS_DONE;
+    case FLEET_PAUSED:
+    case FLEET_ABORTED:
+        return FLEET_STATUS_STOPPED;
+    case FLEET_RUNNING:
+    case FLEET_RETURNING:
+    case FLEET_HALTED:
+    case FLEET_MODE_COUNT:
+        break;
+    }
+    return FLEET_STATUS_REFUSED;
+}
+
+/* -- life ----------------------------------------------------------------------------------------
+ */
+
+static void who_am_i(char *out, size_t n)
+{
+    const struct passwd *pw = getpwuid(getuid());
+    char host[200] = "";
+
+    gethostname(host, sizeof(host) - 1);
+    if (pw != NULL)
+        snprintf(out, n, "%.90s@%s", pw->pw_name, host);
+    else
+        snprintf(out, n, "%u@%s", (unsigned)getuid(), host);
+}
+
+enum fleet_status runner_open(struct runner *r, const struct fleet_command *cmd, bool create,
+                              struct err *err)
+{
+    *r = (struct runner){.cmd = cmd};
+    if (view_init(&r->view) != 0) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return FLEET_STATUS_REFUSED;
+    }
+    who_am_i(r->who, sizeof(r->who));
+    r->conf = run_campaign(cmd, err);
+    if (r->conf == NULL)
+        return FLEET_STATUS_USAGE;
+    r->ledger = ledger_open(r->conf->ledger, create, err);
+    if (r->ledger != NULL)
+        return FLEET_STATUS_DONE;
+    if (err->code == ERR_NOT_FOUND) {
+        err_set(err, ERR_NOT_FOUND,
+                "campaign %s was not begun: there is no %s: certflip-fleet run begins it",
+                r->conf->name, r->conf->ledger);
+        return FLEET_STATUS_REFUSED;
+    }
+    return FLEET_STATUS_UNREACHABLE;
+}
+
+void runner_fini(struct runner *r)
+{
+    engine_free(r->engine);
+    signer_free(r->signer);
+    link_free(r->link);
+    ledger_close(r->ledger);
+    campaign_free(r->conf);
+    view_fini(&r->view);
+    buf_fini(&r->told);
+}
+
+int runner_own(struct runner *r, struct err *err)
+{
+    return ledger_own(r->ledger, r->who, err);
+}
+
+/* -- wishes of another process -------------------------------------------------------------------
+ */
+
+struct looked {
+    const char *who;
+    int64_t seq;
+    bool there;
+    char refusal[600];
+};
+
+static int look_wish(void *arg, int64_t seq, const char *who, const char *wish)
+{
+    struct looked *l = arg;
+
+    (void)seq;
+    (void)wish;
+    l->there = l->there || strcmp(who, l->who) == 0;
+    return 0;
+}
+
+static int look_note(void *arg, const struct ledger_note *n)
+{
+    struct looked *l = arg;
+
+    l->seq = n->seq;
+    if (strcmp(n->what, "refused") == 0 && strncmp(n->text, l->who, strlen(l->who)) == 0)
+        snprintf(l->refusal, sizeof(l->refusal), "%s", n->text);
+    return 0;
+}
+
+/* Wait until the one who runs the campaign has taken it. */
+static enum fleet_status await(struct runner *r, struct looked *l, struct err *err)
+{
+    int64_t until_ms = clock_boot_ms() + NOTED_S * 1000;
+    struct fleet_campaign c;
+
+    do {
+        const struct timespec pause = {0, 100 * 1000000};
+
+        nanosleep(&pause, NULL);
+        l->there = false;
+        if (ledger_wishes(r->ledger, look_wish, l, err) != 0)
+            return FLEET_STATUS_UNREACHABLE;
+    } while (l->there && clock_boot_ms() < until_ms && !*r->cmd->stop);
+    if (l->there) {
+        err_set(err, ERR_TIMEOUT,
+                "the one who runs the campaign has not taken it yet: it lies in the ledger, and is "
+                "taken as soon as that process goes on");
+        return FLEET_STATUS_REFUSED;
+    }
+    l->refusal[0] = '\0';
+    if (ledger_notes(r->ledger, l->seq, look_note, l, err) != 0 ||
+        ledger_campaign(r->ledger, &c, err) != 0)
+        return FLEET_STATUS_UNREACHABLE;
+    if (l->refusal[0] != '\0') {
+        err_set(err, ERR_PHASE, "%s", l->refusal);
+        return FLEET_STATUS_REFUSED;
+    }
+    tell(r, fleet_mode_name(c.mode), "", "", fleet_mode_words(c.mode));
+    print_told(r);
+    return FLEET_STATUS_DONE;
+}
+
+enum fleet_status runner_wish(struct runner *r, const char *wish, struct err *err)
+{
+    char who[340];
+    struct looked l = {.who = who};
+    int rc = runner_own(r, err);
+
+    snprintf(who, sizeof(who), "%s/%ld", r->who, (long)getpid());
+    if (rc == -ERR_BUSY) {
+        *err = (struct err){0};
+        if (ledger_notes(r->ledger, 0, look_note, &l, err) != 0 ||
+            ledger_wish_put(r->ledger, who, wish, err) != 0)
+            return FLEET_STATUS_UNREACHABLE;
+        return await(r, &l, err);
+    }
+    if (rc != 0)
+        return FLEET_STATUS_UNREACHABLE;
+    if (r->engine == NULL && (rc = runner_load(r, err)) != 0)
+        return FLEET_STATUS_REFUSED;
+    if (engine_wish(r->engine, r->who, wish, clock_wall_s(), err) != 0)
+        return FLEET_STATUS_REFUSED;
+    return runner_step(r, false, err) == 0 ? FLEET_STATUS_DONE : FLEET_STATUS_UNREACHABLE;
+}
