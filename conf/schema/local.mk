@@ -20,6 +20,7 @@ schema_files = \
 	conf/schema/identity.lint.json \
 	conf/schema/keys.rekey.json \
 	conf/schema/log.level.json \
+	conf/schema/log.recent.json \
 	conf/schema/message.device.json \
 	conf/schema/message.event.json \
 	conf/schema/message.reply.json \

@@ -10,6 +10,7 @@ libbase_a_SOURCES = \
 	src/base/histogram.c src/base/histogram.h \
 	src/base/list.h \
 	src/base/log.c src/base/log.h \
+	src/base/log_filter.c src/base/log_filter.h \
 	src/base/log_line.c src/base/log_line.h \
 	src/base/log_repeat.c src/base/log_repeat.h \
 	src/base/log_ring.c src/base/log_ring.h \

@@ -144,6 +144,7 @@ static json_t *params_of(const struct words_line *line)
     case WORDS_SIGN:
     case WORDS_EXPLAIN: /* without the daemon: main.c */
     case WORDS_SCHEMA:
+    case WORDS_LOGS: /* logs.c's */
     case WORDS_LINT: /* lint.c's */
     case WORDS_HELP:
     case WORDS_COUNT:
@@ -295,6 +296,7 @@ static void show_answer(const struct cli *cli, const json_t *answer)
     case WORDS_EXPLAIN:
     case WORDS_SCHEMA:
     case WORDS_LINT:
+    case WORDS_LOGS:
     case WORDS_IMPORT: /* they show by themselves */
     case WORDS_REKEY:
     case WORDS_HELP:

@@ -10,6 +10,9 @@ libcli_a_SOURCES = \
 	src/cli/follow.c src/cli/follow.h \
 	src/cli/import.c src/cli/import.h \
 	src/cli/lint.c src/cli/lint.h \
+	src/cli/logs.c src/cli/logs.h \
+	src/cli/logs_inside.h \
+	src/cli/logs_journal.c \
 	src/cli/pem.c src/cli/pem.h \
 	src/cli/rekey.c src/cli/rekey.h \
 	src/cli/schema.c src/cli/schema.h src/cli/schema_texts.h \
@@ -27,7 +30,7 @@ CLEANFILES += src/cli/schema_texts.c
 
 bin_PROGRAMS += certflipctl
 certflipctl_SOURCES = src/cli/main.c
-certflipctl_LDADD = libcli.a libcontrol.a liblint.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS)
+certflipctl_LDADD = libcli.a libcontrol.a liblint.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
 
 dist_man_MANS += src/cli/certflipctl.1
 

@@ -14,6 +14,7 @@
 #include "cli/devices.h"
 #include "cli/explain.h"
 #include "cli/lint.h"
+#include "cli/logs.h"
 #include "cli/schema.h"
 #include "cli/sign.h"
 #include "cli/table.h"
@@ -101,10 +102,12 @@ static enum cli_status run(const struct words_line *line)
         return sign_command(line, &cli.out, &err) == 0 ? CLI_DONE : fail(&err, CLI_REFUSED);
     if (line->command != WORDS_LINT || lint_needs_daemon(line)) {
         cli.client = client_open(socket_path(line->socket), &err);
-        if (cli.client == NULL)
+        if (cli.client == NULL && line->command != WORDS_LOGS)
             return fail(&err, CLI_UNREACHABLE);
     }
-    status = line->command == WORDS_LINT ? lint_command(&cli) : commands_run(&cli);
+    status = line->command == WORDS_LINT   ? lint_command(&cli)
+             : line->command == WORDS_LOGS ? logs_command(&cli, &err)
+                                           : commands_run(&cli);
     client_close(cli.client);
     return status;
 }

@@ -68,6 +68,8 @@ static const struct words_command commands[WORDS_COUNT] = {
                          "reload" },
     [WORDS_LOG]      = { "log",      WORDS_LEVEL,        "show what is logged, or change it; \"default\": as configured",
                          "log tls.handshake debug" },
+    [WORDS_LOGS]     = { "logs",     WORDS_NOTHING,      "what the daemon has said, from the journal or its memory",
+                         "logs --device press-12 --grep handshake --since 2h" },
     [WORDS_AUDIT]    = { "audit",    WORDS_NOTHING,      "who commanded what, and what came of it",
                          "audit --limit 20" },
     [WORDS_SIGN]     = { "sign",     WORDS_METHOD,       "sign a command for a gateway, to be published on its cmd topic; without a daemon",
@@ -102,7 +104,7 @@ static const struct shape {
     [WORDS_COMMAND]      = { 0, 2,        "[COMMAND]" },
 };
 
-enum kind { FLAG, NUMBER, TEXT, MAYBE_TEXT, TIME, FILE_NAME, FILE_NAMES, DURATION };
+enum kind { FLAG, NUMBER, TEXT, MAYBE_TEXT, TIME, SINCE, FILE_NAME, FILE_NAMES, DURATION };
 
 #define AT(field) offsetof(struct words_line, field)
 
@@ -165,8 +167,8 @@ static const struct option {
       "who signs, as the gateway's configuration has it (default: the key file's name up to its first dot)" },
     { "--expires", NULL, "TIME", DURATION, AT(expires_s), 1, 86400, NULL, ON(WORDS_SIGN),
       "how long it is good from now: 90s, 10m, 1h (default: 10m)" },
-    { "--device", NULL, "NAME", TEXT, AT(device), 0, 0, NULL, ON(WORDS_LINT),
-      "whom the certificate in the file must name; of a server, its host name" },
+    { "--device", NULL, "NAME", TEXT, AT(device), 0, 0, NULL, ON(WORDS_LINT) | ON(WORDS_LOGS),
+      "lint: whom the certificate in the file must name, of a server its host name; logs: only lines about it, may be a glob" },
     { "--slot", NULL, "old|new", TEXT, AT(slot), 0, 0,
       (const char *const[]){ "old", "new", NULL }, ON(WORDS_LINT) | ON(WORDS_EXPORT) | ON(WORDS_IMPORT),
       "of a device, only this identity (export: default new; import: old when that is empty)" },
@@ -188,8 +190,24 @@ static const struct option {
       "it completes the chains of those who do not send it, and is believed as far as an anchor vouches for it" },
     { "--only", NULL, "NAME[,NAME...]", TEXT, AT(only), 0, 0, NULL, ON(WORDS_TRUST_ADD),
       "for these listeners (or upstreams) alone" },
-    { "--limit", NULL, "N", NUMBER, AT(limit), 1, RPC_ROWS_MAX, NULL, ON(WORDS_AUDIT) | ON(WORDS_SESSIONS),
-      "at most so many rows" },
+    { "--limit", NULL, "N", NUMBER, AT(limit), 1, RPC_ROWS_MAX, NULL,
+      ON(WORDS_AUDIT) | ON(WORDS_SESSIONS) | ON(WORDS_LOGS),
+      "at most so many rows; of logs, the latest (default: 1000, or all with --since)" },
+    { "--grep", NULL, "TEXT", TEXT, AT(grep), 0, 0, NULL, ON(WORDS_LOGS),
+      "only lines in which this text occurs, whatever the case of letters" },
+    { "--event", NULL, "EVENT", TEXT, AT(event), 0, 0, NULL, ON(WORDS_LOGS),
+      "only lines with this name of what happened; may be a glob: 'uplink-*'" },
+    { "--subsystem", NULL, "NAME", TEXT, AT(subsystem), 0, 0, NULL, ON(WORDS_LOGS),
+      "only lines of this subsystem; may be a glob" },
+    { "--level", NULL, "LEVEL", TEXT, AT(level), 0, 0,
+      (const char *const[]){ "error", "warn", "notice", "info", "debug", NULL }, ON(WORDS_LOGS),
+      "only lines that are so urgent, or more: error, warn, notice, info or debug" },
+    { "--since", NULL, "TIME", SINCE, AT(since), 0, 0, NULL, ON(WORDS_LOGS),
+      "only from then on: 10m, 2h or 3d ago, 2031-05-02, 2031-05-02T00:00:00Z, or seconds since 1970" },
+    { "--follow", "-f", NULL, FLAG, AT(follow), 0, 0, NULL, ON(WORDS_LOGS), "and whatever comes" },
+    { "--source", NULL, "journal|memory", TEXT, AT(source), 0, 0,
+      (const char *const[]){ "journal", "memory", NULL }, ON(WORDS_LOGS),
+      "where they are read (default: the journal when the daemon writes there and you may read it)" },
     { "--after", NULL, "NUMBER", NUMBER, AT(after), 0, INT64_C(1) << 53, NULL, ON(WORDS_AUDIT),
       "only what follows this entry" },
     { "--names", NULL, NULL, FLAG, AT(names), 0, 0, NULL, ON(WORDS_DEVICES),
@@ -375,6 +393,35 @@ static int set_time(const struct option *o, const char *value, int64_t *into, st
                    o->name, value);
 }
 
+/* A moment, or how long ago. */
+static int set_since(const struct option *o, const char *value, struct words_since *into,
+                     struct err *err)
+{
+    static const struct {
+        const char *unit;
+        int64_t s;
+    } units[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    char *end = NULL;
+    long long v;
+
+    errno = 0;
+    v = strtoll(value, &end, 10);
+    for (size_t i = 0; end != value && errno == 0 && v >= 0 && v <= 1000000 &&
+                       i < sizeof(units) / sizeof(units[0]);
+         i++) {
+        if (strcmp(end, units[i].unit) == 0) {
+            into->ago_s = v * units[i].s;
+            return 0;
+        }
+    }
+    if (set_time(o, value, &into->at_s, NULL) == 0)
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "%s %s: must be 10m, 2h or 3d ago, 2031-05-02, 2031-05-02T00:00:00Z, or seconds "
+                   "since 1970",
+                   o->name, value);
+}
+
 /* Seconds, or a number with a unit. */
 static int set_duration(const struct option *o, const char *value, int64_t *into, struct err *err)
 {
@@ -427,6 +474,8 @@ static int set_option(struct words_line *line, const struct option *o, const cha
         return set_text(o, value, into, err);
     case TIME:
         return set_time(o, value, into, err);
+    case SINCE:
+        return set_since(o, value, into, err);
     case DURATION:
         return set_duration(o, value, into, err);
     case FILE_NAMES:
@@ -629,6 +678,7 @@ int words_parse(const char *const *words, size_t n, struct words_line *out, stru
                               .after = -1,
                               .timeout_s = -1,
                               .at_s = -1,
+                              .since = {-1, -1},
                               .expires_s = -1};
     struct sorted sorted = {.line = &line};
     int rc;

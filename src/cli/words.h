@@ -38,6 +38,7 @@ enum words_id {
     WORDS_TRUST_REMOVE,
     WORDS_RELOAD,
     WORDS_LOG,
+    WORDS_LOGS,
     WORDS_AUDIT,
     WORDS_SIGN,
     WORDS_EXPLAIN,
@@ -80,6 +81,11 @@ struct words_files {
     size_t count;
 };
 
+/* A moment, or how long ago it was; -1: not given. */
+struct words_since {
+    int64_t at_s, ago_s;
+};
+
 /* A command line that was understood. */
 struct words_line {
     enum words_id command;
@@ -95,8 +101,10 @@ struct words_line {
     const char *note, *only;
     int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s; /* -1: not given */
     const char *dir, *pattern, *password_file;
+    const char *grep, *event, *subsystem, *level, *source; /* logs' */
+    struct words_since since;
     bool replace, dry_run;
-    bool json, names, intermediate, force, wait, help, version, renew, csr, cert;
+    bool json, follow, names, intermediate, force, wait, help, version, renew, csr, cert;
 };
 
 /* Understand the words that follow the program's name.  With --help or --version, and without any

@@ -158,7 +158,7 @@ static void target_text(const json_t *params, char *out, size_t n)
 
 /* -- the table -- */
 
-#define PARAMS_MAX 7
+#define PARAMS_MAX 8
 
 struct command {
     int (*carry_out)(struct call *c); /* sets result, or returns -1 with the fault */
@@ -223,6 +223,11 @@ static const struct command commands[RPC_METHOD_COUNT] = {
     [RPC_CRL_LIST_METHOD]         = { do_crl_list,         { { 0 } } },
     [RPC_LOG_LEVEL_METHOD]        = { do_log_level,        { { "subsystem", K_NAME, false, 0, 0 },
                                                              { "level", K_NAME, false, 0, 0 } } },
+    [RPC_LOG_RECENT_METHOD]       = { do_log_recent,       { { "after", K_NUMBER, false, 0, INT64_C(1) << 53 }, LIMIT,
+                                                             { "device", K_NAME, false, 0, 0 }, { "event", K_NAME, false, 0, 0 },
+                                                             { "subsystem", K_NAME, false, 0, 0 }, { "level", K_NAME, false, 0, 0 },
+                                                             { "grep", K_NAME, false, 0, 0 },
+                                                             { "since_s", K_NUMBER, false, 0, INT64_C(1) << 40 } } },
     [RPC_TRUST_LIST_METHOD]       = { do_trust_list,       { { "set", K_NAME, false, 0, 0 } } },
     [RPC_TRUST_ADD_METHOD]        = { do_trust_add,        { { "set", K_NAME, true, 0, 0 },
                                                              { "pem", K_TEXT, true, 1, RPC_PEM_MAX },

@@ -127,9 +127,11 @@ void once_keep(struct dispatch *d, char *key, const struct caller *caller,
 
 int do_status(struct call *c); /* methods_gateway.c */
 int do_config_reload(struct call *c);
-int do_log_level(struct call *c);
 int do_audit_list(struct call *c);
 int do_help(struct call *c);
+
+int do_log_level(struct call *c); /* methods_log.c */
+int do_log_recent(struct call *c);
 
 int do_crl_update(struct call *c); /* methods_crl.c */
 int do_crl_list(struct call *c);

@@ -36,6 +36,7 @@ libcontrol_a_SOURCES = \
 	src/control/methods_gateway.c \
 	src/control/methods_identity.c \
 	src/control/methods_lint.c \
+	src/control/methods_log.c \
 	src/control/methods_trust.c \
 	src/control/operators.c \
 	src/control/operators.h \

@@ -2,7 +2,6 @@
  * rpc.h.
  */
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -180,42 +179,4 @@ int do_config_reload(struct call *c)
     c->fault.list = faults;
     c->fault.list_key = "faults";
     return -1;
-}
-
-int do_log_level(struct call *c)
-{
-    const char *subsystem = call_text(c, "subsystem"), *level = call_text(c, "level");
-    json_t *levels = json_object(), *configured;
-    bool reset = level != NULL && strcmp(level, "default") == 0;
-    enum log_level parsed = LOG_INFO_;
-
-    if ((subsystem == NULL) != (level == NULL)) {
-        json_decref(levels);
-        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL, "subsystem and level go together");
-    }
-    if (level != NULL && !reset && log_level_parse(level, &parsed) != 0) {
-        json_decref(levels);
-        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS, NULL,
-                          "level: must be error, warn, notice, info, debug or default");
-    }
-    if (level != NULL &&
-        (reset ? log_reset_level(subsystem) : log_set_level(subsystem, parsed)) != 0) {
-        json_decref(levels);
-        return rpc_refuse(&c->fault, RPC_INVALID_PARAMS,
-                          "see which there are: log.level without parameters",
-                          "subsystem: there is no %.64s", subsystem);
-    }
-    configured = json_object();
-    for (int i = 0; i < LOG_SUBSYSTEM_COUNT; i++) {
-        enum log_subsystem s = (enum log_subsystem)i;
-
-        json_object_set_new(levels, log_subsystem_name(s),
-                            json_string(log_level_name(log_get_level(s))));
-        json_object_set_new(configured, log_subsystem_name(s),
-                            json_string(log_level_name(log_configured_level(s))));
-    }
-    if (subsystem != NULL)
-        snprintf(c->target, sizeof(c->target), "%s=%s", subsystem, level);
-    c->result = json_pack("{s:o, s:o}", "levels", levels, "configured", configured);
-    return 0;
 }

@@ -232,6 +232,14 @@ enum rpc_access {
     /* {} -> { "levels": { "daemon": "info", ... }, "configured": the same, as the configuration has it };             \
      *   {subsystem: name or "*", level: "debug" ... or "default": as configured} sets and answers the same */         \
     X(RPC_LOG_LEVEL,        "log.level",        RPC_OPERATE, "[subsystem level]",     "show or set what is logged")    \
+    /* {after?: seq, limit?: 1..RPC_ROWS_MAX, default 100, device?: name or glob, event?, subsystem?: globs, level?: that urgent or \
+     *   more, grep?: text that occurs, since_s?: wall clock} -> { "lines": [ LINE, ... ], "last": seq of the last line   \
+     *   that was looked at: pass it as "after" for what follows; "first": the oldest that is kept, "pid", "target":      \
+     *   "journal" | "stderr", "lost": lines that could not be written, "missed": that are not among these }.  Without    \
+     *   "after" the newest.  LINE: { "seq", "time", "level", "subsystem", "event", "fields": { "device": "press-12",     \
+     *   ... } }, all of them texts */                                                                                   \
+    X(RPC_LOG_RECENT,       "log.recent",       RPC_OBSERVE,                                                           \
+      "[after] [limit] [device] [event] [subsystem] [level] [grep] [since_s]", "the latest lines of the log, from memory") \
     /* {set?: "downstream" | "upstream"} -> { "anchors": [ ANCHOR, ... ] } */                                          \
     X(RPC_TRUST_LIST,       "trust.list",       RPC_OBSERVE, "[set]",                 "who is believed, and what depends on it") \
     /* {set, pem: one certificate or several, note?, intermediate?, only?: names, force?: weak ones, too}              \

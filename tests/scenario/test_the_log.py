@@ -44,7 +44,7 @@ class UnderJournald:
 
 @pytest.fixture
 def under(plant, journal):
-    site = plant(["press-07", "other"], start=False)
+    site = plant(["press-07", "other", "saw-01"], start=False)
     made = UnderJournald(site, journal)
     with site:
         yield made
@@ -63,6 +63,84 @@ def test_journalctl_finds_a_device_by_its_field(under):
     assert entry["CERTFLIP_PEER"].startswith("127.0.0.1:") and entry["CERTFLIP_TLS"].startswith("TLSv1.")
     assert entry["_TRANSPORT"] == "journal" and entry["_PID"] == str(under.site.gateway.pid)
     assert "session-begun" not in under.site.gateway.log.text(), "it goes to one place"
+
+
+def test_logs_come_from_the_journal(under):
+    """certflipctl logs reads what journalctl does, when the daemon writes there; also of a daemon that is down."""
+    site = under.site
+    site.connect("saw-01")
+    
+    def logs(*args):
+        return under.journal.run(binary("certflipctl"), "-s", site.gateway.control, "logs", *args)
+    until("the line is there", lambda: "session-begun device=saw-01" in logs("--device", "saw-01").stdout, 10, 0.2)
+    shown = logs("--device", "saw-01", "--event", "session-begun").stdout
+    assert re.fullmatch(r"20\S+Z info session session-begun device=saw-01 peer=\S+ listener=tls version=\S+ tls=\S+\n", shown)
+    row, = map(json.loads, logs("--device", "saw-01", "--event", "session-begun", "--json").stdout.splitlines())
+    assert row["fields"]["device"] == "saw-01" and row["event"] == "session-begun" and row["subsystem"] == "session"
+    assert "session-begun device=saw-01" in logs("--source", "memory", "--device", "saw-01").stdout, "it is in both"
+    assert logs("--grep", "no such text").stderr.startswith("certflipctl: logs: no line is like that")
+    latest = logs("--limit", "2").stdout.splitlines()
+    assert len(latest) == 2 and latest == logs("--since", "1h").stdout.splitlines()[-2:]
+    site.gateway.stop()
+    last = logs("--limit", "1")
+    assert last.returncode == 0 and " notice daemon stopped pid=" in last.stdout
+
+
+# -- memory
+
+
+def test_tls_failures_of_a_device_are_found(plant, pki):
+    """By the words of the manual, at the broker's end and at the sensor's, on a gateway without a journal."""
+    site = plant(["press-07", "press-1"], upstream={"anchors": [pki.old.cert]})  # which the broker's chain does not end at
+    site.sensor("press-07").connect("press-07", expect=None)
+    for name in ("press-07", "press-0"):
+        with pytest.raises(ConnectionError):
+            site.sensor(name, pair=pki.expired(name, "sensor")).connect(name)
+    site.gateway.log.wait("session-refused.*press-07.*expired")
+
+    def found(*args):
+        return site.gateway.ctl("logs", "--device", "press-07", "--grep", "TLS handshake", *args)[1].splitlines()
+    shown = found()
+    assert any("warn tls.handshake uplink-failed device=press-07 slot=old class=trust" in line for line in shown), shown
+    assert any(re.search(r"warn tls.handshake session-refused .*CN=press-07", line) for line in shown), shown
+    assert all("TLS handshake" in line and "press-07" in line for line in shown)
+    assert found("--event", "session-*") == [line for line in shown if "session-refused" in line]
+    assert found("--level", "error") == [] and found("--since", "2h") == shown == found("--source", "memory")
+    rows = [json.loads(line) for line in found("--json")]
+    assert [r["event"] for r in rows] == [line.split()[3] for line in shown]
+    assert shown[0] in site.gateway.log.text(), "it is the line that stderr got"
+
+
+def test_logs_follow_through_a_restart(plant):
+    site = plant(["press-07"])
+    out = open(os.path.join(site.folder, "followed"), "w+", encoding="utf-8")
+    follower = subprocess.Popen([binary("certflipctl"), "-s", site.gateway.control, "logs", "-f", "--event", "session-begun",
+                                 "--limit", "5"], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+
+    def lines():
+        out.seek(0)
+        return out.read().splitlines()
+    try:
+        site.connect("press-07", plain=True).cut()
+        until("the line is followed", lambda: len(lines()) == 1)
+        site.gateway.restart()
+        site.connect("press-07", plain=True)
+        until("the new one's line, too", lambda: len([l for l in lines() if "session-begun" in l]) == 2)
+        assert any("certflipd" in line and line.startswith("certflipctl: logs: -- ") for line in lines())
+    finally:
+        follower.terminate()
+        follower.wait()
+        out.close()
+
+
+def test_logs_without_a_daemon(plant):
+    site = plant(["press-07"])
+    site.gateway.stop()
+    status, _, err = site.gateway.ctl("logs", "--source", "memory", check=False)
+    assert status == 3 and "control.sock" in err
+    site.gateway.start()
+    status, _, err = site.gateway.ctl("log", "no.such", "debug", check=False)
+    assert status == 2 and "certflipctl log lists them all" in err
 
 
 # -- stderr

@@ -11,6 +11,7 @@ check_PROGRAMS += \
 	tests/unit/test_base_heap \
 	tests/unit/test_base_histogram \
 	tests/unit/test_base_log \
+	tests/unit/test_base_log_filter \
 	tests/unit/test_base_log_line \
 	tests/unit/test_base_log_repeat \
 	tests/unit/test_base_log_ring \
@@ -53,6 +54,9 @@ tests_unit_test_base_heap_LDADD = $(base_test_ldadd)
 tests_unit_test_base_log_SOURCES = tests/unit/test_base_log.c
 tests_unit_test_base_log_LDADD = $(base_test_ldadd) $(JANSSON_LIBS)
 tests_unit_test_base_log_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=write
+
+tests_unit_test_base_log_filter_SOURCES = tests/unit/test_base_log_filter.c
+tests_unit_test_base_log_filter_LDADD = $(base_test_ldadd)
 
 tests_unit_test_base_log_line_SOURCES = tests/unit/test_base_log_line.c
 tests_unit_test_base_log_line_LDADD = $(base_test_ldadd)

@@ -1,6 +1,6 @@
 check_PROGRAMS += tests/unit/test_cli_words tests/unit/test_cli_explain tests/unit/test_cli_show tests/unit/test_cli_schema tests/unit/test_cli_client
 
-cli_test_libs = libcli.a libcontrol.a liblint.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS) $(CMOCKA_LIBS)
+cli_test_libs = libcli.a libcontrol.a liblint.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_cli_words_SOURCES = tests/unit/test_cli_words.c
 tests_unit_test_cli_words_LDADD = $(cli_test_libs)

@@ -108,6 +108,7 @@ static const struct good {
     { "rekey",                                  WORDS_REKEY,            "" },
     { "rekey press-*",                          WORDS_REKEY,            "press-*" },
     { "sign --key a.pem --gateway g --operator a status", WORDS_SIGN,   "status" },
+    { "logs --device d --follow -f --json",     WORDS_LOGS,             "" },
     { "sign flip {} --expires 10m --json",      WORDS_SIGN,             "flip,{}" },
     { "explain",                                WORDS_EXPLAIN,          "" },
     { "explain alert 48",                       WORDS_EXPLAIN,          "alert,48" },
@@ -492,7 +493,7 @@ static void next_words_are_offered(void **unused)
     completes(
         "''",
         "status devices device sessions lint flip rollback confirm commit quarantine keygen install "
-        "discard retire export crl import rekey trust reload log audit sign explain schema "
+        "discard retire export crl import rekey trust reload log logs audit sign explain schema "
         "help ",
         WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
@@ -525,6 +526,39 @@ static void next_words_are_offered(void **unused)
     completes("nonsense ''", "", WORDS_NO_MORE);
 }
 
+/* A moment, or how long ago. */
+static void since_is_a_moment_or_a_time_ago(void **unused)
+{
+    static const struct {
+        const char *text;
+        int64_t at_s, ago_s;
+    } good[] = {{"90s", -1, 90},
+                {"10m", -1, 600},
+                {"2h", -1, 7200},
+                {"3d", -1, 259200},
+                {"0s", -1, 0},
+                {"2031-05-02", 1935446400, -1},
+                {"2031-05-02T00:00:01Z", 1935446401, -1},
+                {"1935446400", 1935446400, -1}};
+    static const char *const bad[] = {"x", "-1h", "10w", "2031-13-02", "h", "yesterday"};
+    struct words_line line;
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        const char *const given[] = {"logs", "--since", good[i].text};
+
+        assert_int_equal(words_parse(given, 3, &line, NULL), 0);
+        assert_int_equal(line.since.at_s, good[i].at_s);
+        assert_int_equal(line.since.ago_s, good[i].ago_s);
+        words_fini(&line);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        const char *const given[] = {"logs", "--since", bad[i]};
+
+        assert_int_equal(words_parse(given, 3, &line, NULL), -ERR_INVALID);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -543,6 +577,7 @@ int main(void)
         cmocka_unit_test(examples_are_understood),
         cmocka_unit_test(manual_knows_every_word),
         cmocka_unit_test(durations_have_units),
+        cmocka_unit_test(since_is_a_moment_or_a_time_ago),
         cmocka_unit_test(next_words_are_offered),
     };
 

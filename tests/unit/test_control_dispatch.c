@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "base/log_ring.h"
 #include "control/jsonrpc.h"
 #include "control/show.h"
 
@@ -343,6 +344,10 @@ static void parameters_are_checked_by_the_table(void **state)
         {"log.level", "\"subsystem\":\"flip\""},
         {"log.level", "\"subsystem\":\"flip\",\"level\":\"loud\""},
         {"log.level", "\"subsystem\":\"no\",\"level\":\"info\""},
+        {"log.recent", "\"limit\":0"},
+        {"log.recent", "\"level\":\"loud\""},
+        {"log.recent", "\"after\":-1"},
+        {"log.recent", "\"grep\":\"\""},
         {"confirm", "\"target\":\"press\",\"fingerprints\":{\"press\":1}"},
     };
     struct world *w = *state;
@@ -440,6 +445,80 @@ static void what_is_done_though_it_is_not_audited_is_said_to_be_done(void **stat
         json_string_value(json_object_get(json_object_get(r, "error"), "message")), "it was done"));
     json_decref(r);
     assert_int_equal(log_get_level(LOG_FLIP), LOG_WARN_);
+}
+
+static const char *field(json_t *lines, size_t i, const char *name)
+{
+    return json_string_value(
+        json_object_get(json_object_get(json_array_get(lines, i), "fields"), name));
+}
+
+/* What was logged is there to be read: the newest, what follows, and what is asked for. */
+static void recent_lines_are_read(void **state)
+{
+    struct world *w = *state;
+    json_t *r, *lines;
+    json_int_t last;
+
+    world_start(w);
+    log_set_level("mqtt", LOG_INFO_);
+    log_ring_set_bytes(65536);
+    for (int i = 1; i <= 5; i++)
+        log_event(LOG_MQTT, LOG_WARN_, "bad-packet", "device=d%d msg=%s", i,
+                  LOG_Q("a \"b\"\xff\n"));
+    log_event(LOG_MQTT, LOG_INFO_, "said", "device=d1 flag n=3");
+    r = result(w, "log.recent", "\"subsystem\":\"mqtt\",\"limit\":2");
+    lines = json_object_get(r, "lines");
+    assert_int_equal(json_array_size(lines), 2);
+    assert_string_equal(field(lines, 0, "device"), "d5");
+    assert_string_equal(field(lines, 0, "msg"), "a \"b\"?\n");
+    assert_string_equal(field(lines, 1, "flag"), "true");
+    assert_string_equal(field(lines, 1, "n"), "3");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(lines, 1), "level")),
+                        "info");
+    assert_string_equal(json_string_value(json_object_get(r, "target")), "stderr");
+    last = number(r, "last");
+    json_decref(r);
+
+    r = result(w, "log.recent", "\"subsystem\":\"mqtt\",\"level\":\"warn\",\"device\":\"d[13]\"");
+    lines = json_object_get(r, "lines");
+    assert_int_equal(json_array_size(lines), 2);
+    assert_string_equal(field(lines, 0, "device"), "d1");
+    assert_string_equal(field(lines, 1, "device"), "d3");
+    json_decref(r);
+
+    for (json_int_t after = 0, seen = 0; seen < 5; seen += 2) { /* in pages */
+        char params[100];
+
+        snprintf(params, sizeof(params),
+                 "\"event\":\"bad-*\",\"limit\":2,\"after\":%" JSON_INTEGER_FORMAT, after);
+        r = result(w, "log.recent", params);
+        lines = json_object_get(r, "lines");
+        assert_int_equal(json_array_size(lines), seen < 4 ? 2 : 1);
+        assert_int_equal(field(lines, 0, "device")[1] - '0', seen + 1);
+        after = number(r, "last");
+        json_decref(r);
+    }
+    for (json_int_t after = last; after >= 0; after = -1) { /* nothing new, then something */
+        char params[100];
+
+        snprintf(params, sizeof(params), "\"after\":%" JSON_INTEGER_FORMAT, after);
+        r = result(w, "log.recent", params);
+        assert_int_equal(json_array_size(json_object_get(r, "lines")), 0);
+        assert_int_equal(number(r, "last"), last);
+        json_decref(r);
+        log_event(LOG_MQTT, LOG_WARN_, "more", "device=d9");
+        r = result(w, "log.recent", params);
+        lines = json_object_get(r, "lines");
+        assert_int_equal(json_array_size(lines), 1);
+        assert_string_equal(field(lines, 0, "device"), "d9");
+        json_decref(r);
+    }
+    log_ring_set_bytes(0);
+    r = result(w, "log.recent", "");
+    assert_int_equal(json_array_size(json_object_get(r, "lines")), 0);
+    assert_int_equal(number(r, "first"), number(r, "last") + 1);
+    json_decref(r);
 }
 
 static void a_long_list_comes_in_pages(void **state)
@@ -941,6 +1020,7 @@ int main(void)
         TEST(some_refused_is_a_result_all_refused_is_an_error),
         TEST(a_rollback_of_all_is_for_those_that_were_flipped),
         TEST(what_is_done_though_it_is_not_audited_is_said_to_be_done),
+        TEST(recent_lines_are_read),
         TEST(a_long_list_comes_in_pages),
         TEST(a_device_is_shown_as_documented),
         TEST(confirm_needs_a_fingerprint_for_each_device),
