@@ -159,7 +159,6 @@ json_t *device_show(const struct sim_device *d);
 json_t *device_slot(const struct sim_device *d, enum flip_slot slot);
 /* An event of the engine, with all that follows.  Returns 0 or what flip_step has said. */
 int device_apply(struct sim_device *d, enum flip_event ev, const char *cause, const char *who);
-/* Set the phase's terms before EV_FLIP. */
 void device_sensor(struct sim_device *d, bool online);
 void slot_fini(struct slot *s);
 
