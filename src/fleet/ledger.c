@@ -68,6 +68,7 @@ static const char *const steps[] = {
     " old_fp TEXT NOT NULL,"
     " new_fp TEXT NOT NULL,"
     " new_until_s INTEGER NOT NULL,"
+    " old_until_s INTEGER NOT NULL,"
     " flip_s INTEGER NOT NULL,"
     " migrated_s INTEGER NOT NULL,"
     " changed_s INTEGER NOT NULL,"
@@ -292,7 +293,7 @@ int64_t ledger_version(struct ledger *l)
     int64_t v = sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 0) : -1;
 
     ledger_done(st);
-    return v;
+    return v + sqlite3_total_changes64(l->db);
 }
 
 /* -- who runs it ------------------------------------------------------------------------------ */
@@ -497,15 +498,20 @@ static int number(struct ledger *l, const char *sql, int64_t *out, struct err *e
     return rc;
 }
 
-/* Is it ours, and of a version that is known here?  Only reads. */
+/* Is it ours, and of a version that is known here?  Only reads, and all of it at one moment:
+ * another process may be making the tables. */
 static int check_kind(struct ledger *l, int64_t *version, struct err *err)
 {
     int64_t application = 0, tables = 0;
-    int rc;
+    int rc = sqlite3_exec(l->db, "BEGIN", NULL, NULL, NULL);
 
-    if ((rc = number(l, "PRAGMA user_version", version, err)) != 0 ||
-        (rc = number(l, "PRAGMA application_id", &application, err)) != 0 ||
-        (rc = number(l, "SELECT count(*) FROM sqlite_schema", &tables, err)) != 0)
+    if (rc != SQLITE_OK)
+        return ledger_fail(l, rc, err);
+    if ((rc = number(l, "SELECT count(*) FROM sqlite_schema", &tables, err)) == 0 &&
+        (rc = number(l, "PRAGMA user_version", version, err)) == 0)
+        rc = number(l, "PRAGMA application_id", &application, err);
+    (void)sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
+    if (rc != 0)
         return rc;
     if (tables != 0 && application != APPLICATION_ID)
         return err_set(err, ERR_STORE,

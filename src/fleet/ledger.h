@@ -43,7 +43,7 @@ void ledger_rollback(struct ledger *l);
 /* Until ledger_rollback all that is read is of one moment, whatever the owner writes meanwhile.
  * Nothing can be written between. */
 int ledger_snapshot(struct ledger *l, struct err *err);
-/* Another number than before when another process has written since; cheap. */
+/* Another number than before when somebody has written since, here or elsewhere; cheap. */
 int64_t ledger_version(struct ledger *l);
 
 /* -ERR_NOT_FOUND: no campaign was begun in it. */

@@ -225,6 +225,7 @@ int ledger_device_put(struct ledger *l, const struct fleet_device *d, struct err
     bind_text(&b, d->old_fp);
     bind_text(&b, d->new_fp);
     bind_int(&b, d->new_until_s);
+    bind_int(&b, d->old_until_s);
     bind_int(&b, d->flip_s);
     bind_int(&b, d->migrated_s);
     bind_int(&b, d->changed_s);
@@ -244,6 +245,7 @@ static int read_device(struct reader *r, struct fleet_device *d)
     TAKE_TEXT(r, d->old_fp);
     TAKE_TEXT(r, d->new_fp);
     d->new_until_s = take_int(r);
+    d->old_until_s = take_int(r);
     d->flip_s = take_int(r);
     d->migrated_s = take_int(r);
     d->changed_s = take_int(r);

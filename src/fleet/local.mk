@@ -13,6 +13,8 @@ libfleet_a_SOURCES = \
 	src/fleet/ledger_inside.h \
 	src/fleet/ledger_rows.c \
 	src/fleet/link.c src/fleet/link.h \
+	src/fleet/overview.c src/fleet/overview.h \
+	src/fleet/pace.c src/fleet/pace.h \
 	src/fleet/plan.c src/fleet/plan.h \
 	src/fleet/progress.c src/fleet/progress.h \
 	src/fleet/run.c src/fleet/run.h \
@@ -20,7 +22,10 @@ libfleet_a_SOURCES = \
 	src/fleet/run_loop.c \
 	src/fleet/sign.c src/fleet/sign.h \
 	src/fleet/sign_run.c src/fleet/sign_run.h \
+	src/fleet/status.c src/fleet/status.h \
+	src/fleet/stragglers.c src/fleet/stragglers.h \
 	src/fleet/view.c src/fleet/view.h \
+	src/fleet/watch.c src/fleet/watch.h \
 	src/fleet/window.c src/fleet/window.h \
 	src/fleet/words.c src/fleet/words.h
 

@@ -12,6 +12,9 @@
 #include "cli/table.h"
 #include "fleet/command.h"
 #include "fleet/run.h"
+#include "fleet/status.h"
+#include "fleet/stragglers.h"
+#include "fleet/watch.h"
 #include "fleet/words.h"
 
 static enum fleet_status fail(const struct err *err, enum fleet_status status);
@@ -22,10 +25,17 @@ static enum fleet_status help_command(const struct fleet_command *c, struct err 
 }
 
 static fleet_command_fn *const commands[FLEET_WORDS_COUNT] = {
-    [FLEET_WORDS_HELP] = help_command,     [FLEET_WORDS_PLAN] = run_plan,
-    [FLEET_WORDS_RUN] = run_run,           [FLEET_WORDS_PAUSE] = run_pause,
-    [FLEET_WORDS_RESUME] = run_resume,     [FLEET_WORDS_ABORT] = run_abort,
-    [FLEET_WORDS_ROLLBACK] = run_rollback, [FLEET_WORDS_SKIP] = run_skip,
+    [FLEET_WORDS_HELP] = help_command,
+    [FLEET_WORDS_PLAN] = run_plan,
+    [FLEET_WORDS_RUN] = run_run,
+    [FLEET_WORDS_PAUSE] = run_pause,
+    [FLEET_WORDS_RESUME] = run_resume,
+    [FLEET_WORDS_ABORT] = run_abort,
+    [FLEET_WORDS_ROLLBACK] = run_rollback,
+    [FLEET_WORDS_SKIP] = run_skip,
+    [FLEET_WORDS_STATUS] = status_command,
+    [FLEET_WORDS_WATCH] = watch_command,
+    [FLEET_WORDS_STRAGGLERS] = stragglers_command,
 };
 
 /* -- the terminal ----------------------------------------------------------------------------- */

@@ -222,8 +222,10 @@ void plan_device_row(const struct plan_gateway *g, const struct plan_device *d, 
     *out = (struct fleet_device){.wave = d->wave, .step = FLEET_DEVICE_PLANNED, .changed_s = now_s};
     snprintf(out->gateway, sizeof(out->gateway), "%s", g->seen->name);
     snprintf(out->name, sizeof(out->name), "%s", d->seen->name);
-    if (d->seen->old.present)
+    if (d->seen->old.present) {
         str_hex(out->old_fp, d->seen->old.fp, sizeof(d->seen->old.fp));
+        out->old_until_s = d->seen->old.not_after_s;
+    }
 }
 
 /* -- showing -------------------------------------------------------------------------------------

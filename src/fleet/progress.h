@@ -98,6 +98,7 @@ struct fleet_device {
     char old_fp[65];            /* of the certificate in use when it was planned; "" unknown */
     char new_fp[65];            /* of the certificate that was signed for it; "" none yet */
     int64_t new_until_s;        /* its notAfter; 0: none yet */
+    int64_t old_until_s;        /* of the old one's; 0: unknown, and the ledger keeps what it has */
     int64_t flip_s, migrated_s; /* when ordered, when committed; 0: not yet */
     int64_t changed_s;
     char failure[40]; /* class of its failure ("identity", "refused", "lint", ...); "" */

@@ -12,6 +12,13 @@
 
 /* clang-format off */
 static const struct fleet_words_command commands[FLEET_WORDS_COUNT] = {
+    [FLEET_WORDS_STATUS]     = { "status", FLEET_WORDS_FILE, "how far the campaign is, and what it waits for",
+                                 "status ca-2027.conf" },
+    [FLEET_WORDS_WATCH]      = { "watch", FLEET_WORDS_FILE, "the same, live, with bars and times",
+                                 "watch ca-2027.conf" },
+    [FLEET_WORDS_STRAGGLERS] = { "stragglers", FLEET_WORDS_FILE,
+                                 "which devices are not through, why, and what to do",
+                                 "stragglers ca-2027.conf" },
     [FLEET_WORDS_HELP] = { "help", FLEET_WORDS_COMMAND, "this text, or more about one command",
                            "help" },
     [FLEET_WORDS_PLAN] = { "plan", FLEET_WORDS_FILE, "show the waves, and what each gateway will be asked",

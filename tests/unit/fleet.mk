@@ -2,6 +2,7 @@
 check_PROGRAMS += \
 	tests/unit/test_fleet_campaign \
 	tests/unit/test_fleet_ledger \
+	tests/unit/test_fleet_readers \
 	tests/unit/test_fleet_sign \
 	tests/unit/test_fleet_window
 
@@ -13,6 +14,9 @@ tests_unit_test_fleet_campaign_LDADD = $(fleet_test_ldadd)
 
 tests_unit_test_fleet_ledger_SOURCES = tests/unit/test_fleet_ledger.c
 tests_unit_test_fleet_ledger_LDADD = libfleet.a libbase.a $(SQLITE_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_fleet_readers_SOURCES = tests/unit/test_fleet_readers.c
+tests_unit_test_fleet_readers_LDADD = $(fleet_test_ldadd)
 
 tests_unit_test_fleet_sign_SOURCES = tests/unit/test_fleet_sign.c $(tls_test_pki)
 tests_unit_test_fleet_sign_CPPFLAGS = $(tls_test_cppflags)

@@ -168,6 +168,7 @@ static void what_is_put_is_there_after_a_restart(void **state)
     d.step = FLEET_DEVICE_FAILED;
     d.flip_s = 21;
     d.migrated_s = 22;
+    d.old_until_s = 23;
     strcpy(d.failure, "identity");
     strcpy(d.remedy, "add the CA");
     assert_int_equal(ledger_begin(l, NULL), 0);
@@ -182,6 +183,12 @@ static void what_is_put_is_there_after_a_restart(void **state)
     l = own_it(f);
     assert_int_equal(ledger_campaign(l, &read, NULL), 0);
     assert_memory_equal(&read, &c, sizeof(c));
+    assert_int_equal(ledger_device(l, d.gateway, d.name, &got, NULL), 0);
+    assert_memory_equal(&got, &d, sizeof(d));
+    /* Who does not know when the old certificate ends says 0. */
+    d.old_until_s = 0;
+    put(l, &d);
+    d.old_until_s = 23;
     assert_int_equal(ledger_device(l, d.gateway, d.name, &got, NULL), 0);
     assert_memory_equal(&got, &d, sizeof(d));
     assert_int_equal(ledger_device(l, d.gateway, "other", &got, NULL), -ERR_NOT_FOUND);

@@ -1,0 +1,27 @@
+/* fleet/stragglers.h - `certflip-fleet stragglers FILE`: who is not through although it was its
+ * turn, why, and what to do.  Reads the ledger alone. */
+#ifndef FLEET_STRAGGLERS_H
+#define FLEET_STRAGGLERS_H
+
+#include "fleet/command.h"
+#include "fleet/overview.h"
+
+/* A device that is not through.  Texts are borrowed. */
+struct straggler {
+    const struct fleet_device *device;
+    const struct fleet_gateway *gateway; /* NULL: not in the ledger */
+    char why[900], remedy[900];
+};
+
+/* Is it one, as things are?  A device whose wave has not begun is none, unless it failed or its
+ * gateway is in trouble.  `file` is what the commands that are recommended name. */
+bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
+                  const struct fleet_device *d, const char *file, struct straggler *out);
+
+/* The array "stragglers" of status and report; all of them.  Returns 0 or a negative code. */
+struct json_t;
+int stragglers_json(struct ledger *l, const char *file, struct json_t **out, struct err *err);
+
+enum fleet_status stragglers_command(const struct fleet_command *c, struct err *err);
+
+#endif
