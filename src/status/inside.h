@@ -28,6 +28,10 @@ int status_metrics(const struct status_view *v, struct buf *out);
 bool status_is_healthy(const struct status_view *v, struct buf *out);
 bool status_is_ready(const struct status_view *v, struct buf *out);
 
+/* page.c: the page, and the Content-Security-Policy that goes with it.  Returns owned, or NULL. */
+int status_page(struct buf *out);
+char *status_page_policy(void);
+
 #define STATUS_API "/api/v1/"
 
 /* api.c */

@@ -25,6 +25,7 @@ struct status {
     uint16_t port;
     bool complained;  /* that it cannot, in the log */
     int64_t retry_ms; /* CLOCK_BOOTTIME */
+    char *policy;     /* owned; of the page */
     char host[256];   /* of the machine; "": it has none */
     uv_timer_t tick;
     int64_t tick_us;             /* CLOCK_MONOTONIC: when the next one is due */
@@ -75,6 +76,17 @@ static void do_api(struct status *s, const struct server_request *r, struct serv
     status_api(&s->view, r, out);
 }
 
+static void do_page(struct status *s, const struct server_request *r, struct server_reply *out)
+{
+    (void)r;
+    if (status_page(&out->body) != 0)
+        return;
+    out->code = 200;
+    out->type = "text/html; charset=utf-8";
+    out->policy = s->policy;
+    out->keeps = true;
+}
+
 /* -- paths -- */
 
 struct route {
@@ -87,6 +99,7 @@ struct route {
 /* clang-format off */
 static const struct route routes[] = {
     /* path        prefix  always  */
+    { "/",         false,  false,  do_page },
     { STATUS_API,  true,   false,  do_api },
     { "/metrics",  false,  false,  do_metrics },
     { "/healthz",  false,  true,   do_healthz },
@@ -248,8 +261,10 @@ struct status *status_start(uv_loop_t *loop, struct hub *hub, struct dispatch *d
 {
     struct status *s = calloc(1, sizeof(*s));
 
-    if (s == NULL)
+    if (s == NULL || (s->policy = status_page_policy()) == NULL) {
+        free(s);
         return NULL;
+    }
     s->loop = loop;
     s->hub = hub;
     s->view.hub = hub;
@@ -267,7 +282,10 @@ struct status *status_start(uv_loop_t *loop, struct hub *hub, struct dispatch *d
 
 static void on_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    struct status *s = handle->data;
+
+    free(s->policy);
+    free(s);
 }
 
 void status_stop(struct status *s)

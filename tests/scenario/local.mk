@@ -10,6 +10,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/campaign.py \
 	tests/scenario/lib/documents.py \
 	tests/scenario/lib/contract.py \
+	tests/scenario/lib/browser.py \
 	tests/scenario/lib/ejabberd.py \
 	tests/scenario/lib/fleet.py \
 	tests/scenario/lib/front.py \
@@ -81,6 +82,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_manual_is_complete.py \
 	tests/scenario/test_the_matrix_of_flips.py \
 	tests/scenario/test_the_service_manager.py \
+	tests/scenario/test_the_status_page.py \
 	tests/scenario/test_the_uplink_is_lost.py \
 	tests/scenario/test_who_is_believed_changes.py \
 	tests/scenario/test_tls_sessions_are_never_resumed.py \
