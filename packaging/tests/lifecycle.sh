@@ -125,6 +125,7 @@ gateway = "gw-1";
 listeners = ( { name = "plain"; type = "plaintext"; address = "127.0.0.1"; port = 21883; allow = [ "127.0.0.0/8" ]; } );
 upstreams = ( { name = "main"; address = "127.0.0.1"; port = 28883; anchors = [ "tls/ca.pem" ]; } );
 devices = ( { name = "{client_id}"; match = { any = true; }; } );
+status = { port = 29180; };
 @CLOCK@
 EOF
 # A chroot's clock is whoever's.
@@ -142,6 +143,11 @@ start_daemon() {
         /usr/sbin/certflipd >>"$root/tmp/certflipd.log" 2>&1 &
     daemon=$!
     until_so "certflipctl answers" in_root certflipctl status
+    until_so "it says that it is ready, over HTTP" is_ready
+}
+is_ready() {
+    in_root bash -c 'exec 3<>/dev/tcp/127.0.0.1/29180; printf "GET /readyz HTTP/1.0\r\n\r\n" >&3; grep -q "^ready" <&3' \
+        2>/dev/null
 }
 stop_daemon() {
     kill -TERM "$daemon"

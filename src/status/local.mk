@@ -14,7 +14,8 @@ libstatus_a_SOURCES = \
 	src/status/table.c
 nodist_libstatus_a_SOURCES = src/status/page_html.c
 CLEANFILES += src/status/page_html.c
-EXTRA_DIST += src/status/page.html
+EXTRA_DIST += src/status/page.html packaging/grafana/certflip.json \
+	packaging/prometheus/certflip.rules.yml packaging/prometheus/certflip.test.yml
 
 # The page as bytes: a string would be longer than a compiler has to take.
 src/status/page_html.c: src/status/page.html src/status/local.mk

@@ -1,6 +1,7 @@
 """Metrics, health, and who may ask for them: what is counted is what happened, and nobody who asks disturbs a sensor."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -9,8 +10,7 @@ import time
 
 import pytest
 
-from lib import pki as _pki
-from lib.gateway import Refused, check_config
+from lib.gateway import Refused, check_config, config_text
 from lib.power import Power, crash_points
 from lib.wait import free_port, seconds, until
 from lib.web import Web
@@ -163,6 +163,7 @@ def test_each_family_says_what_it_is(web):
 # -- health
 
 def test_healthy_and_ready(web):
+    web.wait_ready()
     assert web.text("/healthz") == "healthy\n"
     assert web.text("/readyz") == "ready\n"
 
@@ -173,6 +174,7 @@ def test_not_ready_while_the_state_cannot_be_written(plant):
     site = plant(["one"], start=False, status={"enabled": True, "port": port})
     power, web = Power(site), Web(port)
     site.__enter__()
+    web.wait_ready()
     assert web.text("/readyz") == "ready\n" and web.metrics()["certflip_state_writable"] == 1
     power.arm("disk.sync:1+:EIO")
     with pytest.raises(Refused):
@@ -190,6 +192,7 @@ def test_not_ready_when_no_device_can_connect(plant):
     port = free_port()
     site = plant([], status={"enabled": True, "port": port})
     web = Web(port)
+    web.wait_ready()
     assert web.text("/readyz") == "ready\n", "without devices there is nothing wrong"
     site.pki.prepare(["one"])
     site.gateway.install("one")
@@ -321,8 +324,78 @@ def test_a_port_in_use_keeps_no_sensor_out(plant):
     ("0.0.0.0", True, None), ("127.3.4.5", False, None), ("::1", False, None)])
 def test_others_reach_it_only_on_purpose(tmp_path, site, address, remote, fault):
     conf = dict(site.gateway.conf, status={"address": address, "allow_remote": remote})
-    from lib.gateway import config_text
     path = tmp_path / "certflip.conf"
     path.write_text(config_text(conf), encoding="utf-8")
     code, said = check_config(path)
     assert (code != 0) == (fault is not None) and (fault or "ok") in said, said
+
+
+# -- what Prometheus and Grafana make of it
+
+PACKAGING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging")
+
+
+def _expressions():
+    """{where: expression} of the alert rules and of the dashboard."""
+    with open(os.path.join(PACKAGING, "prometheus", "certflip.rules.yml"), encoding="utf-8") as f:
+        text = f.read()
+    rules = re.findall(r"- alert: (\S+)\n +expr: (?:>-\n((?: {10}.*\n)+)|(.*)\n)", text)
+    assert len(rules) == text.count("- alert:") > 20
+    out = {name: folded or plain for name, folded, plain in rules}
+    with open(os.path.join(PACKAGING, "grafana", "certflip.json"), encoding="utf-8") as f:
+        dashboard = json.load(f)
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            out["panel %s, %s" % (panel["title"], target["refId"])] = target["expr"]
+    for note in dashboard["annotations"]["list"]:
+        out["annotation " + note["name"]] = note["expr"]
+    return out
+
+
+def test_rules_and_dashboard_ask_for_what_there_is(web):
+    """Every metric that they name, with every label, and every value of one that is always there."""
+    labels, families = {}, set()
+    for line in web.text("/metrics").splitlines():
+        if line.startswith("# TYPE"):
+            families.add(line.split()[2])
+            if line.endswith(" histogram"):
+                families.update(line.split()[2] + end for end in ("_bucket", "_sum", "_count"))
+        elif not line.startswith("#"):
+            name, _, rest = line.partition("{")
+            for label, value in re.findall(r'(\w+)="([^"]*)"', rest):
+                labels.setdefault(name, {}).setdefault(label, set()).add(value)
+    from_outside = {"instance", "job"}
+    for where, expression in _expressions().items():
+        named = re.findall(r"(certflip_\w+)(?:\{([^}]*)\})?", expression)
+        assert named or 'up{job="certflip"' in expression, where
+        for name, matchers in named:
+            assert name in families, (where, name)
+            for label, value in re.findall(r'(\w+)="([^"]*)"', matchers):
+                assert label in from_outside or value in labels.get(name, {}).get(label, ()), (where, name, label, value)
+        for label in re.findall(r"\w+", " ".join(re.findall(r"\bby \(([^)]*)\)", expression))):
+            known = set().union(*(labels.get(name, {}) for name, _ in named)) | from_outside
+            assert label in known or not any(labels.get(name) for name, _ in named), (where, label)
+
+
+def test_the_dashboard_is_whole():
+    with open(os.path.join(PACKAGING, "grafana", "certflip.json"), encoding="utf-8") as f:
+        dashboard = json.load(f)
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids) > 20 and dashboard["uid"] == "certflip"
+    taken = {}
+    for panel in dashboard["panels"]:
+        g = panel["gridPos"]
+        assert g["x"] + g["w"] <= 24, panel["title"]
+        for cell in ((x, y) for x in range(g["x"], g["x"] + g["w"]) for y in range(g["y"], g["y"] + g["h"])):
+            assert taken.setdefault(cell, panel["title"]) == panel["title"], (panel["title"], taken[cell])
+        if panel["type"] != "row":
+            assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian's package prometheus")
+@pytest.mark.parametrize("what", [("check", "rules", "certflip.rules.yml"), ("test", "rules", "certflip.test.yml")],
+                         ids=["check", "test"])
+def test_the_rules_hold(what):
+    done = subprocess.run(["promtool", *what], cwd=os.path.join(PACKAGING, "prometheus"), text=True, capture_output=True,
+                          check=False, timeout=seconds(30))
+    assert done.returncode == 0 and "SUCCESS" in done.stdout, done

@@ -68,6 +68,7 @@ def test_one_stuck_worker_is_noticed(plant, manager, tmp_path):
     site.gateway.env["CERTFLIP_CRASH"] = str(armed)
     site.__enter__()
     until("the watchdog is fed", lambda: manager.hears("WATCHDOG=1", 2), 20)
+    web.wait_ready()
     assert web.text("/healthz") == "healthy\n" and web.text("/readyz") == "ready\n"
     armed.write_text("rehome.dial:1:HANG\n", encoding="ascii")
     site.clients.append(client := Client(site.reactor, ("127.0.0.1", site.gateway.plain_port)))

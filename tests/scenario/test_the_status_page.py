@@ -66,7 +66,8 @@ def test_it_shows_the_gateway_and_follows_a_flip(crowd, page):
     device = crowd.fresh()
     client = crowd.connect(device)
     b = page("#search=" + device)
-    assert b.text("#gateway") == "gw-test" and b.text("#health") == "Ready"
+    b.wait("document.querySelector('#health').textContent === 'Ready'")
+    assert b.text("#gateway") == "gw-test"
     b.wait("document.querySelector('#tiles').innerText.includes('%d of 128')" % crowd.gateway.rpc("status")["devices"]["online"])
     assert "staged" in _row(b, device)
     crowd.gateway.flip(device, probation_s=3600)

@@ -33,6 +33,10 @@ class Web:
         assert answer.status == status, (path, answer)
         return answer.body.decode()
 
+    def wait_ready(self):
+        """The workers have answered once, which they do a moment after the start."""
+        until("ready", lambda: self.ask("/readyz").status == 200)
+
     def json(self, path, status=200):
         answer = self.ask(path)
         assert answer.status == status, (path, answer)
