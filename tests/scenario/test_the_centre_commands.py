@@ -101,6 +101,99 @@ def test_the_gateways_own_identity(site):
     assert centre.command("status")["result"]["central"]["connected"]
 
 
+def manage(made, version=5):
+    made.gateway.conf["management"] = {"enabled": True, "device": GATEWAY, "version": version,
+                                       "socket": os.path.join(made.gateway.run, "mqtt.sock")}
+    return made.__enter__()
+
+
+def flip_the_channel(centre, **params):
+    """Flip the gateway's own identity through it, with commands on their way all the time.  Returns the commands' ids."""
+    ids = []
+
+    def more(n):
+        for _ in range(n):
+            ids.append("during-%d" % len(ids))
+            centre.send({"jsonrpc": "2.0", "id": ids[-1], "method": "device.get", "params": {"device": "p-1"}}, wait=False)
+    more(10)
+    assert centre.command("flip", target=GATEWAY, **params)["result"]["done"] == 1
+    more(10)
+    return ids
+
+
+def nothing_was_lost(centre, ids, first):
+    """Each command was answered, once; the events from `first` on have no gap, and the state has the last of them."""
+    until(lambda: "all are answered: %s" % [i for i in ids if not centre.replies(i)],
+          lambda: all(centre.replies(i) for i in ids), 20)
+    assert all(len(centre.replies(i)) == 1 for i in ids)
+    events = [json.loads(e) for e in centre.topic("event")]
+    until("the state has the number of the latest event", lambda: centre.latest("state")["event_seq"] == events[-1]["seq"])
+    assert [e["seq"] for e in events if e["seq"] >= first] == list(range(first, events[-1]["seq"] + 1))
+    assert {e["epoch"] for e in events} == {centre.latest("state")["epoch"]}
+    return [(e["from"], e["to"]) for e in events if e["device"] == GATEWAY and e["seq"] >= first]
+
+
+def test_the_channels_identity_is_confirmed_through_itself(site):
+    """On the new identity the centre is still heard: its word, through that very connection, ends the trial."""
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    first = centre.latest("state")["event_seq"] + 1
+    ids = flip_the_channel(centre, confirm="central", confirm_s=600, probation_s=1)
+    told = centre.wait(GATEWAY, phase="trial", waiting="confirm")
+    assert told["upstream"]["slot"] == "new" and site.broker.slot("certflip-" + GATEWAY) == "new"
+    fingerprint = told["slots"]["new"]["fingerprint"]
+    assert centre.command("confirm", target=GATEWAY, fingerprint="0" * 64)["error"]["data"]["name"] == "fingerprint"
+    assert centre.command("confirm", target=GATEWAY, fingerprint=fingerprint)["result"]["done"] == 1
+    centre.wait(GATEWAY, phase="committed", active="new")
+    steps = nothing_was_lost(centre, ids, first)
+    assert (steps[0], steps[-1]) == (("staged", "trial"), ("trial", "committed"))
+    assert centre.command("retire", target=GATEWAY)["result"]["done"] == 1
+    assert centre.wait(GATEWAY, phase="steady")["slots"]["old"]["fingerprint"] == fingerprint
+
+
+@pytest.mark.parametrize("version", [4, 5], ids=["v311", "v5"])
+def test_the_channel_comes_back_when_its_new_identity_is_refused(plant, pki, version):
+    """The broker does not know the CA of the new one: the trial ends where it began, by itself, and the channel tells it."""
+    site = plant(["p-1"], start=False)
+    site.gateway.install(GATEWAY, new=pki.identity(GATEWAY, "new", ca=pki.stranger))
+    manage(site, version)
+    centre = Centre(site, version)
+    until("it is connected", lambda: centre.latest("state"))
+    first = centre.latest("state")["event_seq"] + 1
+    ids = flip_the_channel(centre)
+    told = centre.wait(GATEWAY, phase="rolled-back", active="old")
+    assert told["last_error"]["class"] == "identity" and told["last_error"]["remedy"]
+    assert nothing_was_lost(centre, ids, first)[:2] == [("staged", "trial"), ("trial", "rolled-back")]
+    event = next(json.loads(e) for e in centre.topic("event") if b'"to":"rolled-back"' in e)
+    assert (event["message"], event["remedy"]) == (told["last_error"]["message"], told["last_error"]["remedy"])
+    assert site.broker.slot("certflip-" + GATEWAY) == "old"
+    assert all(json.loads(s)["online"] for s in centre.topic("state"))
+    assert centre.command("flip", target=GATEWAY)["error"]["data"]["name"] == "quarantined"
+
+
+def test_the_channel_comes_back_when_nobody_is_heard_on_its_new_identity(plant, pki, tmp_path):
+    """The broker takes the new identity, and lets it read nothing: no word of the centre comes through, so it goes back, and
+    what was said meanwhile is heard then."""
+    names = {slot: pki.identity(GATEWAY, slot).subject().partition("=")[2] for slot in ("old", "new")}
+    acl = "topic readwrite #\nuser %s\ntopic readwrite #\nuser %s\ntopic write #\n" % (names["old"], names["new"])
+    with Mosquitto(tmp_path / "acl-broker", pki, acl=acl) as broker:
+        site = plant(["p-1", GATEWAY], start=False, broker=broker)
+        manage(site)
+        centre = Centre(site)
+        until("it is connected", lambda: centre.latest("state"))
+        first = centre.latest("state")["event_seq"] + 1
+        fingerprint = centre.latest("device/" + GATEWAY)["slots"]["new"]["fingerprint"]
+        centre.command("flip", target=GATEWAY, confirm="central", confirm_s=3, probation_s=1)
+        centre.wait(GATEWAY, phase="trial", waiting="confirm")
+        centre.send({"jsonrpc": "2.0", "id": "unheard", "method": "confirm",
+                     "params": {"target": GATEWAY, "fingerprint": fingerprint}})
+        centre.wait(GATEWAY, phase="rolled-back", active="old")
+        broker.wait_slot("certflip-" + GATEWAY, "old")
+        nothing_was_lost(centre, [], first)
+        assert not [r for r in centre.replies("unheard") if "result" in r]
+        assert centre.command("status")["result"]["central"]["connected"]
+
+
 def test_the_same_request_twice_acts_once(site):
     centre = Centre(site)
     until("it is connected", lambda: centre.latest("state"))
