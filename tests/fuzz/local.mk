@@ -74,6 +74,18 @@ tests_fuzz_fuzz_signed_SOURCES = tests/fuzz/fuzz_signed.c
 tests_fuzz_fuzz_signed_LDADD = libcontrol.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS)
 tests_fuzz_fuzz_signed_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
+# Seeds: a request for each method, and some that are none.  It stands on the world of the unit tests.
+if CMOCKA
+EXTRA_PROGRAMS += tests/fuzz/fuzz_dispatch
+fuzz_programs += tests/fuzz/fuzz_dispatch
+endif
+EXTRA_DIST += tests/fuzz/corpus/dispatch tests/fuzz/dispatch.dict
+
+tests_fuzz_fuzz_dispatch_SOURCES = tests/fuzz/fuzz_dispatch.c $(control_world)
+tests_fuzz_fuzz_dispatch_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit
+tests_fuzz_fuzz_dispatch_LDADD = $(control_world_libs)
+tests_fuzz_fuzz_dispatch_LDFLAGS = $(control_world_ldflags) $(FUZZ_LDFLAGS)
+
 # Seeds: what openssl s_client begins with.
 EXTRA_PROGRAMS += tests/fuzz/fuzz_hello
 fuzz_programs += tests/fuzz/fuzz_hello
