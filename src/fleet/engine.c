@@ -817,9 +817,16 @@ static bool goes_on(const struct engine *e)
     return e->loaded && (e->c.mode == FLEET_RUNNING || e->c.mode == FLEET_RETURNING);
 }
 
+/* Before anything is made of it that none is in the way. */
+static void see_gateways(struct engine *e)
+{
+    list_for_each_safe (it, &e->dirty_gateways)
+        engine_look_gateway(e, list_entry(it, struct egateway, dirty));
+}
+
 /* Each gateway that has news, or whose time has come; a different one first in each step, as they
  * share the limit of all flips. */
-static void look_at_gateways(struct engine *e)
+static void order_all(struct engine *e)
 {
     bool all = e->starved && e->moving < e->conf->limits.in_flight;
 
@@ -831,7 +838,6 @@ static void look_at_gateways(struct engine *e)
             continue;
         list_del(&g->dirty);
         g->look_s = 0;
-        engine_look_gateway(e, g);
         if (goes_on(e))
             engine_order(e, g);
     }
@@ -873,10 +879,11 @@ int engine_step(struct engine *e, int64_t now_s, const struct engine_out *out, s
     }
     if (goes_on(e) && e->rc == 0) {
         look_at_windows(e);
+        see_gateways(e);
         look_at_doubts(e);
         look_at_devices(e);
         engine_wave(e);
-        look_at_gateways(e);
+        order_all(e);
         look_at_devices(e); /* those that the gateways' turn has touched */
         engine_wave(e);
     }

@@ -1,6 +1,7 @@
 # tests/unit/fleet.mk - campaigns.
 check_PROGRAMS += \
 	tests/unit/test_fleet_campaign \
+	tests/unit/test_fleet_engine \
 	tests/unit/test_fleet_ledger \
 	tests/unit/test_fleet_readers \
 	tests/unit/test_fleet_sign \
@@ -11,6 +12,10 @@ fleet_test_ldadd = libfleet.a libcli.a libcontrol.a liblint.a libtls.a libconf.a
 
 tests_unit_test_fleet_campaign_SOURCES = tests/unit/test_fleet_campaign.c
 tests_unit_test_fleet_campaign_LDADD = $(fleet_test_ldadd)
+
+tests_unit_test_fleet_engine_SOURCES = tests/unit/test_fleet_engine.c \
+	tests/unit/fleet_world.c tests/unit/fleet_world.h
+tests_unit_test_fleet_engine_LDADD = $(fleet_test_ldadd)
 
 tests_unit_test_fleet_ledger_SOURCES = tests/unit/test_fleet_ledger.c
 tests_unit_test_fleet_ledger_LDADD = libfleet.a libbase.a $(SQLITE_LIBS) $(CMOCKA_LIBS)

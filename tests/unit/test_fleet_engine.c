@@ -1,0 +1,658 @@
+/* What a campaign does next: see fleet_world.h for what is held against the truth at every step. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fleet_world.h"
+
+#define QUICK                                                           \
+    "waves = { pilot = 4; percent = [ 25, 50, 100 ]; soak_s = 10; };\n" \
+    "limits = { reply_timeout_s = 5; offline_wait_s = 600; };\n"        \
+    "retire = { validate_s = 5; };\n"
+
+/* How many different courses of events are tried; CERTFLIP_TEST_SEEDS=1000 for a long time. */
+static uint64_t seeds(uint64_t usual)
+{
+    const char *more = getenv("CERTFLIP_TEST_SEEDS");
+
+    return more == NULL ? usual : strtoull(more, NULL, 10);
+}
+
+static void expect_all(struct world *w, enum fleet_device_step step)
+{
+    for (int i = 0; i < w->device_count; i++)
+        if (w->d_rows[i].step != step)
+            fail_msg("%s/%s is %s", w->d_rows[i].gateway, w->d_rows[i].name,
+                     fleet_device_step_name(w->d_rows[i].step));
+}
+
+/* Each device has begun one trial, and its old identity was retired once. */
+static void expect_once(struct world *w)
+{
+    for (int i = 0; i < w->device_count; i++) {
+        assert_int_equal(w->devices[i].flips, 1);
+        assert_int_equal(w->devices[i].retires, 1);
+        assert_int_equal(w->devices[i].rollbacks, 0);
+    }
+}
+
+static void runs_to_its_end(void **unused)
+{
+    struct world *w = world_new(4, 10, QUICK);
+
+    (void)unused;
+    world_begin(w);
+    assert_int_equal(w->c.waves, 4);
+    world_until(w, FLEET_DONE);
+    assert_int_equal(w->c.phase, FLEET_FINISHED);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    expect_once(w);
+    assert_true(list_empty(&w->requests));
+    assert_true(w->c.ended_s > 0);
+    world_free(w);
+}
+
+/* Whatever is lost, comes twice or without its rows, and wherever the controller is killed: nothing
+ * is done twice, nothing is left out. */
+static void nothing_is_repeated_or_skipped(void **unused)
+{
+    unsigned kills = 0;
+
+    (void)unused;
+    for (uint64_t seed = 1; seed <= seeds(12); seed++) {
+        struct world *w = world_new(5, 8, QUICK);
+
+        w->seed = seed * UINT64_C(0x9e3779b97f4a7c15);
+        w->lose_reply = w->twice_reply = w->lose_command = 150;
+        w->lose_rows = 500;
+        w->kill = seed % 4 == 0 ? 0 : 40;
+        w->flap = seed % 3 == 0 ? 10 : 0;
+        w->slow = true;
+        world_begin(w);
+        world_until(w, FLEET_DONE);
+        expect_all(w, FLEET_DEVICE_RETIRED);
+        expect_once(w);
+        kills += w->kills;
+        world_free(w);
+    }
+    assert_true(kills > 50);
+}
+
+/* A wave that fails is rolled back, and it alone; mended, it is tried again. */
+static void halts_and_rolls_back_this_wave_only(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 1; seed <= seeds(6); seed++) {
+        struct world *w = world_new(4, 10, QUICK);
+        size_t migrated = 0;
+
+        w->seed = seed * UINT64_C(0x9e3779b97f4a7c15);
+        w->kill = seed % 2 == 0 ? 0 : 50;
+        w->lose_reply = w->lose_command = seed % 2 == 0 ? 0 : 100;
+        world_begin(w);
+        for (int i = 0; i < w->device_count; i++)
+            w->devices[i].refuses = w->d_rows[i].wave == 2 && i % 3 == 0;
+        world_until(w, FLEET_HALTED);
+        assert_int_equal(w->c.wave, 2);
+        assert_non_null(strstr(w->c.reason, "wave 2 (50 %)"));
+        assert_non_null(strstr(w->c.reason, "the broker refused it: add it at the broker"));
+        for (int i = 0; i < w->device_count; i++) {
+            const struct world_device *d = &w->devices[i];
+
+            if (w->d_rows[i].wave < 2) {
+                assert_int_equal(d->phase, VIEW_COMMITTED);
+                assert_int_equal(d->rollbacks, 0);
+                assert_int_equal(w->d_rows[i].step, FLEET_DEVICE_MIGRATED);
+                migrated++;
+            } else if (w->d_rows[i].wave == 2) {
+                assert_true(d->phase == VIEW_ROLLED_BACK || d->phase == VIEW_STAGED);
+                assert_true(w->d_rows[i].step == FLEET_DEVICE_RETURNED ||
+                            w->d_rows[i].step == FLEET_DEVICE_FAILED ||
+                            w->d_rows[i].step == FLEET_DEVICE_READY);
+            } else {
+                assert_int_equal(d->flips, 0);
+            }
+        }
+        assert_int_equal(migrated, 10);
+        for (int i = 0; i < w->device_count; i++)
+            w->devices[i].refuses = false;
+        assert_int_equal(world_wish(w, "resume"), 0);
+        world_until(w, FLEET_DONE);
+        expect_all(w, FLEET_DEVICE_RETIRED);
+        world_free(w);
+    }
+}
+
+/* 99.9 % of 10,000: ten failures pass, eleven halt. */
+
+struct told {
+    struct fleet_campaign c;
+    bool through;
+};
+
+static int take_campaign(void *arg, const struct fleet_campaign *c, struct err *err)
+{
+    (void)err;
+    ((struct told *)arg)->c = *c;
+    return 0;
+}
+
+static int take_gateway(void *arg, const struct fleet_gateway *g, struct err *err)
+{
+    (void)arg;
+    (void)g;
+    (void)err;
+    return 0;
+}
+
+static int take_device(void *arg, const struct fleet_device *d, struct err *err)
+{
+    (void)arg;
+    (void)d;
+    (void)err;
+    return 0;
+}
+
+static int take_note(void *arg, const char *what, const char *gateway, const char *device,
+                     const char *text, struct err *err)
+{
+    (void)gateway;
+    (void)device;
+    (void)text;
+    (void)err;
+    ((struct told *)arg)->through |= strcmp(what, "wave-through") == 0;
+    return 0;
+}
+
+/* A wave of these, with so many failed of class `failure`, and so many that are offline. */
+static struct told judge(const char *more, int total, int failed, const char *failure, int away)
+{
+    struct world *w = world_new(1, 1, more);
+    struct told told = {0};
+    struct engine *e = engine_new(w->conf, &w->view);
+    const struct engine_out out = {take_campaign, take_gateway, take_device, NULL, NULL,
+                                   NULL,          NULL,         take_note,   &told};
+    struct fleet_gateway g = {.name = "gw-00"};
+    struct err err = {0};
+
+    told.c = (struct fleet_campaign){.name = "test",
+                                     .phase = FLEET_MIGRATE,
+                                     .wave = 0,
+                                     .waves = 4,
+                                     .back_from = -1,
+                                     .back_to = -1,
+                                     .started_s = w->now_s,
+                                     .changed_s = w->now_s,
+                                     .wave_begun_s = w->now_s};
+    assert_int_equal(engine_load_campaign(e, &told.c, &err), 0);
+    assert_int_equal(engine_load_gateway(e, &g, &err), 0);
+    for (int i = 0; i < total; i++) {
+        struct fleet_device d = {.gateway = "gw-00", .step = FLEET_DEVICE_MIGRATED};
+
+        snprintf(d.name, sizeof(d.name), "d-%05d", i);
+        if (i < failed) {
+            d.step = FLEET_DEVICE_FAILED;
+            snprintf(d.failure, sizeof(d.failure), "%s", failure);
+        } else if (i < failed + away) {
+            d.step = FLEET_DEVICE_READY;
+        }
+        assert_int_equal(engine_load_device(e, &d, &err), 0);
+    }
+    assert_int_equal(engine_step(e, w->now_s + 1, &out, &err), 0);
+    if (told.c.mode == FLEET_RUNNING && away > 0) {
+        assert_false(told.through); /* they are waited for */
+        assert_int_equal(engine_step(e, w->now_s + 600, &out, &err), 0);
+    }
+    engine_free(e);
+    world_free(w);
+    return told;
+}
+
+static void threshold_is_exact_at_its_bounds(void **unused)
+{
+    struct told t;
+
+    (void)unused;
+    t = judge(QUICK, 10000, 10, "identity", 0);
+    assert_int_equal(t.c.mode, FLEET_RUNNING);
+    assert_true(t.through);
+    t = judge(QUICK, 10000, 11, "identity", 0);
+    assert_int_equal(t.c.mode, FLEET_RETURNING);
+    assert_false(t.through);
+    t = judge(QUICK, 1000, 1, "identity", 0);
+    assert_int_equal(t.c.mode, FLEET_RUNNING);
+    t = judge(QUICK, 999, 1, "identity", 0);
+    assert_int_equal(t.c.mode, FLEET_RETURNING);
+    t = judge(QUICK, 10, 0, "identity", 0);
+    assert_int_equal(t.c.mode, FLEET_RUNNING);
+}
+
+static void classes_that_do_not_count_are_left_out(void **unused)
+{
+    struct told t = judge(QUICK "failures = { ignore = [ \"network\" ]; };", 100, 50, "network", 0);
+
+    (void)unused;
+    assert_int_equal(t.c.mode, FLEET_RUNNING);
+    assert_true(t.through);
+    t = judge(QUICK "failures = { ignore = [ \"network\" ]; };", 100, 1, "identity", 0);
+    assert_int_equal(t.c.mode, FLEET_RETURNING);
+}
+
+/* Those that are away count neither way: the few that are left have to be good enough. */
+static void who_is_away_is_neither_success_nor_failure(void **unused)
+{
+    struct told t = judge(QUICK, 10000, 10, "identity", 5000);
+
+    (void)unused;
+    assert_int_equal(t.c.mode, FLEET_RETURNING);
+    t = judge(QUICK, 10000, 0, "identity", 5000);
+    assert_int_equal(t.c.mode, FLEET_RUNNING);
+    assert_true(t.through);
+    t = judge(QUICK, 10, 0, "identity", 10);
+    assert_int_equal(t.c.mode, FLEET_HALTED); /* nothing was proven by nobody */
+    assert_non_null(strstr(t.c.reason, "none of its 10 devices could be reached"));
+}
+
+static void a_gateway_that_is_away_is_waited_for(void **unused)
+{
+    struct world *w = world_new(4, 10, QUICK);
+
+    (void)unused;
+    w->gateways[3].online = false;
+    world_begin(w);
+    world_run(w, 300);
+    assert_int_equal(w->c.phase, FLEET_MIGRATE);
+    assert_int_equal(w->c.wave, 1); /* the pilot was chosen from those that are there */
+    assert_string_equal(w->g_rows[3].trouble[0] == '\0' ? "" : "said", "said");
+    world_run(w, 3000);
+    assert_int_equal(w->c.phase, FLEET_VALIDATE);
+    assert_int_equal(world_count(w, FLEET_DEVICE_VALIDATED), 30);
+    assert_int_equal(world_count(w, FLEET_DEVICE_PLANNED), 10);
+    assert_int_equal(w->c.mode, FLEET_RUNNING);
+    for (int i = 0; i < w->device_count; i++)
+        assert_int_equal(w->devices[i].retires, 0);
+    world_online(w, 3, true);
+    world_until(w, FLEET_DONE);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    expect_once(w);
+    world_free(w);
+}
+
+static void a_sensor_that_is_away_flips_when_it_comes(void **unused)
+{
+    struct world *w = world_new(2, 5, QUICK);
+
+    (void)unused;
+    world_device(w, 0, 4)->online = false;
+    world_begin(w);
+    world_run(w, 300);
+    assert_int_equal(world_step_of(w, 0, 4), FLEET_DEVICE_FLIPPING);
+    assert_int_equal(world_device(w, 0, 4)->phase, VIEW_TRIAL);
+    assert_int_equal(w->c.wave, 3);
+    world_sensor(w, 0, 4, true);
+    world_until(w, FLEET_DONE);
+    expect_once(w);
+    world_free(w);
+}
+
+/* No flip before trust is seen to be in force at all that can be reached. */
+static void nobody_flips_before_trust_is_in_force(void **unused)
+{
+    struct world *w = world_new(3, 5, QUICK);
+
+    (void)unused;
+    w->gateways[1].never_trusts = true;
+    world_begin(w);
+    world_run(w, 1000);
+    assert_int_equal(w->c.phase, FLEET_PREPARE);
+    assert_int_equal(w->g_rows[0].step, FLEET_GATEWAY_TRUSTED);
+    assert_int_equal(w->g_rows[1].step, FLEET_GATEWAY_PLANNED);
+    w->gateways[1].never_trusts = false;
+    world_until(w, FLEET_DONE);
+    expect_once(w);
+    world_free(w);
+}
+
+static void a_gateway_that_refuses_trust_halts_it(void **unused)
+{
+    struct world *w = world_new(3, 5, QUICK);
+
+    (void)unused;
+    w->gateways[1].refuses_trust = true;
+    world_begin(w);
+    world_until(w, FLEET_HALTED);
+    assert_int_equal(w->c.phase, FLEET_PREPARE);
+    assert_non_null(strstr(w->c.reason, "gateway gw-01 refuses trust.add: the CA has a weak key"));
+    assert_non_null(strstr(w->g_rows[1].trouble, "weak key"));
+    for (int i = 0; i < w->device_count; i++)
+        assert_int_equal(w->devices[i].flips, 0);
+    w->gateways[1].refuses_trust = false;
+    assert_int_equal(world_wish(w, "resume"), 0);
+    world_until(w, FLEET_DONE);
+    expect_once(w);
+    world_free(w);
+}
+
+/* One that loses its authority in the midst keeps its devices back, and is no failure of theirs. */
+static void who_is_not_authorised_keeps_its_devices(void **unused)
+{
+    struct world *w = world_new(3, 6, QUICK);
+
+    (void)unused;
+    world_begin(w);
+    world_run(w, 20);
+    assert_int_equal(w->c.phase, FLEET_MIGRATE);
+    w->gateways[2].unauthorised = true;
+    world_run(w, 200);
+    assert_int_equal(world_count(w, FLEET_DEVICE_FAILED), 0);
+    assert_non_null(strstr(w->g_rows[2].trouble, "anna may not do that"));
+    w->gateways[2].unauthorised = false;
+    world_until(w, FLEET_DONE);
+    expect_once(w);
+    world_free(w);
+}
+
+#define NIGHTS QUICK "windows = [ \"22:00-23:00\" ];\n"
+
+/* Flips begin within the windows (fleet_world.c holds every order against them); a sensor that is
+ * away until its window has passed has its turn in another one. */
+static void flips_within_the_windows(void **unused)
+{
+    struct world *w = world_new(2, 5, NIGHTS);
+
+    (void)unused;
+    world_device(w, 0, 2)->online = false;
+    w->now_s += 13 * 3600 + 1800; /* 21:30 */
+    world_begin(w);
+    world_run(w, 1700);
+    assert_int_equal(w->c.phase, FLEET_MIGRATE);
+    assert_int_equal(world_count(w, FLEET_DEVICE_READY), 10);
+    world_run(w, 3800);
+    assert_int_equal(world_step_of(w, 0, 2), FLEET_DEVICE_READY); /* 23:02: it had its chance */
+    assert_int_equal(world_device(w, 0, 2)->phase, VIEW_STAGED);
+    world_sensor(w, 0, 2, true);
+    world_run(w, 300);
+    assert_int_equal(world_device(w, 0, 2)->phase, VIEW_STAGED);
+    w->now_s += 22 * 3600; /* 21:07 */
+    world_until(w, FLEET_DONE);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    world_free(w);
+}
+
+static void pauses_and_goes_on(void **unused)
+{
+    struct world *w = world_new(3, 6, QUICK);
+
+    (void)unused;
+    world_begin(w);
+    world_run(w, 15);
+    assert_int_equal(world_wish(w, "pause"), 0);
+    assert_int_equal(w->c.mode, FLEET_PAUSED);
+    assert_string_equal(w->c.reason, "anna@plant");
+    world_kill(w);
+    assert_int_equal(world_wish(w, "resume"), 0);
+    world_until(w, FLEET_DONE);
+    expect_once(w);
+    assert_int_equal(world_wish(w, "pause"), -ERR_PHASE);
+    assert_int_equal(world_wish(w, "resume"), -ERR_PHASE);
+    assert_int_equal(world_wish(w, "abort"), -ERR_PHASE);
+    assert_int_equal(world_wish(w, "rollback:all"), -ERR_PHASE);
+    assert_int_equal(world_wish(w, "dance"), -ERR_INVALID);
+    world_free(w);
+}
+
+static void an_end_by_the_operator_leaves_what_was_migrated(void **unused)
+{
+    struct world *w = world_new(3, 6, QUICK);
+    size_t migrated;
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.wave < 1)
+        world_run(w, 1);
+    assert_int_equal(world_wish(w, "abort"), 0);
+    assert_int_equal(w->c.mode, FLEET_ABORTED);
+    assert_true(list_empty(&w->requests));
+    migrated = world_count(w, FLEET_DEVICE_MIGRATED);
+    assert_true(migrated >= 4);
+    assert_int_equal(world_wish(w, "resume"), -ERR_PHASE);
+    /* There is a way back all the same. */
+    assert_int_equal(world_wish(w, "rollback:all"), 0);
+    world_until(w, FLEET_ABORTED);
+    assert_int_equal(world_count(w, FLEET_DEVICE_MIGRATED), 0);
+    for (int i = 0; i < w->device_count; i++)
+        assert_true(w->devices[i].phase != VIEW_COMMITTED && w->devices[i].phase != VIEW_TRIAL);
+    world_free(w);
+}
+
+static void rolls_back_the_wave_that_is_named(void **unused)
+{
+    struct world *w = world_new(3, 6, QUICK);
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.wave < 2)
+        world_run(w, 1);
+    assert_int_equal(world_wish(w, "rollback:7"), -ERR_INVALID);
+    assert_int_equal(world_wish(w, "rollback:3"), -ERR_PHASE); /* nothing to be rolled back there */
+    assert_int_equal(world_wish(w, "rollback:0"), 0);
+    world_until(w, FLEET_HALTED);
+    for (int i = 0; i < w->device_count; i++)
+        assert_int_equal(w->devices[i].rollbacks, w->d_rows[i].wave == 0 ? 1 : 0);
+    assert_int_equal(world_wish(w, "resume"), 0);
+    world_until(w, FLEET_DONE);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    world_free(w);
+}
+
+/* One failure within the threshold is no reason to halt a wave; but nothing is retired. */
+static void nothing_is_retired_before_all_are_there(void **unused)
+{
+    struct world *w =
+        world_new(4, 10,
+                  "waves = { pilot = 4; percent = [ 100 ]; soak_s = 1; threshold = 90; };\n"
+                  "limits = { reply_timeout_s = 5; }; retire = { validate_s = 5; };\n");
+
+    (void)unused;
+    world_device(w, 1, 7)->refuses = true;
+    world_begin(w);
+    world_until(w, FLEET_HALTED);
+    assert_int_equal(w->c.phase, FLEET_VALIDATE);
+    assert_int_equal(world_step_of(w, 1, 7), FLEET_DEVICE_FAILED);
+    assert_string_equal(world_row(w, 1, 7)->failure, "identity");
+    assert_non_null(strstr(w->c.reason, "1 devices are left on their old identities"));
+    assert_int_equal(world_count(w, FLEET_DEVICE_VALIDATED), 39);
+    assert_int_equal(world_wish(w, "skip:gw-01/d-999"), -ERR_NOT_FOUND);
+    assert_int_equal(world_wish(w, "skip:gw-01/d-006"), -ERR_PHASE);
+    assert_int_equal(world_wish(w, "skip:gw-01/d-007"), 0);
+    assert_int_equal(world_wish(w, "resume"), 0);
+    world_until(w, FLEET_DONE);
+    assert_int_equal(world_count(w, FLEET_DEVICE_RETIRED), 39);
+    assert_int_equal(world_device(w, 1, 7)->retires, 0);
+    world_free(w);
+}
+
+/* A flip that fails is tried so often; quarantine is cleared in between. */
+static void a_flip_is_tried_again_where_that_is_wanted(void **unused)
+{
+    struct world *w = world_new(2, 4, QUICK "flip = { attempts = 3; };\n");
+
+    (void)unused;
+    world_device(w, 0, 0)->refuses = true;
+    world_begin(w);
+    while (world_row(w, 0, 0)->attempts < 2)
+        world_run(w, 1);
+    world_device(w, 0, 0)->refuses = false;
+    world_until(w, FLEET_DONE);
+    assert_true(world_device(w, 0, 0)->flips >= 2 && world_device(w, 0, 0)->flips <= 3);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    world_free(w);
+}
+
+/* A command for several that is refused because one of them is gone goes to each by itself. */
+static void one_that_is_gone_does_not_hold_the_others(void **unused)
+{
+    struct world *w = world_new(2, 6,
+                                "waves = { pilot = 0; percent = [ 100 ]; soak_s = 1; "
+                                "threshold = 50; };\n"
+                                "limits = { reply_timeout_s = 5; }; retire = { validate_s = "
+                                "1; };\n");
+
+    (void)unused;
+    world_begin(w);
+    world_device(w, 1, 3)->name[0] = '\0'; /* nobody knows it there */
+    world_until(w, FLEET_HALTED);
+    assert_int_equal(w->c.phase, FLEET_VALIDATE);
+    assert_int_equal(world_step_of(w, 1, 3), FLEET_DEVICE_FAILED);
+    assert_string_equal(world_row(w, 1, 3)->failure, "no-such-device");
+    assert_int_equal(world_count(w, FLEET_DEVICE_VALIDATED), 11);
+    world_free(w);
+}
+
+static void anchors_in_use_are_left_and_said(void **unused)
+{
+    struct world *w = world_new(3, 4,
+                                "waves = { pilot = 0; percent = [ 100 ]; soak_s = 1; };\n"
+                                "limits = { reply_timeout_s = 5; }; retire = { validate_s = 1; "
+                                "anchors = ( { file = \"old.pem\"; } ); };\n");
+
+    (void)unused;
+    w->gateways[2].in_use = true;
+    world_begin(w);
+    world_until(w, FLEET_DONE);
+    assert_int_equal(w->g_rows[0].step, FLEET_GATEWAY_RETIRED);
+    assert_int_equal(w->g_rows[2].step, FLEET_GATEWAY_TRUSTED);
+    assert_non_null(strstr(w->g_rows[2].trouble, "it is in use"));
+    assert_non_null(strstr(w->c.reason, "in use still at 1 gateways"));
+    world_free(w);
+}
+
+/* A committed device that is rolled back by somebody during the soak counts. */
+static void a_late_failure_halts_as_well(void **unused)
+{
+    struct world *w = world_new(2, 6, QUICK);
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.soak_until_s == 0)
+        world_run(w, 1);
+    for (int i = 0; i < w->device_count; i++)
+        if (w->d_rows[i].wave == 0) {
+            w->devices[i].phase = VIEW_ROLLED_BACK;
+            w->devices[i].refuses = true;
+            world_sensor(w, w->devices[i].gateway, i % 6, true);
+            break;
+        }
+    world_until(w, FLEET_HALTED);
+    assert_int_equal(w->c.wave, 0);
+    assert_int_equal(world_count(w, FLEET_DEVICE_FAILED), 1);
+    assert_int_equal(world_count(w, FLEET_DEVICE_RETURNED), 3);
+    world_free(w);
+}
+
+static void never_more_at_once_than_is_allowed(void **unused)
+{
+    struct world *w = world_new(4, 20,
+                                "waves = { pilot = 0; percent = [ 100 ]; soak_s = 1; };\n"
+                                "limits = { per_gateway = 3; in_flight = 5; };\n"
+                                "retire = { validate_s = 1; };\n");
+    unsigned most = 0, turns = 0;
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.mode == FLEET_RUNNING && turns++ < 2000) {
+        unsigned all = 0;
+
+        world_run(w, 1);
+        for (int g = 0; g < 4; g++) {
+            unsigned here = 0;
+
+            for (int i = 0; i < 20; i++)
+                here += world_device(w, g, i)->phase == VIEW_TRIAL ? 1 : 0;
+            assert_true(here <= 3);
+            all += here;
+        }
+        assert_true(all <= 5);
+        most = all > most ? all : most;
+    }
+    assert_int_equal(w->c.mode, FLEET_DONE);
+    assert_int_equal(most, 5);
+    expect_once(w);
+    world_free(w);
+}
+
+/* Everything at once, and a wave that fails now and then: whatever happens, what the ledger says is
+ * the truth. */
+static void storm(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 1; seed <= seeds(6); seed++) {
+        struct world *w = world_new(6, 6, QUICK);
+
+        w->seed = seed * UINT64_C(0xd1342543de82ef95);
+        w->lose_reply = w->twice_reply = w->lose_command = 100;
+        w->lose_rows = 500;
+        w->kill = 30;
+        w->flap = 5;
+        w->slow = true;
+        world_begin(w);
+        for (int round = 0; round < 6 && w->c.mode != FLEET_DONE; round++) {
+            for (int i = 0; i < w->device_count; i++)
+                w->devices[i].refuses = round < 3 && (seed + (uint64_t)i * 7) % 11 == 0;
+            for (int t = 0; t < 100 && w->c.mode != FLEET_DONE; t++) {
+                world_run(w, 300);
+                if (w->c.mode == FLEET_HALTED) {
+                    for (int i = 0; i < w->device_count; i++)
+                        if (w->d_rows[i].step == FLEET_DEVICE_RETURNED ||
+                            w->d_rows[i].step == FLEET_DEVICE_FAILED)
+                            assert_true(w->devices[i].phase == VIEW_ROLLED_BACK ||
+                                        w->devices[i].phase == VIEW_STAGED ||
+                                        w->devices[i].phase == VIEW_STEADY);
+                    assert_int_equal(world_wish(w, "resume"), 0);
+                    break;
+                }
+            }
+        }
+        for (int g = 0; g < w->gateway_count; g++)
+            world_online(w, g, true);
+        world_until(w, FLEET_DONE);
+        expect_all(w, FLEET_DEVICE_RETIRED);
+        world_free(w);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(runs_to_its_end),
+        cmocka_unit_test(nothing_is_repeated_or_skipped),
+        cmocka_unit_test(halts_and_rolls_back_this_wave_only),
+        cmocka_unit_test(threshold_is_exact_at_its_bounds),
+        cmocka_unit_test(classes_that_do_not_count_are_left_out),
+        cmocka_unit_test(who_is_away_is_neither_success_nor_failure),
+        cmocka_unit_test(a_gateway_that_is_away_is_waited_for),
+        cmocka_unit_test(a_sensor_that_is_away_flips_when_it_comes),
+        cmocka_unit_test(nobody_flips_before_trust_is_in_force),
+        cmocka_unit_test(a_gateway_that_refuses_trust_halts_it),
+        cmocka_unit_test(who_is_not_authorised_keeps_its_devices),
+        cmocka_unit_test(flips_within_the_windows),
+        cmocka_unit_test(pauses_and_goes_on),
+        cmocka_unit_test(an_end_by_the_operator_leaves_what_was_migrated),
+        cmocka_unit_test(rolls_back_the_wave_that_is_named),
+        cmocka_unit_test(nothing_is_retired_before_all_are_there),
+        cmocka_unit_test(a_flip_is_tried_again_where_that_is_wanted),
+        cmocka_unit_test(one_that_is_gone_does_not_hold_the_others),
+        cmocka_unit_test(anchors_in_use_are_left_and_said),
+        cmocka_unit_test(a_late_failure_halts_as_well),
+        cmocka_unit_test(never_more_at_once_than_is_allowed),
+        cmocka_unit_test(storm),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
