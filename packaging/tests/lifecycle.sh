@@ -53,7 +53,7 @@ step "a bare $suite"
 # shellcheck disable=SC2016 # apt's format, not the shell's
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | grep -v ^cdrom: | sort -u | head -n 1)
 [ -n "$mirror" ] || fail "apt knows no Debian archive (run: apt-get update)"
-depends=$(dpkg-deb -f "$deb" Depends | sed 's/([^)]*)//g; s/|[^,]*//g; s/,/ /g')
+depends=$({ dpkg-deb -f "$deb" Depends; echo ,; dpkg-deb -f "${deb/certflip_/certflip-fleet_}" Depends; } | sed 's/([^)]*)//g; s/|[^,]*//g; s/,/ /g')
 # With what it recommends, so that apt has nothing to ask.
 include=$(echo $depends ca-certificates mosquitto mosquitto-clients openssl util-linux | tr ' ' ',')
 base=${LIFECYCLE_BASE:-$root.tar}
@@ -68,6 +68,8 @@ mount -t proc proc "$root/proc"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d" && chmod +x "$root/usr/sbin/policy-rc.d"
 mkdir "$root/tmp/debs"
 cp "$deb" "$root/tmp/debs/"
+# The centre's program, built together with it.
+cp "${deb/certflip_/certflip-fleet_}" "$root/tmp/debs/fleet.deb"
 everything >"$root/tmp/before"
 
 step "install, as docs/quick-start.md says"
@@ -205,6 +207,14 @@ is_phase committed || fail "the phase is forgotten: $(phase)"
 echo after-it-all >&7
 until_so "the sensor is back by itself" heard after-it-all
 stop_daemon
+
+step "certflip-fleet comes, serves, and goes, on its own"
+in_root dpkg -i /tmp/debs/fleet.deb >"$root/tmp/dpkg.log" 2>&1 || { cat "$root/tmp/dpkg.log"; fail "certflip-fleet"; }
+in_root certflip-fleet --version
+in_root certflip-fleet help >/dev/null || fail "certflip-fleet help"
+in_root sh -c 'test -s /usr/share/doc/certflip-fleet/examples/campaign.conf &&
+    test -s /usr/share/bash-completion/completions/certflip-fleet' || fail "certflip-fleet is not whole"
+in_root dpkg -P certflip-fleet >"$root/tmp/dpkg.log" 2>&1 || { cat "$root/tmp/dpkg.log"; fail "certflip-fleet does not go"; }
 
 step "purge: nothing stays but the user"
 rm -f "$root/tmp/says"

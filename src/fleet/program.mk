@@ -11,3 +11,4 @@ fleet_libs = libfleet.a libcli.a libcontrol.a liblint.a libtls.a libconf.a libba
 bin_PROGRAMS += certflip-fleet
 certflip_fleet_SOURCES = src/fleet/main.c
 certflip_fleet_LDADD = $(fleet_libs)
+dist_bashcompletion_DATA += packaging/completion/certflip-fleet
