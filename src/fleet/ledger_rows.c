@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 #include "fleet/ledger_inside.h"
 
 /* -- binding and reading, in the order of the columns ------------------------------------------ */
@@ -43,6 +44,7 @@ static struct reader read_from(struct ledger *l, enum ledger_statement id, struc
     return (struct reader){l, l->statement[id], 0, 0, err};
 }
 
+/* As one line of UTF-8: whoever cut a text in the middle of a character did so for all readers. */
 static void take_text(struct reader *r, char *out, size_t size)
 {
     const char *text = (const char *)sqlite3_column_text(r->st, r->at++);
@@ -51,6 +53,7 @@ static void take_text(struct reader *r, char *out, size_t size)
     if (n > 0)
         memcpy(out, text, n);
     out[n] = '\0';
+    str_tidy(out);
 }
 #define TAKE_TEXT(r, member) take_text(r, member, sizeof(member))
 

@@ -17,6 +17,9 @@ libfleet_a_SOURCES = \
 	src/fleet/pace.c src/fleet/pace.h \
 	src/fleet/plan.c src/fleet/plan.h \
 	src/fleet/progress.c src/fleet/progress.h \
+	src/fleet/report.c src/fleet/report.h \
+	src/fleet/report_html.c \
+	src/fleet/report_inside.h \
 	src/fleet/run.c src/fleet/run.h \
 	src/fleet/run_inside.h \
 	src/fleet/run_loop.c \

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "cli/table.h"
 #include "fleet/command.h"
+#include "fleet/report.h"
 #include "fleet/run.h"
 #include "fleet/status.h"
 #include "fleet/stragglers.h"
@@ -36,6 +37,7 @@ static fleet_command_fn *const commands[FLEET_WORDS_COUNT] = {
     [FLEET_WORDS_STATUS] = status_command,
     [FLEET_WORDS_WATCH] = watch_command,
     [FLEET_WORDS_STRAGGLERS] = stragglers_command,
+    [FLEET_WORDS_REPORT] = report_command,
 };
 
 /* -- the terminal ----------------------------------------------------------------------------- */

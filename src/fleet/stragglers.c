@@ -148,13 +148,14 @@ static int add_json(void *arg, const struct straggler *s)
 {
     const struct fleet_device *d = s->device;
     char since[32];
-
-    return json_array_append_new(
+    int rc = json_array_append_new(
         arg,
         json_pack("{s:s, s:s, s:i, s:s, s:s, s:s*, s:s, s:s}", "gateway", d->gateway, "device",
                   d->name, "wave", d->wave, "step", fleet_device_step_name(d->step), "since",
                   clock_iso(d->changed_s, since, sizeof(since)), "class",
                   d->failure[0] == '\0' ? NULL : d->failure, "why", s->why, "remedy", s->remedy));
+
+    return rc == 0 ? 0 : -ERR_NOMEM;
 }
 
 int stragglers_json(struct ledger *l, const char *file, json_t **out, struct err *err)

@@ -25,6 +25,7 @@ enum fleet_words_id {
     FLEET_WORDS_STATUS,
     FLEET_WORDS_WATCH,
     FLEET_WORDS_STRAGGLERS,
+    FLEET_WORDS_REPORT,
     FLEET_WORDS_COUNT
 };
 
@@ -51,6 +52,7 @@ struct fleet_line {
     bool json, yes, help, version;
     int64_t wave; /* -1: not given */
     bool all;
+    const char *html, *json_out; /* files, borrowed; "-": standard output; NULL: not given */
 };
 
 /* Understand the words that follow the program's name.  With --help or --version, and without any

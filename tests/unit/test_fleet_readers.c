@@ -15,6 +15,7 @@
 
 #include "fleet/overview.h"
 #include "fleet/pace.h"
+#include "fleet/report.h"
 #include "fleet/status.h"
 #include "fleet/stragglers.h"
 #include "fleet/watch.h"
@@ -380,6 +381,225 @@ static void stragglers_are_those_whose_turn_it_was(void **state)
     json_decref(all);
 }
 
+/* -- report ------------------------------------------------------------------------------------ */
+
+static struct report *report_of(struct world *w)
+{
+    struct err err = {0};
+    struct report *r = report_new(w->ledger, w->campaign, "c.conf", NOW_S, &err);
+
+    if (r == NULL)
+        fail_msg("%s", err.msg);
+    return r;
+}
+
+static void page(struct world *w)
+{
+    struct report *r = report_of(w);
+    size_t n;
+    FILE *to = begin_text(w, &n);
+
+    assert_int_equal(report_html(r, to, NULL), 0);
+    fclose(to);
+    report_free(r);
+}
+
+/* Each element is closed, in order; there is no script, and nothing that would be fetched. */
+static void is_well_formed(const struct world *w)
+{
+    static const char *const alone[] = {"meta", "br", "!DOCTYPE"};
+    char open[64][16];
+    size_t depth = 0;
+
+    for (const char *at = strchr(w->said, '<'); at != NULL; at = strchr(at + 1, '<')) {
+        const char *end = strchr(at, '>');
+        char name[16] = "";
+        bool closes = at[1] == '/', is_alone = false;
+        size_t n = strcspn(at + 1 + closes, " />");
+
+        assert_non_null(end);
+        assert_true(n > 0 && n < sizeof(name));
+        assert_null(memmem(at, (size_t)(end - at), "src=", 4));
+        assert_null(memmem(at, (size_t)(end - at), "href=", 5));
+        assert_null(memmem(at, (size_t)(end - at), "onload=", 7));
+        memcpy(name, at + 1 + closes, n);
+        for (size_t i = 0; i < 3; i++)
+            is_alone |= strcmp(name, alone[i]) == 0;
+        if (is_alone || end[-1] == '/')
+            continue;
+        if (closes) {
+            assert_true(depth > 0);
+            assert_string_equal(name, open[--depth]);
+        } else {
+            assert_true(depth < 64);
+            strcpy(open[depth++], name);
+        }
+    }
+    assert_int_equal(depth, 0);
+    has_not(w, "<script");
+    has_not(w, "<img");
+    has_not(w, "<link");
+    has_not(w, "url(");
+}
+
+static void a_page_has_it_all_and_stands_alone(void **state)
+{
+    struct world *w = *state;
+
+    page(w);
+    is_well_formed(w);
+    has(w, "<h1>ca-2027</h1><span class=\"badge running\">running</span>");
+    has(w, "<b>27.2 %</b><span>3 devices done</span>");
+    has(w, "does not trust &lt;the issuer&gt; &amp; says so");
+    has(w, "gateway gw-3: offline since 07:40");
+    has(w, "wave 1 (50 %): 4 devices");
+    has(w, "certflip-fleet skip c.conf gw-2/press-03");
+    has(w, "<title>1 flipping</title>");
+    has(w, "before the campaign");
+    has(w, "median 1 s");
+    set_mode(w, FLEET_FINISHED, FLEET_DONE);
+    page(w);
+    is_well_formed(w);
+    has_not(w, "What it waits for");
+}
+
+/* Whoever names a gateway, a device or a cause has no say in the page. */
+static void nothing_that_was_said_becomes_markup(void **state)
+{
+    static const char evil[] = "\"'><script>alert(1)</script>&\xff\x1b[2J<img src=x>";
+    struct world *w = *state;
+    struct fleet_device d = {.wave = 1, .step = FLEET_DEVICE_FAILED};
+    struct fleet_gateway g = {.step = FLEET_GATEWAY_PLANNED};
+
+    snprintf(d.gateway, sizeof(d.gateway), "%s", evil);
+    snprintf(d.name, sizeof(d.name), "%s", evil);
+    snprintf(d.failure, sizeof(d.failure), "%.30s", evil);
+    snprintf(d.reason, sizeof(d.reason), "%s", evil);
+    snprintf(d.remedy, sizeof(d.remedy), "%s", evil);
+    snprintf(g.name, sizeof(g.name), "%s", evil);
+    snprintf(g.trouble, sizeof(g.trouble), "%s", evil);
+    snprintf(w->now.name, sizeof(w->now.name), "%s", evil);
+    snprintf(w->now.by, sizeof(w->now.by), "%s", evil);
+    snprintf(w->now.reason, sizeof(w->now.reason), "%s", evil);
+    assert_int_equal(ledger_device_put(w->ledger, &d, NULL), 0);
+    assert_int_equal(ledger_gateway_put(w->ledger, &g, NULL), 0);
+    assert_int_equal(ledger_note_add(w->ledger, evil, evil, "", evil, NULL), 0);
+    set_mode(w, FLEET_MIGRATE, FLEET_HALTED);
+    page(w);
+    has(w, "&quot;&#39;&gt;&lt;script&gt;alert(1)");
+    has_not(w, "<img");
+    has_not(w, "\x1b");
+    has_not(w, "\xff");
+    is_well_formed(w);
+}
+
+static void a_report_for_programs_has_its_shape(void **state)
+{
+    static const char *const members[] = {"report",     "time",      "campaign", "devices",
+                                          "steps",      "waits_for", "waves",    "gateways",
+                                          "failures",   "progress",  "expiry",   "durations",
+                                          "stragglers", "diary",     "file",     "tried_again"};
+    struct world *w = *state;
+    struct report *r = report_of(w);
+    json_t *json = report_json(r), *last;
+
+    assert_non_null(json);
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+        if (json_object_get(json, members[i]) == NULL)
+            fail_msg("no %s", members[i]);
+    assert_int_equal(json_object_size(json), sizeof(members) / sizeof(members[0]));
+    assert_int_equal(json_integer_value(json_object_get(json, "report")), 1);
+    last = json_object_get(json, "progress");
+    last = json_array_get(last, json_array_size(last) - 1);
+    assert_int_equal(json_integer_value(json_object_get(last, "done")), 3);
+    assert_int_equal(json_integer_value(json_object_get(last, "failed")), 1);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(json, "durations"), "max_s")), 2);
+    assert_int_equal(json_array_size(json_object_get(json, "stragglers")), 6);
+    json_decref(json);
+    report_free(r);
+}
+
+/* A campaign of which nothing has happened yet, or that has no devices, is no trouble. */
+static void an_empty_campaign_has_a_page(void **state)
+{
+    struct world *w = *state;
+    struct ledger *mine = w->ledger;
+    char path[110];
+    struct fleet_campaign c = {.wave = -1, .waves = 3, .started_s = NOW_S, .changed_s = NOW_S};
+
+    snprintf(path, sizeof(path), "%s/empty.db", w->dir);
+    w->ledger = ledger_open(path, true, NULL);
+    assert_non_null(w->ledger);
+    assert_int_equal(ledger_own(w->ledger, "anna@plant", NULL), 0);
+    assert_int_equal(ledger_campaign_put(w->ledger, &c, NULL), 0);
+    page(w);
+    is_well_formed(w);
+    ledger_close(w->ledger);
+    w->ledger = mine;
+}
+
+/* CERTFLIP_REPORT_TO=FILE writes one to look at, of a fleet that is not so small. */
+static void a_large_fleet_has_a_page(void **state)
+{
+    struct world *w = *state;
+    const char *path = getenv("CERTFLIP_REPORT_TO");
+    unsigned gateways = path == NULL ? 20 : 60;
+    FILE *to;
+
+    assert_int_equal(ledger_begin(w->ledger, NULL), 0);
+    w->now.started_s = NOW_S - 6 * 3600;
+    w->now.wave = 2;
+    set_mode(w, FLEET_MIGRATE, FLEET_RUNNING);
+    for (unsigned g = 0; g < gateways; g++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "gw-hall-%02u", g);
+        put_gateway(w->ledger, name, FLEET_GATEWAY_TRUSTED,
+                    g == 7 ? "offline since 2027-01-15 06:12:00 UTC" : "");
+        for (unsigned i = 0; i < 50; i++) {
+            struct fleet_device d = {.wave = i < 1 ? 0 : i < 25 ? 1 : 2, .attempts = 1};
+            unsigned mix = (g * 50 + i) * 2654435761u >> 16;
+
+            snprintf(d.gateway, sizeof(d.gateway), "%s", name);
+            snprintf(d.name, sizeof(d.name), "press-%03u", i);
+            d.old_until_s = NOW_S + 86400 * (10 + mix % 60);
+            d.new_until_s = NOW_S + 86400 * (300 + mix % 20);
+            d.flip_s = d.wave == 0   ? NOW_S - 5 * 3600
+                       : d.wave == 1 ? NOW_S - 4 * 3600 + mix % 2400
+                                     : NOW_S - 1800 + mix % 2600;
+            d.migrated_s = d.flip_s + 3 + mix % 7 + (mix % 31 == 0 ? 60 : 0);
+            d.step = d.migrated_s > NOW_S
+                         ? (d.flip_s > NOW_S ? FLEET_DEVICE_READY : FLEET_DEVICE_FLIPPING)
+                         : FLEET_DEVICE_MIGRATED;
+            if (g == 7 && d.wave == 2)
+                d.step = FLEET_DEVICE_READY;
+            if (mix % 97 == 0) {
+                d.step = FLEET_DEVICE_FAILED;
+                strcpy(d.failure, mix % 2 == 0 ? "identity" : "probation");
+                strcpy(d.reason, mix % 2 == 0 ? "the broker refused the new certificate: unknown CA"
+                                              : "no echo within 120 s");
+                strcpy(d.remedy,
+                       mix % 2 == 0 ? "add CA \"Plant 2031\" at the broker" : "look at the sensor");
+            }
+            d.changed_s = d.migrated_s < NOW_S ? d.migrated_s : NOW_S;
+            if (d.step != FLEET_DEVICE_MIGRATED)
+                d.migrated_s = 0;
+            if (d.step == FLEET_DEVICE_READY)
+                d.flip_s = 0;
+            assert_int_equal(ledger_device_put(w->ledger, &d, NULL), 0);
+        }
+    }
+    assert_int_equal(ledger_commit(w->ledger, NULL), 0);
+    page(w);
+    is_well_formed(w);
+    to = path == NULL ? NULL : fopen(path, "w");
+    if (to != NULL) {
+        fputs(w->said, to);
+        fclose(to);
+    }
+}
+
 /* -- pace -------------------------------------------------------------------------------------- */
 
 static void a_pace_foretells_the_end(void **state)
@@ -509,6 +729,11 @@ int main(void)
         IN_WORLD(status_tells_people),
         IN_WORLD(status_tells_programs),
         IN_WORLD(stragglers_are_those_whose_turn_it_was),
+        IN_WORLD(a_page_has_it_all_and_stands_alone),
+        IN_WORLD(nothing_that_was_said_becomes_markup),
+        IN_WORLD(a_report_for_programs_has_its_shape),
+        IN_WORLD(an_empty_campaign_has_a_page),
+        IN_WORLD(a_large_fleet_has_a_page),
         IN_WORLD(a_pace_foretells_the_end),
         IN_WORLD(a_picture_fits_and_says_it_without_colours),
         IN_WORLD(without_a_terminal_a_line_tells_of_each_turn),
