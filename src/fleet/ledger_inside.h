@@ -14,7 +14,7 @@
 /* Each in the order in which ledger_rows.c writes and reads them. */
 #define LEDGER_CAMPAIGN_COLUMNS                                                                    \
     "name, phase, mode, wave, waves, started_s, changed_s, wave_begun_s, soak_until_s, ended_s,"   \
-    " reason, \"by\", plan"
+    " reason, \"by\", plan, back_from, back_to, requests"
 #define LEDGER_GATEWAY_COLUMNS "name, step, changed_s, trouble"
 #define LEDGER_DEVICE_COLUMNS                                                                      \
     "gateway, name, wave, step, attempts, old_fp, new_fp, new_until_s, old_until_s, flip_s,"       \
@@ -30,7 +30,7 @@
     X(LEDGER_VERSION,      "PRAGMA data_version")                                                  \
     X(LEDGER_CAMPAIGN_GET, "SELECT " LEDGER_CAMPAIGN_COLUMNS " FROM campaign")                     \
     X(LEDGER_CAMPAIGN_PUT, "REPLACE INTO campaign (id, " LEDGER_CAMPAIGN_COLUMNS ")"               \
-                           " VALUES (1,?,?,?,?,?,?,?,?,?,?,?,?,?)")                                \
+                           " VALUES (1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")                          \
     X(LEDGER_GATEWAY_PUT,  "REPLACE INTO gateways (" LEDGER_GATEWAY_COLUMNS ") VALUES (?,?,?,?)")  \
     X(LEDGER_GATEWAY_GET,  "SELECT " LEDGER_GATEWAY_COLUMNS " FROM gateways WHERE name = ?1")      \
     X(LEDGER_GATEWAY_EACH, "SELECT " LEDGER_GATEWAY_COLUMNS " FROM gateways ORDER BY name")        \

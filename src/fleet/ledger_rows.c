@@ -114,6 +114,9 @@ static int read_campaign(struct reader *r, struct fleet_campaign *c)
     TAKE_TEXT(r, c->reason);
     TAKE_TEXT(r, c->by);
     TAKE_TEXT(r, c->plan);
+    c->back_from = (int)take_int(r);
+    c->back_to = (int)take_int(r);
+    c->requests = take_int(r);
     return r->rc;
 }
 
@@ -151,6 +154,9 @@ int ledger_campaign_put(struct ledger *l, const struct fleet_campaign *c, struct
     bind_text(&b, c->reason);
     bind_text(&b, c->by);
     bind_text(&b, c->plan);
+    bind_int(&b, c->back_from);
+    bind_int(&b, c->back_to);
+    bind_int(&b, c->requests);
     return ledger_write(l, b.st, err);
 }
 

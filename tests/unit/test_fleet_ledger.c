@@ -152,7 +152,10 @@ static void what_is_put_is_there_after_a_restart(void **state)
                                .changed_s = 12,
                                .wave_begun_s = 13,
                                .soak_until_s = 14,
-                               .ended_s = 15},
+                               .ended_s = 15,
+                               .back_from = -1,
+                               .back_to = 3,
+                               .requests = INT64_C(1) << 40},
                           read = {0};
     struct fleet_device d = device(3, 4, 2), got = {0};
     struct fleet_gateway g = {.step = FLEET_GATEWAY_TRUSTED, .changed_s = 9}, gateway = {0};
