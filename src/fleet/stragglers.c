@@ -45,13 +45,21 @@ static bool is_through(enum fleet_device_step step)
     return overview_part_of(step) == OVERVIEW_DONE || step == FLEET_DEVICE_SKIPPED;
 }
 
+/* In the wave that goes on, who has nothing to be said about is simply not ordered yet. */
+static bool had_its_turn(const struct fleet_campaign *c, const struct fleet_device *d)
+{
+    if (c->phase == FLEET_PREPARE)
+        return overview_part_of(d->step) == OVERVIEW_WAITING;
+    if (c->phase > FLEET_MIGRATE || d->wave < c->wave)
+        return true;
+    return d->wave == c->wave &&
+           (c->soak_until_s > 0 || d->step != FLEET_DEVICE_READY || d->reason[0] != '\0');
+}
+
 bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
                   const struct fleet_device *d, const char *file, struct straggler *out)
 {
     bool trouble = g != NULL && g->trouble[0] != '\0';
-    bool prepared = overview_part_of(d->step) != OVERVIEW_WAITING;
-    bool turn =
-        c->phase == FLEET_PREPARE ? !prepared : c->phase > FLEET_MIGRATE || d->wave <= c->wave;
 
     out->device = d;
     out->gateway = g;
@@ -75,7 +83,7 @@ bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
                  d->gateway, d->name);
         return true;
     }
-    if (!turn)
+    if (!had_its_turn(c, d))
         return false;
     why_so_far(out, c, d, file);
     return true;

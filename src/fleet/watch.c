@@ -25,7 +25,8 @@
 #define LABEL       12 /* columns in front of a bar */
 #define GATEWAY     20
 #define BAR_MAX     60
-#define BESIDE      40 /* behind one */
+#define BESIDE_MIN  40 /* behind one */
+#define BESIDE_MAX  56
 #define NOTES       3
 #define NOTE_BYTES  300
 #define READ_US     1000000 /* between two looks at the ledger, at least */
@@ -181,9 +182,13 @@ static void put_bar(struct picture *p, const struct overview_count *c, size_t ce
     put(p, TABLE_PLAIN, "]");
 }
 
+/* Half of the width for numbers, within reason. */
 static size_t bar_cells(const struct picture *p, size_t label)
 {
-    size_t room = p->width > label + BESIDE + 8 ? p->width - label - BESIDE : 8;
+    size_t beside = p->width / 2 < BESIDE_MIN   ? BESIDE_MIN
+                    : p->width / 2 > BESIDE_MAX ? BESIDE_MAX
+                                                : p->width / 2;
+    size_t room = p->width > label + beside + 8 ? p->width - label - beside : 8;
 
     return room > BAR_MAX ? BAR_MAX : room;
 }
@@ -373,7 +378,7 @@ void watch_picture(const struct overview *o, const struct pace *pace, const stru
 
 struct watch {
     struct show out;
-    bool live, unicode, json;
+    bool live, unicode, json, with_notes;
     const struct campaign *c; /* borrowed */
     struct overview overview;
     bool has; /* the overview */
@@ -579,7 +584,7 @@ static int look(struct watch *w, struct ledger *l, int64_t now_s, struct err *er
     overview_fini(&w->overview);
     w->overview = o;
     w->has = true;
-    return ledger_notes(l, w->notes.seq, take_note, &w->notes, err);
+    return !w->with_notes ? 0 : ledger_notes(l, w->notes.seq, take_note, &w->notes, err);
 }
 
 int watch_show(struct watch *w, struct ledger *l, int64_t now_s, struct err *err)
@@ -638,8 +643,10 @@ enum fleet_status watch_command(const struct fleet_command *c, struct err *err)
     if (rc != 0)
         return rc == -ERR_STORE ? FLEET_STATUS_UNREACHABLE : FLEET_STATUS_REFUSED;
     w = watch_new(&c->out, c->live && !c->line->json, campaign);
-    if (w != NULL)
+    if (w != NULL) {
         w->json = c->line->json;
+        w->with_notes = true;
+    }
     if (w == NULL)
         rc = err_set(err, ERR_NOMEM, "out of memory");
     while (rc == 0 && *c->stop == 0) {

@@ -29,7 +29,8 @@ void watch_free(struct watch *w);
  * reading the ledger said. */
 int watch_show(struct watch *w, struct ledger *l, int64_t now_s, struct err *err);
 
-/* Write a line for good, above the picture. */
+/* Write a line for good, above the picture: what `run` tells of events.  `watch` shows the latest
+ * of the diary below it instead. */
 void watch_line(struct watch *w, const char *text);
 
 /* One picture of `width` columns and at most `height` lines, for tests; plain. */
