@@ -82,7 +82,7 @@ int ledger_pem(struct ledger *l, const char *gateway, const char *device, char *
 
 /* Requests that are open, or answered and not yet acted upon, in the order in which they came.  A
  * put of an id that is there changes it in its place. */
-int ledger_request_put(struct ledger *l, const struct fleet_request *r, struct err *err);
+int ledger_request_put(struct ledger *l, const struct fleet_request *q, struct err *err);
 int ledger_requests(struct ledger *l, int (*each)(void *arg, const struct fleet_request *r),
                     void *arg, struct err *err);
 int ledger_request_del(struct ledger *l, const char *id, struct err *err);

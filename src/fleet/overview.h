@@ -81,10 +81,10 @@ void overview_cells(const struct overview_count *count, size_t cells, size_t out
 /* "pilot", "25 %"; `c` may be NULL: "wave 2". */
 const char *overview_wave(const struct campaign *c, int wave, char *out, size_t n);
 
-/* What it waits for, as sentences with what to do: `say` is called for each, at least once. `c` may
- * be NULL. */
+/* What it waits for, as sentences with what to do: `take` is called for each, at least once. `c`
+ * may be NULL. */
 void overview_waits(const struct overview *o, const struct campaign *c,
-                    void (*say)(void *arg, const char *text), void *arg);
+                    void (*take)(void *arg, const char *text), void *arg);
 
 /* Load the campaign file and open its ledger, as every reader of one does.  Either is NULL on
  * failure.  Returns 0; -ERR_SYNTAX, with the faults written to standard error's `to`; or what

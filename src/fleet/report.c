@@ -282,11 +282,10 @@ static int write_to(const char *path, const struct report *r, bool html, FILE *s
     json_t *json = html ? NULL : report_json(r);
     int rc = 0;
 
-    if (to == NULL || (!html && json == NULL))
-        rc = no_memory(err);
-    else if (html)
+    if (to != NULL && html)
         rc = report_html(r, to, err);
-    else if (json_dumpf(json, to, JSON_INDENT(2)) != 0 || fputc('\n', to) == EOF)
+    else if (to == NULL || json == NULL || json_dumpf(json, to, JSON_INDENT(2)) != 0 ||
+             fputc('\n', to) == EOF)
         rc = no_memory(err);
     json_decref(json);
     if (to != NULL && fclose(to) != 0 && rc == 0)

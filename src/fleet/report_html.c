@@ -512,7 +512,7 @@ static void put_expiry(FILE *to, const struct report *r)
     until_s = now->at[now->count - 1];
     if (old->count > 0 && old->at[old->count - 1] > until_s)
         until_s = old->at[old->count - 1];
-    wide = (until_s - from_s) / (2 * BINS) + 1;
+    wide = (until_s - from_s) / ((int64_t)2 * BINS) + 1;
     fputs("<p class=\"legend\">", to);
     if (old->count > 0)
         put_legend(to, "before", "before the campaign");
@@ -557,12 +557,16 @@ static unsigned badness(const struct overview_gateway *g)
     return overview_done(&g->count) < 1000 ? 1 : 0;
 }
 
+struct ranked {
+    const struct overview_gateway *is;
+};
+
 static int worst_first(const void *a, const void *b)
 {
-    const struct overview_gateway *const *x = a, *const *y = b;
-    unsigned p = badness(*x), q = badness(*y);
+    const struct ranked *x = a, *y = b;
+    unsigned p = badness(x->is), q = badness(y->is);
 
-    return p < q ? 1 : p > q ? -1 : strcmp((*x)->row.name, (*y)->row.name);
+    return p < q ? 1 : p > q ? -1 : strcmp(x->is->row.name, y->is->row.name);
 }
 
 static void put_gateway(FILE *to, const struct overview_gateway *g)
@@ -584,12 +588,12 @@ static void put_gateway(FILE *to, const struct overview_gateway *g)
 static int put_gateways(FILE *to, const struct report *r)
 {
     const struct overview *o = &r->overview;
-    const struct overview_gateway **all = calloc(o->gateway_count + 1, sizeof(all[0]));
+    struct ranked *all = calloc(o->gateway_count + 1, sizeof(all[0]));
 
     if (all == NULL)
         return -ERR_NOMEM;
     for (size_t i = 0; i < o->gateway_count; i++)
-        all[i] = &o->gateways[i];
+        all[i].is = &o->gateways[i];
     qsort(all, o->gateway_count, sizeof(all[0]), worst_first);
     fprintf(to,
             "<section class=\"card long\"><h2>Gateways</h2><p class=\"legend\"><span>%zu "
@@ -598,7 +602,7 @@ static int put_gateways(FILE *to, const struct report *r)
             "<th class=\"n\">Done</th><th></th><th>Trouble</th></tr>\n",
             o->gateway_count, o->trusted, o->retired);
     for (size_t i = 0; i < o->gateway_count; i++)
-        put_gateway(to, all[i]);
+        put_gateway(to, all[i].is);
     fputs("</table></div></section>\n", to);
     free(all);
     return 0;

@@ -275,9 +275,11 @@ int signer_put(struct signer *s, const char *gateway, const char *device, const 
                struct err *err)
 {
     struct job *j = calloc(1, sizeof(*j));
-    int rc = j == NULL ? err_set(err, ERR_NOMEM, "out of memory")
-                       : read_request(s, gateway, device, csr, &j->csr, err);
+    int rc;
 
+    if (j == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    rc = read_request(s, gateway, device, csr, &j->csr, err);
     if (rc != 0) {
         free(j);
         return rc;
@@ -499,13 +501,13 @@ static void begin(struct signer *s, struct job *j,
         j->run = sign_run_new(&order, &why);
         rc = j->run == NULL ? -ERR_BUSY : 0;
     }
-    buf_fini(&pem);
     list_del(&j->link);
     list_add(&s->running, &j->link);
     if (rc == 0)
         s->run_count++;
     else
-        finish(s, j, -ERR_BUSY, NULL, &why, done, arg);
+        finish(s, j, -ERR_BUSY, &pem, &why, done, arg);
+    buf_fini(&pem);
 }
 
 size_t signer_step(struct signer *s, void (*done)(void *arg, const struct signed_cert *c),
@@ -523,10 +525,11 @@ size_t signer_step(struct signer *s, void (*done)(void *arg, const struct signed
             finish(s, j, rc, &pem, &why, done, arg);
         buf_fini(&pem);
     }
-    while (!list_empty(&s->queue) &&
-           (s->ca != NULL ? clock_mono_us() < until_us : s->run_count < s->parallel)) {
-        struct job *j = list_entry(s->queue.next, struct job, link);
+    list_for_each_safe (it, &s->queue) {
+        struct job *j = list_entry(it, struct job, link);
 
+        if (s->ca != NULL ? clock_mono_us() >= until_us : s->run_count >= s->parallel)
+            break;
         if (s->ca != NULL)
             sign_here(s, j, done, arg);
         else

@@ -38,7 +38,7 @@ struct sign_run {
 
 static int make_folder(struct sign_run *r, const struct buf *csr, struct err *err)
 {
-    const char *tmp = getenv("TMPDIR");
+    const char *tmp = secure_getenv("TMPDIR");
     char path[96];
     int n = snprintf(r->dir, sizeof(r->dir), "%s/certflip-sign-XXXXXX",
                      tmp == NULL || tmp[0] != '/' ? "/tmp" : tmp);
@@ -196,7 +196,7 @@ static int start(struct sign_run *r, const struct sign_order *o, struct err *err
         return rc;
     env = make_environment(r, o, &own);
     if (env == NULL)
-        rc = err_set(err, ERR_NOMEM, "out of memory");
+        return err_set(err, ERR_NOMEM, "out of memory");
     for (size_t i = 0; rc == 0 && i < OURS; i++)
         if (env[own + i] == NULL)
             rc = err_set(err, ERR_NOMEM, "out of memory");
@@ -303,6 +303,13 @@ static void reason_text(struct sign_run *r, char *out, size_t size)
     str_tidy(out);
 }
 
+static const char *signal_name(int number)
+{
+    const char *name = sigdescr_np(number);
+
+    return name == NULL ? "?" : name;
+}
+
 static int say_status(struct sign_run *r, int status, struct err *why)
 {
     char text[REASON_TEXT + 8];
@@ -310,7 +317,7 @@ static int say_status(struct sign_run *r, int status, struct err *why)
     reason_text(r, text, sizeof(text));
     if (WIFSIGNALED(status))
         return err_set(why, ERR_BUSY, "the signing command was killed by signal %d (%s)%s%s",
-                       WTERMSIG(status), strsignal(WTERMSIG(status)), text[0] == '\0' ? "" : ": ",
+                       WTERMSIG(status), signal_name(WTERMSIG(status)), text[0] == '\0' ? "" : ": ",
                        text);
     if (WEXITSTATUS(status) == EX_TEMPFAIL)
         return err_set(why, ERR_BUSY, "the signing command asks to try later%s%s",

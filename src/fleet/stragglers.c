@@ -247,7 +247,7 @@ static int show_all(struct ledger *l, const struct fleet_command *c,
 {
     static const char *const titles[] = {"DEVICE", "WAVE", "STEP", "SINCE", "WHY, AND WHAT TO DO"};
     struct rows r = {.out = &c->out, .c = campaign};
-    struct fleet_campaign now;
+    struct fleet_campaign now = {0};
     int rc;
 
     table_init(&r.table, 5);

@@ -278,12 +278,16 @@ static unsigned interest(const struct overview_gateway *g)
     return done == 1000 ? 0 : done == 0 ? 1 : 1000 + done;
 }
 
+struct ranked {
+    const struct overview_gateway *is;
+};
+
 static int by_interest(const void *a, const void *b)
 {
-    const struct overview_gateway *const *x = a, *const *y = b;
-    unsigned p = interest(*x), q = interest(*y);
+    const struct ranked *x = a, *y = b;
+    unsigned p = interest(x->is), q = interest(y->is);
 
-    return p < q ? 1 : p > q ? -1 : strcmp((*x)->row.name, (*y)->row.name);
+    return p < q ? 1 : p > q ? -1 : strcmp(x->is->row.name, y->is->row.name);
 }
 
 static void draw_gateway(struct picture *p, const struct overview_gateway *g)
@@ -302,7 +306,7 @@ static void draw_gateway(struct picture *p, const struct overview_gateway *g)
 /* As many as fit into `room` lines, the most interesting first. */
 static void draw_gateways(struct picture *p, const struct overview *o, size_t room)
 {
-    const struct overview_gateway **all;
+    struct ranked *all;
     size_t shown, done = 0;
 
     if (o->gateway_count == 0 || room < 2)
@@ -311,7 +315,7 @@ static void draw_gateways(struct picture *p, const struct overview *o, size_t ro
     if (all == NULL)
         return;
     for (size_t i = 0; i < o->gateway_count; i++)
-        all[i] = &o->gateways[i];
+        all[i].is = &o->gateways[i];
     qsort(all, o->gateway_count, sizeof(all[0]), by_interest);
     (void)next_line(p);
     putf(p, TABLE_PLAIN, "gateways: %zu, %zu trusted", o->gateway_count, o->trusted);
@@ -321,9 +325,9 @@ static void draw_gateways(struct picture *p, const struct overview *o, size_t ro
     }
     shown = o->gateway_count <= room - 1 ? o->gateway_count : room - 2;
     for (size_t i = 0; i < shown && next_line(p); i++)
-        draw_gateway(p, all[i]);
+        draw_gateway(p, all[i].is);
     for (size_t i = shown; i < o->gateway_count; i++)
-        done += overview_done(&all[i]->count) == 1000;
+        done += overview_done(&all[i].is->count) == 1000;
     if (shown < o->gateway_count && next_line(p))
         putf(p, TABLE_PLAIN, "  %zu more, %zu of them done", o->gateway_count - shown, done);
     free(all);

@@ -41,7 +41,7 @@ static int find_request(const char *pem, size_t n, struct buf *der, struct err *
 
 int csr_public(const char *pem, size_t n, struct buf *spki, struct err *err)
 {
-    struct der all, request, info, body, whole;
+    struct der all, request, info, body, whole = {0};
     struct buf der = {0};
     uint8_t tag;
     int rc = find_request(pem, n, &der, err);
@@ -74,11 +74,11 @@ static void name_key(struct csr *c)
     struct der spki = der_from(c->spki), body, alg, curve, n, e;
     struct sig_key key;
 
-    strcpy(c->key, "unknown");
+    snprintf(c->key, sizeof(c->key), "%s", "unknown");
     if (!sig_read_key(spki, &key))
         return;
     if (key.family == FAMILY_ED25519)
-        strcpy(c->key, "ed25519");
+        snprintf(c->key, sizeof(c->key), "%s", "ed25519");
     if ((key.family == FAMILY_RSA || key.family == FAMILY_PSS) &&
         sig_rsa_numbers(key.key, &n, &e)) {
         c->rsa_bits = (unsigned)der_left(&n) * 8;
@@ -91,7 +91,7 @@ static void name_key(struct csr *c)
         der_take(&alg, DER_OID, &curve))
         for (size_t i = 0; i < sizeof(curves) / sizeof(curves[0]); i++)
             if (der_is(curve, curves[i].oid, curves[i].n))
-                strcpy(c->key, curves[i].name);
+                snprintf(c->key, sizeof(c->key), "%s", curves[i].name);
 }
 
 static int asks(struct err *err, const char *what)
