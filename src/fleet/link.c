@@ -727,9 +727,8 @@ static void on_publish(struct mosquitto *mosq, void *arg, int mid, int rc,
 
 /* The id of a reply: its own; else (a command whose signature is not good has none) that of the
  * request, which comes back as correlation.  Returns owned, or NULL. */
-static char *id_of(const struct mosquitto_message *m, const mosquitto_property *properties)
+static char *id_of(const json_t *value, const mosquitto_property *properties)
 {
-    json_t *value = json_loadb(m->payload, (size_t)m->payloadlen, 0, NULL);
     const char *id = json_string_value(json_object_get(value, "id"));
     void *data = NULL;
     uint16_t n = 0;
@@ -740,16 +739,27 @@ static char *id_of(const struct mosquitto_message *m, const mosquitto_property *
             NULL)
         out = strndup(data, n);
     free(data);
-    json_decref(value);
     return out;
+}
+
+/* Somebody else may have asked without a signature, in our name: what we send is signed, so this
+ * cannot be what came of it. */
+static bool is_of_a_forgery(const struct link *l, const json_t *value)
+{
+    const json_t *code = json_object_get(json_object_get(value, "error"), "code");
+
+    return l->signer != NULL && json_integer_value(code) == RPC_UNSIGNED;
 }
 
 static void take_reply(struct link *l, const char *gateway, const struct mosquitto_message *m,
                        const mosquitto_property *properties)
 {
-    char *id = id_of(m, properties), *key = id == NULL ? NULL : key_of(gateway, id);
+    json_t *value = json_loadb(m->payload, (size_t)m->payloadlen, 0, NULL);
+    char *id = is_of_a_forgery(l, value) ? NULL : id_of(value, properties);
+    char *key = id == NULL ? NULL : key_of(gateway, id);
     struct pending *p = key == NULL ? NULL : map_get(l->pending, key);
 
+    json_decref(value);
     free(key);
     if (p == NULL) { /* of another controller, or one too many */
         free(id);
