@@ -176,6 +176,7 @@ class Campaign:
         self.conf = merge({
             "name": name,
             "broker": {"host": "127.0.0.1", "port": port},
+            "gateways": ["*"],
             "ledger": self.ledger,
             "identity": {"key": "ec-p256", "subject": "CN={device},OU=%s,O=Plant" % name},
             "sign": {"ca_cert_file": pki.new.cert, "ca_key_file": pki.new.key, "days": 30},
@@ -226,7 +227,7 @@ class Campaign:
     def do(self, *words, expect=DONE, timeout=60):
         """One command until it ends; what it has printed."""
         self.write()
-        done = subprocess.run([self.program(), *words[:1], self.path, *words[1:]], stdin=subprocess.DEVNULL,
+        done = subprocess.run([self.program(), "--yes", *words[:1], self.path, *words[1:]], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, env=environment(),
                               timeout=seconds(timeout))
         assert not SANITIZER.search(done.stderr), done.stderr
@@ -267,7 +268,8 @@ class Campaign:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError("certflip-fleet goes on and on:\n" + self.log.tail(60)) from None
+            raise AssertionError("certflip-fleet goes on and on:\n%s\n%s" % (
+                self.log.tail(60), self.rows("gateways") + self.rows("requests"))) from None
         self.check_log()
         assert code == expect, "certflip-fleet ended with %d instead of %d:\n%s" % (code, expect, self.log.tail(40))
 
