@@ -8,6 +8,7 @@ schema_files = \
 	conf/schema/confirm.json \
 	conf/schema/crl.list.json \
 	conf/schema/crl.update.json \
+	conf/schema/device.changes.json \
 	conf/schema/device.get.json \
 	conf/schema/device.list.json \
 	conf/schema/flip.json \

@@ -260,16 +260,22 @@ static void make_id(char id[32])
     snprintf(id, 32, "ctl-%016" PRIx64, rand_u64());
 }
 
-static int send_request(struct client *c, const char *id, const char *method, json_t *params,
-                        struct err *err)
+static json_t *request_of(const char *id, const char *method, json_t *params)
 {
     json_t *request = json_pack("{s:s, s:s, s:s}", "jsonrpc", "2.0", "id", id, "method", method);
+
+    if (request != NULL && params != NULL)
+        (void)json_object_set(request, "params", params);
+    return request;
+}
+
+/* Takes the request, or the array of them. */
+static int send_request(struct client *c, json_t *request, struct err *err)
+{
     char *text = NULL;
     size_t n;
     int rc;
 
-    if (request != NULL && params != NULL)
-        (void)json_object_set(request, "params", params);
     if (request != NULL)
         text = json_dumps(request, JSON_COMPACT);
     n = text == NULL ? 0 : strlen(text);
@@ -310,22 +316,31 @@ static int open_reply(const json_t *reply, const char *id, json_t **answer)
     return 0;
 }
 
+static int await_json(struct client *c, json_t **reply, struct err *err)
+{
+    json_error_t fault;
+    size_t n = 0;
+    int rc = await_line(c, &n, err);
+
+    if (rc != 0)
+        return rc;
+    *reply = json_loadb((const char *)c->in.p, n, 0, &fault);
+    buf_drop(&c->in, n);
+    if (*reply == NULL)
+        return err_set(err, ERR_SYNTAX,
+                       "%s: the answer is not JSON: %s: is this certflipd's socket?", c->path,
+                       fault.text);
+    return 0;
+}
+
 static int await_reply(struct client *c, const char *id, json_t **answer, struct err *err)
 {
     for (;;) {
-        json_error_t fault;
         json_t *reply;
-        size_t n = 0;
-        int rc = await_line(c, &n, err);
+        int rc = await_json(c, &reply, err);
 
         if (rc != 0)
             return rc;
-        reply = json_loadb((const char *)c->in.p, n, 0, &fault);
-        buf_drop(&c->in, n);
-        if (reply == NULL)
-            return err_set(err, ERR_SYNTAX,
-                           "%s: the answer is not JSON: %s: is this certflipd's socket?", c->path,
-                           fault.text);
         rc = open_reply(reply, id, answer);
         json_decref(reply);
         if (rc >= 0)
@@ -341,7 +356,54 @@ int client_call(struct client *c, const char *method, json_t *params, json_t **a
 
     *answer = NULL;
     make_id(id);
-    rc = send_request(c, id, method, params, err);
+    rc = send_request(c, request_of(id, method, params), err);
     json_decref(params);
     return rc == 0 ? await_reply(c, id, answer, err) : rc;
+}
+
+static void forget(struct client_question *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        json_decref(all[i].answer);
+        all[i].answer = NULL;
+    }
+}
+
+/* Each reply stands in the order of its question.  Returns false when they are not those. */
+static bool open_replies(const json_t *replies, char (*ids)[32], struct client_question *all,
+                         size_t n)
+{
+    if (json_array_size(replies) != n)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        all[i].rc = open_reply(json_array_get(replies, i), ids[i], &all[i].answer);
+        if (all[i].rc < 0) {
+            forget(all, i);
+            return false;
+        }
+    }
+    return true;
+}
+
+int client_ask(struct client *c, struct client_question *all, size_t n, struct err *err)
+{
+    json_t *batch = json_array(), *replies;
+    char ids[RPC_BATCH_MAX][32];
+    int rc;
+
+    for (size_t i = 0; i < n; i++) {
+        make_id(ids[i]);
+        all[i].answer = NULL;
+        (void)json_array_append_new(batch, request_of(ids[i], all[i].method, all[i].params));
+        json_decref(all[i].params);
+        all[i].params = NULL;
+    }
+    rc = send_request(c, batch, err);
+    if (rc != 0 || (rc = await_json(c, &replies, err)) != 0)
+        return rc;
+    if (!open_replies(replies, ids, all, n))
+        rc = err_set(err, ERR_SYNTAX, "%s: the answers are not those: is this certflipd's socket?",
+                     c->path);
+    json_decref(replies);
+    return rc;
 }

@@ -2,6 +2,7 @@
 #ifndef CLI_CLIENT_H
 #define CLI_CLIENT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -28,5 +29,15 @@ int client_again(struct client *c, int64_t end_us, struct err *err);
  * how; *answer is NULL. */
 int client_call(struct client *c, const char *method, struct json_t *params, struct json_t **answer,
                 struct err *err);
+
+struct client_question {
+    const char *method;
+    struct json_t *params; /* taken; may be NULL */
+    int rc;                /* 0 or 1, as client_call returns them */
+    struct json_t *answer; /* returned owned */
+};
+
+/* Several at once, in one message each way.  Returns 0, or a negative code: no answer is there. */
+int client_ask(struct client *c, struct client_question *all, size_t n, struct err *err);
 
 #endif

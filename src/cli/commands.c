@@ -144,8 +144,9 @@ static json_t *params_of(const struct words_line *line)
     case WORDS_SIGN:
     case WORDS_EXPLAIN: /* without the daemon: main.c */
     case WORDS_SCHEMA:
-    case WORDS_LOGS: /* logs.c's */
-    case WORDS_LINT: /* lint.c's */
+    case WORDS_LOGS:  /* logs.c's */
+    case WORDS_WATCH: /* watch.c's */
+    case WORDS_LINT:  /* lint.c's */
     case WORDS_HELP:
     case WORDS_COUNT:
         if (target != NULL)
@@ -297,6 +298,7 @@ static void show_answer(const struct cli *cli, const json_t *answer)
     case WORDS_SCHEMA:
     case WORDS_LINT:
     case WORDS_LOGS:
+    case WORDS_WATCH:
     case WORDS_IMPORT: /* they show by themselves */
     case WORDS_REKEY:
     case WORDS_HELP:

@@ -19,6 +19,8 @@ libcli_a_SOURCES = \
 	src/cli/show.c src/cli/show.h \
 	src/cli/sign.c src/cli/sign.h \
 	src/cli/table.c src/cli/table.h \
+	src/cli/watch.c src/cli/watch.h \
+	src/cli/watch_model.c src/cli/watch_model.h \
 	src/cli/words.c src/cli/words.h
 nodist_libcli_a_SOURCES = src/cli/schema_texts.c
 
@@ -30,7 +32,7 @@ CLEANFILES += src/cli/schema_texts.c
 
 bin_PROGRAMS += certflipctl
 certflipctl_SOURCES = src/cli/main.c
-certflipctl_LDADD = libcli.a libcontrol.a liblint.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
+certflipctl_LDADD = libcli.a libcontrol.a liblint.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) $(NCURSES_LIBS)
 
 dist_man_MANS += src/cli/certflipctl.1
 

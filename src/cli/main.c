@@ -18,6 +18,7 @@
 #include "cli/schema.h"
 #include "cli/sign.h"
 #include "cli/table.h"
+#include "cli/watch.h"
 
 #define DEFAULT_SOCKET CERTFLIP_RUN_DIR "/control.sock"
 
@@ -105,9 +106,10 @@ static enum cli_status run(const struct words_line *line)
         if (cli.client == NULL && line->command != WORDS_LOGS)
             return fail(&err, CLI_UNREACHABLE);
     }
-    status = line->command == WORDS_LINT   ? lint_command(&cli)
-             : line->command == WORDS_LOGS ? logs_command(&cli, &err)
-                                           : commands_run(&cli);
+    status = line->command == WORDS_LINT    ? lint_command(&cli)
+             : line->command == WORDS_LOGS  ? logs_command(&cli, &err)
+             : line->command == WORDS_WATCH ? watch_command(&cli)
+                                            : commands_run(&cli);
     client_close(cli.client);
     return status;
 }

@@ -45,7 +45,8 @@ static json_t *whole_of(const struct schema_text *t)
     return whole;
 }
 
-/* The name that was meant: one that holds what was typed, else one that is spelt nearly so. */
+/* The name that was meant: one that holds what was typed, else one that is spelt nearly so; of
+ * those that are as near, the shortest. */
 static const char *nearest(const char *typed)
 {
     unsigned least = (unsigned)(strlen(typed) / 3 + 1);
@@ -57,7 +58,8 @@ static const char *nearest(const char *typed)
                                 ? 0
                                 : str_distance(typed, t->name, least);
 
-        if (is_asked_for(t) && distance < least) {
+        if (is_asked_for(t) && (distance < least || (name != NULL && distance == least &&
+                                                     strlen(t->name) < strlen(name)))) {
             least = distance;
             name = t->name;
         }

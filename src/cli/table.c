@@ -111,6 +111,31 @@ size_t table_width(const char *text)
     return width;
 }
 
+size_t table_fit(char *out, size_t n, const char *text, size_t columns, bool ascii)
+{
+    size_t left = strlen(text), width = 0, o = 0;
+
+    while (left > 0) {
+        uint32_t c;
+        size_t step = step_over(text, left), bytes = next_char(text, left, &c);
+        bool shown = bytes > 0 && (!ascii || c < 0x80);
+        size_t wide = shown ? char_width(c) : 1;
+
+        if (width + wide > columns || o + (shown ? bytes : 1) + 1 > n)
+            break;
+        if (shown)
+            memcpy(out + o, text, bytes);
+        else
+            out[o] = '?';
+        o += shown ? bytes : 1;
+        width += wide;
+        text += step;
+        left -= step;
+    }
+    out[o] = '\0';
+    return width;
+}
+
 static void put_safe(FILE *to, const char *text)
 {
     size_t left = strlen(text);

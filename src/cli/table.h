@@ -42,6 +42,10 @@ void table_print(const struct table *t, FILE *to, bool colour, size_t width);
 /* Write text in a style, made safe in the same way. */
 void table_text(FILE *to, bool colour, enum table_style style, const char *text);
 
+/* As much of a text, made safe in the same way, as takes `columns` of a terminal, into out[n], with
+ * a NUL.  `ascii`: the terminal shows nothing else.  Returns how many columns that is. */
+size_t table_fit(char *out, size_t n, const char *text, size_t columns, bool ascii);
+
 /* How many columns of a terminal a text takes. */
 size_t table_width(const char *text);
 

@@ -39,6 +39,7 @@ enum words_id {
     WORDS_RELOAD,
     WORDS_LOG,
     WORDS_LOGS,
+    WORDS_WATCH,
     WORDS_AUDIT,
     WORDS_SIGN,
     WORDS_EXPLAIN,
@@ -99,7 +100,8 @@ struct words_line {
     struct words_files anchors, crls;
     int64_t at_s; /* -1: not given */
     const char *note, *only;
-    int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s; /* -1: not given */
+    int64_t probation_s, confirm_s, begin_s, limit, after, timeout_s,
+        interval_s; /* -1: not given */
     const char *dir, *pattern, *password_file;
     const char *grep, *event, *subsystem, *level, *source; /* logs' */
     struct words_since since;

@@ -182,6 +182,8 @@ struct command {
 static const struct command commands[RPC_METHOD_COUNT] = {
     [RPC_STATUS_METHOD]           = { do_status,           { { 0 } } },
     [RPC_DEVICE_LIST_METHOD]      = { do_device_list,      { MAY_TARGET, { "after", K_NAME, false, 0, 0 }, LIMIT } },
+    [RPC_DEVICE_CHANGES_METHOD]   = { do_device_changes,   { { "epoch", K_NUMBER, false, 0, INT64_C(1) << 53 },
+                                                             { "after", K_NUMBER, false, 0, INT64_C(1) << 53 }, LIMIT } },
     [RPC_DEVICE_GET_METHOD]       = { do_device_get,       { { "device", K_NAME, true, 0, 0 } } },
     [RPC_FLIP_METHOD]             = { do_flip,             { TARGET,
                                                              { "probation_s", K_NUMBER, false, 1, SECONDS_MAX },

@@ -137,6 +137,7 @@ int do_crl_update(struct call *c); /* methods_crl.c */
 int do_crl_list(struct call *c);
 
 int do_device_list(struct call *c); /* methods_device.c */
+int do_device_changes(struct call *c);
 int do_device_get(struct call *c);
 int do_sessions_list(struct call *c);
 

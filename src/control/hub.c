@@ -447,6 +447,7 @@ struct hub *hub_new(const struct hub_sink *sink, struct store *store, struct wk_
     }
     h->sink = *sink;
     h->store = store;
+    h->look_epoch = clock_wall_ms();
     list_init(&h->dirty);
     list_init(&h->notices);
     list_init(&h->queue);
@@ -579,4 +580,20 @@ int hub_reload(struct hub *h, struct wk_snapshot *snapshot, struct hub_reload *o
     if (rc == 0)
         rc = hub_flush(h, err);
     return rc;
+}
+
+/* -- who watches -- */
+
+uint64_t hub_look(struct hub *h, struct hub_device *d, uint64_t looks)
+{
+    if (d->look_rev == 0 || d->looks != looks) {
+        d->looks = looks;
+        d->look_rev = ++h->look_rev;
+    }
+    return d->look_rev;
+}
+
+int64_t hub_look_epoch(const struct hub *h)
+{
+    return h->look_epoch;
 }

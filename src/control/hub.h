@@ -207,6 +207,8 @@ struct hub_device {
     bool fell;              /* the connection on trial has ended, and the row does not say so yet */
     enum flip_event retry;  /* news that could not be made durable */
     char *retry_cause;      /* owned */
+    uint64_t looks;         /* what it looked like for whoever watches (hub_look) */
+    uint64_t look_rev;      /* and since which number; 0: nobody has looked */
     struct heap_item due;   /* in trial: when somebody has to look at its deadlines */
     struct list queue_link; /* queued or moving */
     struct list dirty_link; /* something is collected for hub_flush */
@@ -403,6 +405,12 @@ void hub_poll(struct hub *h);
 /* A worker that has not answered that for longer than `ms`, by CLOCK_BOOTTIME; -1: there is none.
  */
 int hub_silent_worker(const struct hub *h, int64_t ms);
+
+/* A device looks like this now, a hash of it.  Returns the number since which it does: what has
+ * changed after a look has a greater one than any of that look.  Numbers are good as long as the
+ * epoch is the same: it is another one when devices have gone, and in another life. */
+uint64_t hub_look(struct hub *h, struct hub_device *d, uint64_t looks);
+int64_t hub_look_epoch(const struct hub *h);
 
 struct hub_device *hub_find(const struct hub *h, const char *name); /* borrows, or NULL */
 /* All, sorted by name; valid until the next reload. */

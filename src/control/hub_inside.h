@@ -96,6 +96,8 @@ struct hub {
     int64_t *asked_ms;          /* by worker: when it was, unanswered; 0: nothing is */
     uint32_t *answer_ms;        /* by worker: how long the latest answer took */
     struct hub_tally tally;
+    uint64_t look_rev; /* the latest of hub_look */
+    int64_t look_epoch;
     struct hub_refused refused[HUB_REFUSED_CODES];
     size_t refused_count;
 };

@@ -79,6 +79,7 @@ static void forget_gone(struct hub *h, struct map *seen, struct hub_reload *out)
             continue;
         }
         out->gone++;
+        h->look_epoch++;
         tell_gone(h, d);
         map_del(h->by_name, d->name);
         hub_turn_end(h, d, PACE_VOID);

@@ -42,6 +42,12 @@
  *                            "x509": null | "X509_V_ERR_..." },     how OpenSSL calls the cause
  *     "changed": null | ISO-TIME }              when the phase last changed
  *
+ * BRIEF, of device.changes: { "device", "phase", "waiting", "active", "online", "due", "deadline",
+ * "begin_by", "reason", "reason_remedy": as in DEVICE, "upstream": null | its state there,
+ * "evidence": null | { "missing": as there }, "until": { "old": null | not_after, "new" }, "fault":
+ * null | "what is wrong with the identity in use", "last_error": null | { "time", "slot", "name",
+ * "message", "remedy" } }
+ *
  * PROOF: { "what": "connack", "time": ISO-TIME, "tls": "TLSv1.3", "fingerprint": 64 hex digits,
  * "session_present": true }, { "what": "echo", "time": ISO-TIME, "ms": 3.14 } or { "what":
  * "central", "time": ISO-TIME, "by": "..." }.
@@ -170,6 +176,10 @@ enum rpc_access {
     X(RPC_DEVICE_LIST,      "device.list",      RPC_OBSERVE, "[target] [after] [limit]", "devices, a page at a time")  \
     /* {device} -> DEVICE and "sessions": [ SESSION, ... ] */                                                          \
     X(RPC_DEVICE_GET,       "device.get",       RPC_OBSERVE, "device",                "all about one device")          \
+    /* {epoch?, after?: as the answer before had them, limit?} -> { "epoch", "after", "anew": true: what was known before  \
+     *   does not count, "more": true: ask on at once, "devices": [ BRIEF, ... ] that look otherwise than at "after",     \
+     *   "total" }; limit 1..RPC_ROWS_MAX, default RPC_ROWS_MAX */                                                        \
+    X(RPC_DEVICE_CHANGES,   "device.changes",   RPC_OBSERVE, "[epoch] [after] [limit]", "devices in brief, and then those that have changed") \
     /* {target, probation_s?, confirm?: "auto" | "central", confirm_s?, evidence?: "connack" | "echo",                 \
      *   not_after_s?: wall clock, seconds since 1970, force?: true: whatever lint says of it, or the clock}                               \
      *   -> OUTCOME.  The reply comes when the intent is durable; follow the trial with device.get. */                 \

@@ -180,6 +180,86 @@ struct json_t *show_device(const struct hub *h, const struct hub_device *d)
         show_error(d), "changed", rpc_time(d->changed_s));
 }
 
+/* -- in brief -- */
+
+static json_t *until(const struct hub_device *d, enum flip_slot slot)
+{
+    return d->cred[slot] == NULL ? json_null() : rpc_date(cred_leaf(d->cred[slot])->not_after_s);
+}
+
+/* Why the identity in use does not serve, or will not for long. */
+static const char *brief_fault(const struct hub *h, const struct hub_device *d)
+{
+    enum flip_slot slot = flip_active_slot(&d->flip);
+    uint64_t errors;
+    int code = 0;
+
+    if (d->cred[slot] == NULL)
+        return d->fault[slot] != NULL ? d->fault[slot] : "no files of the identity in use";
+    errors = hub_lint_now(h, d, slot).errors;
+    while (errors != 0 && (errors >> code & 1) == 0)
+        code++;
+    return errors == 0 ? NULL : lint_kind((enum lint_code)code)->help;
+}
+
+static const char *leg_state(const struct hub_device *d)
+{
+    return d->leg == NULL                     ? NULL
+           : d->leg->what == MSG_LEG_ACCEPTED ? "accepted"
+           : d->leg->what == MSG_LEG_FAILED   ? "failed"
+                                              : "lost";
+}
+
+static json_t *brief_error(const struct hub_device *d)
+{
+    const struct hub_error *e = d->error;
+
+    if (e == NULL)
+        return json_null();
+    return json_pack("{s:o, s:s, s:o, s:o, s:o}", "time", rpc_time(e->time_s), "slot",
+                     flip_slot_name(e->slot), "name", rpc_text(e->diag.name), "message",
+                     rpc_text(e->diag.sentence), "remedy", rpc_text_or_null(e->diag.remedy));
+}
+
+struct json_t *show_brief(const struct hub *h, const struct hub_device *d)
+{
+    unsigned missing = flip_wanted(&d->flip) & ~(d->proof == NULL ? 0 : d->proof->what);
+    json_t *evidence = d->flip.phase != FLIP_TRIAL
+                           ? json_null()
+                           : json_pack("{s:o}", "missing", show_bits(missing));
+
+    return json_pack(
+        "{s:s, s:s, s:s?, s:s, s:b, s:s?, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, "
+        "s:s?}",
+        "device", d->name, "phase", flip_phase_name(d->flip.phase), "waiting", show_waiting(d),
+        "active", flip_slot_name(flip_active_slot(&d->flip)), "online", d->session_count != 0,
+        "upstream", leg_state(d), "due", show_due(h, d), "deadline", show_deadline(h, d),
+        "begin_by", show_begin_by(h, d), "evidence", evidence, "until", "old", until(d, FLIP_OLD),
+        "new", until(d, FLIP_NEW), "fault", rpc_text_or_null(brief_fault(h, d)), "last_error",
+        brief_error(d), "reason", rpc_text_or_null(d->reason), "reason_remedy", hub_reason_todo(d));
+}
+
+/* Of what the JSON is made of, deadlines as they are kept: written as a time of day they move by a
+ * second now and then. */
+uint64_t show_brief_hash(const struct hub *h, const struct hub_device *d)
+{
+    const char *waiting = show_waiting(d), *fault = brief_fault(h, d), *leg = leg_state(d);
+    char text[2400];
+    int n = snprintf(
+        text, sizeof(text),
+        "%d %s %d %d %s %lld %lld %lld %u %u %lld %lld %lld %.600s|%.400s|%.300s",
+        (int)d->flip.phase, waiting == NULL ? "" : waiting, (int)flip_active_slot(&d->flip),
+        d->session_count != 0, leg == NULL ? "" : leg, (long long)d->flip.due_ms,
+        (long long)d->flip.dead_ms, (long long)d->flip.begin_by_ms, flip_wanted(&d->flip),
+        d->proof == NULL ? 0 : d->proof->what,
+        d->cred[FLIP_OLD] == NULL ? 0LL : (long long)cred_leaf(d->cred[FLIP_OLD])->not_after_s,
+        d->cred[FLIP_NEW] == NULL ? 0LL : (long long)cred_leaf(d->cred[FLIP_NEW])->not_after_s,
+        d->error == NULL ? 0LL : (long long)d->error->time_s, fault == NULL ? "" : fault,
+        d->reason == NULL ? "" : d->reason, d->error == NULL ? "" : d->error->diag.sentence);
+
+    return map_hash(text, n < (int)sizeof(text) ? (size_t)n : sizeof(text) - 1);
+}
+
 struct json_t *show_session(const struct hub_device *d, const struct hub_session *s)
 {
     const char *mqtt = s->version == 3 ? "3.1" : s->version == 4 ? "3.1.1" : "5.0";

@@ -11,6 +11,9 @@ struct trust_dependent;
 struct trust_item;
 
 struct json_t *show_device(const struct hub *h, const struct hub_device *d);
+/* BRIEF, and a hash that is another one when it says something else. */
+struct json_t *show_brief(const struct hub *h, const struct hub_device *d);
+uint64_t show_brief_hash(const struct hub *h, const struct hub_device *d);
 struct json_t *show_slot(const struct hub *h, const struct hub_device *d,
                          enum flip_slot slot); /* SLOT */
 struct json_t *show_session(const struct hub_device *d, const struct hub_session *s);

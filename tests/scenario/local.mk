@@ -24,6 +24,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/plant.py \
 	tests/scenario/lib/power.py \
 	tests/scenario/lib/rough.py \
+	tests/scenario/lib/screen.py \
 	tests/scenario/lib/scripted.py \
 	tests/scenario/lib/streams.py \
 	tests/scenario/lib/token.py \
@@ -87,6 +88,7 @@ EXTRA_DIST += \
 	tests/scenario/test_the_service_manager.py \
 	tests/scenario/test_the_status_page.py \
 	tests/scenario/test_the_uplink_is_lost.py \
+	tests/scenario/test_watch.py \
 	tests/scenario/test_who_is_believed_changes.py \
 	tests/scenario/test_tls_sessions_are_never_resumed.py \
 	tests/scenario/test_tls_versions_ciphers_and_keys.py \

@@ -97,6 +97,11 @@ static char *crowd_page(const json_t *params)
 
 static void note_request(struct fake *f, const json_t *request)
 {
+    if (json_is_array(request)) {
+        for (size_t i = 0; i < json_array_size(request); i++)
+            note_request(f, json_array_get(request, i));
+        return;
+    }
     char *params = json_dumps(json_object_get(request, "params"), JSON_COMPACT);
     size_t n;
 
@@ -713,6 +718,32 @@ static void what_is_no_json_is_told(void **state)
     ran_failed(run(*state, WORDS("status")), CLI_UNREACHABLE, "is this certflipd's socket?");
 }
 
+/* Several questions in one message: what comes back has to be their answers, one for each. */
+static void answers_to_several_questions_are_checked(void **state)
+{
+    static const char *const wrong[] = {
+        "[]",
+        "{}",
+        "[{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":{}},{\"jsonrpc\":\"2.0\",\"id\":\"y\",\"result\":{}}]",
+    };
+    struct fake *f = *state;
+
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct client_question all[] = {{"status", NULL, 0, NULL},
+                                        {"log.recent", json_pack("{s:i}", "limit", 1), 0, NULL}};
+        struct err err = {0};
+        struct client *c;
+
+        fake_answers(f, ANSWERS({RAW, wrong[i]}));
+        c = client_open(f->path, &err);
+        assert_int_equal(client_ask(c, all, 2, &err), -ERR_SYNTAX);
+        assert_null(all[0].answer);
+        assert_null(all[1].answer);
+        asked_was(f, "status \nlog.recent {\"limit\":1}\n");
+        client_close(c);
+    }
+}
+
 static void silent_daemon_is_told(void **state)
 {
     struct fake *f = *state;
@@ -908,6 +939,7 @@ int main(void)
         ROW(closed_connection_is_told),
         ROW(half_an_answer_is_none),
         ROW(what_is_no_json_is_told),
+        ROW(answers_to_several_questions_are_checked),
         ROW(silent_daemon_is_told),
         ROW(peer_that_goes_away_is_told),
         ROW(request_that_is_too_long_is_not_sent),

@@ -599,6 +599,31 @@ static void terminal_is_not_commanded(void **unused)
     safe("温度", "温度", 4);
 }
 
+static void fits(const char *in, size_t columns, bool ascii, const char *out, size_t width)
+{
+    char got[64];
+
+    assert_int_equal(table_fit(got, sizeof(got), in, columns, ascii), width);
+    assert_string_equal(got, out);
+}
+
+/* As much as there is room for, whole characters, and nothing that a terminal obeys. */
+static void a_text_is_cut_to_its_columns(void **unused)
+{
+    char small[4];
+
+    (void)unused;
+    fits("plain", 80, false, "plain", 5);
+    fits("plain", 3, false, "pla", 3);
+    fits("plain", 0, false, "", 0);
+    fits("\033]0;x\a\xc2\x9b", 80, false, "?]0;x??", 7);
+    fits("温度", 3, false, "温", 2);
+    fits("e\xcc\x81!", 1, false, "e\xcc\x81", 1);
+    fits("größe", 80, true, "gr??e", 5);
+    assert_int_equal(table_fit(small, sizeof(small), "größe", 80, false), 2);
+    assert_string_equal(small, "gr"); /* no half of a character */
+}
+
 static void spans_are_short(void **unused)
 {
     static const struct {
@@ -689,6 +714,7 @@ int main(void)
         cmocka_unit_test(error_names_remedy_and_faults),
         cmocka_unit_test(rest_line_up),
         cmocka_unit_test(terminal_is_not_commanded),
+        cmocka_unit_test(a_text_is_cut_to_its_columns),
         cmocka_unit_test(spans_are_short),
         cmocka_unit_test(flips_are_judged),
         cmocka_unit_test(rollbacks_are_judged),

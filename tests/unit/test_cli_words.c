@@ -108,6 +108,8 @@ static const struct good {
     { "rekey",                                  WORDS_REKEY,            "" },
     { "rekey press-*",                          WORDS_REKEY,            "press-*" },
     { "sign --key a.pem --gateway g --operator a status", WORDS_SIGN,   "status" },
+    { "watch",                                  WORDS_WATCH,            "" },
+    { "watch press-* --interval 5",             WORDS_WATCH,            "press-*" },
     { "logs --device d --follow -f --json",     WORDS_LOGS,             "" },
     { "sign flip {} --expires 10m --json",      WORDS_SIGN,             "flip,{}" },
     { "explain",                                WORDS_EXPLAIN,          "" },
@@ -493,7 +495,7 @@ static void next_words_are_offered(void **unused)
     completes(
         "''",
         "status devices device sessions lint flip rollback confirm commit quarantine keygen install "
-        "discard retire export crl import rekey trust reload log logs audit sign explain schema "
+        "discard retire export crl import rekey trust reload log logs watch audit sign explain schema "
         "help ",
         WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);

@@ -447,6 +447,55 @@ static void what_is_done_though_it_is_not_audited_is_said_to_be_done(void **stat
     assert_int_equal(log_get_level(LOG_FLIP), LOG_WARN_);
 }
 
+/* Whoever watches is told everything once, and then what has changed. */
+static void changes_are_told(void **state)
+{
+    struct world *w = *state;
+    char params[120];
+    json_t *r, *rows;
+
+    world_device(w, "press-1", 1, 2);
+    world_device(w, "press-2", 1, 2);
+    world_device(w, "saw-1", 1, 2);
+    world_start(w);
+    r = result(w, "device.changes", "\"limit\":2");
+    assert_true(json_is_true(json_object_get(r, "anew")));
+    assert_true(json_is_true(json_object_get(r, "more")));
+    assert_int_equal(json_array_size(json_object_get(r, "devices")), 2);
+    snprintf(params, sizeof(params), "\"epoch\":%lld,\"after\":%lld", (long long)number(r, "epoch"),
+             (long long)number(r, "after"));
+    json_decref(r);
+    r = result(w, "device.changes", params);
+    assert_false(json_is_true(json_object_get(r, "anew")));
+    assert_false(json_is_true(json_object_get(r, "more")));
+    assert_int_equal(json_array_size(json_object_get(r, "devices")), 1);
+    assert_int_equal(number(r, "total"), 3);
+    snprintf(params, sizeof(params), "\"epoch\":%lld,\"after\":%lld", (long long)number(r, "epoch"),
+             (long long)number(r, "after"));
+    json_decref(r);
+    w->now_ms += 5000; /* that time passes changes nobody */
+    w->wall_s += 5;
+    r = result(w, "device.changes", params);
+    assert_int_equal(json_array_size(json_object_get(r, "devices")), 0);
+    json_decref(r);
+
+    json_decref(result(w, "flip", "\"target\":\"press-2\",\"force\":true"));
+    r = result(w, "device.changes", params);
+    rows = json_object_get(r, "devices");
+    assert_int_equal(json_array_size(rows), 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 0), "device")),
+                        "press-2");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 0), "phase")),
+                        "trial");
+    snprintf(params, sizeof(params), "\"epoch\":%lld,\"after\":%lld",
+             (long long)number(r, "epoch") + 1, (long long)number(r, "after"));
+    json_decref(r);
+    r = result(w, "device.changes", params); /* of another life */
+    assert_true(json_is_true(json_object_get(r, "anew")));
+    assert_int_equal(json_array_size(json_object_get(r, "devices")), 3);
+    json_decref(r);
+}
+
 static const char *field(json_t *lines, size_t i, const char *name)
 {
     return json_string_value(
@@ -1021,6 +1070,7 @@ int main(void)
         TEST(a_rollback_of_all_is_for_those_that_were_flipped),
         TEST(what_is_done_though_it_is_not_audited_is_said_to_be_done),
         TEST(recent_lines_are_read),
+        TEST(changes_are_told),
         TEST(a_long_list_comes_in_pages),
         TEST(a_device_is_shown_as_documented),
         TEST(confirm_needs_a_fingerprint_for_each_device),
