@@ -79,7 +79,7 @@ static const struct conf_row rows[] = {
     { "operator",                 CONF_GROUP,    0, 0,                                    0,       0,              NULL,                "",         RELOAD_NOW, NONE,
       "who signs the commands; default: they are not signed" },
     { "operator.name",            CONF_NAME,     IN(operator.name),                       1,       128,            NULL,                "",         RELOAD_NOW, NONE,
-      "name, as in the gateways' management.operators" },
+      "name, as in the gateways' operators" },
     { "operator.key_file",        CONF_PATH,     IN(operator.key_file),                   1,       4000,           NULL,                "",         RELOAD_NOW, NONE,
       "private key, PEM: EC P-256 or Ed25519" },
     { "operator.expiry_s",        CONF_SECONDS,  IN(operator.expiry_s),                   10,      86400,          "300",               "s",        RELOAD_NOW, NONE,

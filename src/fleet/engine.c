@@ -17,6 +17,7 @@ static const struct {
     const char *method, *word; /* the word stands in ids */
 } orders[ORDERS] = {
     [ORDER_TRUST_ADD] = {"trust.add", "trust"},
+    [ORDER_DISCARD] = {"identity.discard", "discard"},
     [ORDER_KEYGEN] = {"identity.keygen", "keygen"},
     [ORDER_INSTALL] = {"identity.install", "install"},
     [ORDER_CLEAR] = {"quarantine.clear", "clear"},
@@ -977,8 +978,9 @@ void engine_counts(const struct engine *e, struct engine_counts *out)
 /* -- wishes --------------------------------------------------------------------------------------
  */
 
-/* Those that have failed, or were rolled back, are tried again: from where they stand. */
-static void revive(struct engine *e)
+/* Those that have failed, or were rolled back, are tried again: from where they stand, or with
+ * another key and certificate.  The fingerprint tells then what is to be discarded. */
+static void revive(struct engine *e, bool renew)
 {
     for (size_t i = 0; i < e->device_count; i++) {
         struct edevice *d = e->all[i];
@@ -990,7 +992,8 @@ static void revive(struct engine *e)
         replace(e, &d->remedy, NULL);
         d->wait_s = 0;
         d->alone = false;
-        engine_set_step(e, d, engine_is_set(d->new_fp) ? FLEET_DEVICE_READY : FLEET_DEVICE_PLANNED);
+        engine_set_step(
+            e, d, engine_is_set(d->new_fp) && !renew ? FLEET_DEVICE_READY : FLEET_DEVICE_PLANNED);
         engine_touch_device(e, d);
     }
     for (size_t i = 0; i < e->gateway_count; i++) {
@@ -999,7 +1002,7 @@ static void revive(struct engine *e)
     }
 }
 
-static int wish_resume(struct engine *e, struct err *err)
+static int wish_resume(struct engine *e, bool renew, struct err *err)
 {
     switch (e->c.mode) {
     case FLEET_RUNNING:
@@ -1007,7 +1010,7 @@ static int wish_resume(struct engine *e, struct err *err)
     case FLEET_PAUSED:
         break;
     case FLEET_HALTED:
-        revive(e);
+        revive(e, renew);
         break;
     case FLEET_RETURNING:
         return err_set(err, ERR_PHASE,
@@ -1097,7 +1100,9 @@ int engine_wish(struct engine *e, const char *who, const char *wish, int64_t now
             rc = err_set(err, ERR_PHASE, "the campaign is %s: only a running one can be paused",
                          fleet_mode_name(e->c.mode));
     } else if (strcmp(wish, "resume") == 0) {
-        rc = wish_resume(e, err);
+        rc = wish_resume(e, false, err);
+    } else if (strcmp(wish, "renew") == 0) {
+        rc = wish_resume(e, true, err);
     } else if (strcmp(wish, "abort") == 0) {
         if (e->c.mode == FLEET_DONE)
             return err_set(err, ERR_PHASE, "the campaign is done: there is nothing to abort");

@@ -64,7 +64,8 @@ int engine_reply(struct engine *e, const char *gateway, const char *id, const ch
 int engine_signed(struct engine *e, const struct signed_cert *cert, struct err *err);
 
 /* What an operator wants: "pause", "resume", "abort", "rollback:3", "rollback:wave" (the
- * current one), "rollback:all", "skip:G/D".
+ * current one), "rollback:all", "skip:G/D", "renew": as resume, and what has
+ * failed gets another key and certificate.
  * Takes effect with the next step.  -ERR_INVALID, with err for him: it cannot be done now. */
 int engine_wish(struct engine *e, const char *who, const char *wish, int64_t now_s,
                 struct err *err);

@@ -26,6 +26,7 @@ struct map;
 
 enum order {
     ORDER_TRUST_ADD,
+    ORDER_DISCARD,
     ORDER_KEYGEN,
     ORDER_INSTALL,
     ORDER_CLEAR,
@@ -71,6 +72,7 @@ struct egateway {
     char *trouble; /* owned, or NULL */
     uint8_t step;  /* enum fleet_gateway_step */
     bool online;
+    bool trust_asked;   /* trust.add was answered, by this process */
     bool in_force;      /* all anchors of `trust`, by its state */
     bool anchors_done;  /* those of retire were asked for, each */
     size_t anchor_next; /* which is next */

@@ -120,6 +120,10 @@ static void trust_add(struct engine *e, struct egateway *g)
         free(pem);
         ask(e, g, ORDER_TRUST_ADD, params, NULL);
     }
+    if (g->trust_asked)
+        engine_trouble(e, g,
+                       "trust.add was answered, and its state does not show the new CAs in force: "
+                       "see certflipctl trust list at the gateway");
     /* The retained state shows what came of it; if not, they are added once more. */
     g->wait_s[ORDER_TRUST_ADD] = e->now_s + (int64_t)e->conf->limits.reply_timeout_s;
     later(g, g->wait_s[ORDER_TRUST_ADD]);
@@ -127,6 +131,32 @@ static void trust_add(struct engine *e, struct egateway *g)
 
 /* -- identities ----------------------------------------------------------------------------------
  */
+
+/* Does the new slot hold the identity that shall not be tried any more? */
+static bool is_to_discard(struct engine *e, struct edevice *d)
+{
+    const struct view_device *v = engine_seen(e, d);
+
+    return v != NULL && engine_is_set(d->new_fp) && v->fresh.present &&
+           memcmp(v->fresh.fp, d->new_fp, 32) == 0 &&
+           (v->phase == VIEW_STAGED || v->phase == VIEW_ROLLED_BACK);
+}
+
+static bool needs_key(struct engine *e, struct edevice *d)
+{
+    return !is_to_discard(e, d);
+}
+
+static void discard(struct engine *e, struct egateway *g)
+{
+    struct pick p = {.most = ENGINE_BATCH};
+
+    if (!is_free(e, g, ORDER_DISCARD))
+        return;
+    pick(e, g, FLEET_DEVICE_PLANNED, CAMPAIGN_WAVES_MAX, is_to_discard, &p);
+    if (p.count > 0)
+        ask(e, g, ORDER_DISCARD, json_pack("{s:o}", "target", targets(&p)), &p);
+}
 
 static void keygen(struct engine *e, struct egateway *g)
 {
@@ -136,7 +166,7 @@ static void keygen(struct engine *e, struct egateway *g)
 
     if (!is_free(e, g, ORDER_KEYGEN))
         return;
-    pick(e, g, FLEET_DEVICE_PLANNED, CAMPAIGN_WAVES_MAX, NULL, &p);
+    pick(e, g, FLEET_DEVICE_PLANNED, CAMPAIGN_WAVES_MAX, needs_key, &p);
     if (p.count == 0)
         return;
     params = json_pack("{s:o}", "target", targets(&p));
@@ -410,6 +440,7 @@ void engine_order(struct engine *e, struct egateway *g)
     if (!g->online)
         return;
     trust_add(e, g);
+    discard(e, g);
     keygen(e, g);
     install(e, g);
     clear(e, g);

@@ -121,6 +121,7 @@ static void refused(struct engine *e, struct edevice *d, enum order order, const
             return;
         }
         break;
+    case ORDER_DISCARD:
     case ORDER_KEYGEN:
     case ORDER_INSTALL:
     case ORDER_TRUST_ADD:
@@ -153,6 +154,9 @@ static void done(struct engine *e, struct edevice *d, enum order order, const js
     case ORDER_RETIRE:
         if (d->step == FLEET_DEVICE_VALIDATED)
             engine_set_step(e, d, FLEET_DEVICE_RETIRED);
+        return;
+    case ORDER_DISCARD: /* a key at once might find the view behind, and be discarded, too */
+        wait_for(e, d, 1);
         return;
     case ORDER_CLEAR:
     case ORDER_CONFIRM:
@@ -240,6 +244,7 @@ static void take_rest(struct engine *e, struct erequest *r)
         case ORDER_CLEAR:
         case ORDER_CONFIRM:
             break;
+        case ORDER_DISCARD:
         case ORDER_KEYGEN: /* the same request for a certificate comes once more */
         case ORDER_INSTALL:
         case ORDER_RETIRE:
@@ -345,6 +350,8 @@ void engine_take_reply(struct engine *e, struct erequest *r)
     } else if (json_array_size(results) > 0) {
         take_rows(e, r, results);
         take_rest(e, r);
+    } else if (error == NULL && r->order == ORDER_TRUST_ADD) {
+        r->gw->trust_asked = true;
     } else if (error != NULL) {
         struct refusal why = refusal_of(error);
 

@@ -38,3 +38,5 @@ fleet_libs = libfleet.a libcli.a libcontrol.a liblint.a libtls.a libconf.a libba
 bin_PROGRAMS += certflip-fleet
 certflip_fleet_SOURCES = src/fleet/main.c
 certflip_fleet_LDADD = $(fleet_libs)
+
+dist_man_MANS += src/fleet/certflip-fleet.conf.5

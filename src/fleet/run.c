@@ -193,7 +193,8 @@ static enum fleet_status carry_on(struct runner *r, bool resume, struct err *err
     if (runner_load(r, err) != 0)
         return FLEET_STATUS_REFUSED;
     if (resume && engine_campaign(r->engine)->mode != FLEET_RETURNING &&
-        (status = runner_wish(r, "resume", err)) != FLEET_STATUS_DONE)
+        (status = runner_wish(r, r->cmd->line->renew ? "renew" : "resume", err)) !=
+            FLEET_STATUS_DONE)
         return status;
     return runner_go(r, err);
 }

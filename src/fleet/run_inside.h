@@ -22,7 +22,8 @@ struct runner {
     bool was_up, was_down;    /* was said of the link last */
     int64_t wishes_s, said_s; /* when wishes were looked for, and when progress was told last */
     char said[200];
-    int rc; /* of what a callback met: the first */
+    char denied[400]; /* what the broker does not let us do: said once */
+    int rc;           /* of what a callback met: the first */
     struct err err;
 };
 

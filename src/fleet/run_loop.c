@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "control/rpc.h"
 #include "fleet/run_inside.h"
 
 enum {
@@ -311,7 +312,9 @@ static void on_denied(void *arg, const char *topic, const char *id, const char *
 
     (void)id;
     snprintf(text, sizeof(text), "%s: %s", topic, why);
-    tell(r, "denied", "", "", text);
+    if (strcmp(text, r->denied) != 0)
+        tell(r, "denied", "", "", text);
+    memcpy(r->denied, text, sizeof(text));
 }
 
 static int make_link(struct runner *r, struct err *err)
@@ -425,11 +428,29 @@ static int on_sign(void *arg, const char *gateway, const char *device, struct er
     return rc;
 }
 
+static char *json_error(int code, const char *message)
+{
+    json_t *reply = json_pack("{s:{s:i, s:s}}", "error", "code", code, "message", message);
+    char *text = reply == NULL ? NULL : json_dumps(reply, JSON_COMPACT);
+
+    json_decref(reply);
+    return text;
+}
+
 static int on_send(void *arg, const struct fleet_request *q, struct err *err)
 {
     struct runner *r = arg;
+    int rc = link_request(r->link, q->gateway, q->id, q->method, q->params, err);
+    char *reply;
 
-    return link_request(r->link, q->gateway, q->id, q->method, q->params, err);
+    if (rc != -ERR_TOO_BIG && rc != -ERR_INVALID)
+        return rc;
+    /* It will never go out: as if the gateway had refused it. */
+    reply = json_error(RPC_TOO_BIG, err->msg);
+    rc = reply == NULL ? err_set(err, ERR_NOMEM, "out of memory")
+                       : engine_reply(r->engine, q->gateway, q->id, reply, strlen(reply), err);
+    free(reply);
+    return rc;
 }
 
 /* -- wishes --------------------------------------------------------------------------------------

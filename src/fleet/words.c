@@ -72,6 +72,8 @@ static const struct option {
       "write the report as a page; - is standard output" },
     { "--json", NULL, "OUT", FILE_NAME, AT(json_out), 0, 0, ON(FLEET_WORDS_REPORT),
       "write it as JSON; - is standard output" },
+    { "--renew", NULL, NULL, FLAG, AT(renew), 0, 0, ON(FLEET_WORDS_RESUME),
+      "with another key and certificate for each device that has failed" },
     { "--help", "-h", NULL, FLAG, AT(help), 0, 0, EVERY, "help, of the command where one is given" },
     { "--version", "-V", NULL, FLAG, AT(version), 0, 0, EVERY, "version" },
 };

@@ -51,7 +51,7 @@ struct fleet_line {
     size_t arg_count;
     bool json, yes, help, version;
     int64_t wave; /* -1: not given */
-    bool all;
+    bool all, renew;
     const char *html, *json_out; /* files, borrowed; "-": standard output; NULL: not given */
 };
 

@@ -249,6 +249,18 @@ static json_t *do_clear(struct world *w, struct world_device *d)
     return row_ok(d);
 }
 
+static json_t *do_discard(struct world *w, struct world_device *d)
+{
+    if (d->phase != VIEW_STAGED && d->phase != VIEW_ROLLED_BACK && d->phase != VIEW_STEADY)
+        return row_bad(d, RPC_PHASE);
+    d->phase = VIEW_STEADY;
+    d->new_fp[0] = '\0';
+    d->key = false;
+    d->refuses = d->refuses && !d->bad_certificate;
+    tell_device(w, d);
+    return row_ok(d);
+}
+
 static json_t *do_one(struct world *w, struct world_device *d, const char *method,
                       const json_t *params)
 {
@@ -262,8 +274,12 @@ static json_t *do_one(struct world *w, struct world_device *d, const char *metho
         return do_retire(w, d);
     if (strcmp(method, "quarantine.clear") == 0)
         return do_clear(w, d);
-    if (strcmp(method, "confirm") == 0)
+    if (strcmp(method, "identity.discard") == 0)
+        return do_discard(w, d);
+    if (strcmp(method, "confirm") == 0) {
+        d->confirms++;
         return row_ok(d);
+    }
     fail_msg("%s is not known", method);
     return NULL;
 }
@@ -853,8 +869,6 @@ static int on_send(void *arg, const struct fleet_request *r, struct err *err)
     list_for_each (it, &w->requests)
         durable = durable || strcmp(list_entry(it, struct stored, link)->r.id, r->id) == 0;
     assert_true(durable); /* never before it is in the ledger */
-    for (int i = 0; i < WORLD_ORDERS; i++)
-        w->orders[i] += 0;
     if (chance(w, w->lose_command))
         return 0;
     c = alloc(sizeof(*c));

@@ -15,7 +15,7 @@
 #include "base/list.h"
 #include "fleet/engine.h"
 
-enum { WORLD_GATEWAYS = 20, WORLD_DEVICES = 400, WORLD_ORDERS = 9 };
+enum { WORLD_GATEWAYS = 20, WORLD_DEVICES = 400 };
 
 struct world_device {
     char name[32];
@@ -26,7 +26,9 @@ struct world_device {
     bool online;
     int64_t due_s; /* of the trial's end; 0: none, or it waits for the sensor */
     int64_t begin_by_s;
-    bool refuses;   /* the broker refuses its new identity */
+    bool refuses;         /* the broker refuses its new identity */
+    bool bad_certificate; /* and will accept another one */
+    unsigned confirms;
     unsigned flips; /* trials begun */
     unsigned commits, rollbacks, retires;
     bool touched; /* rolled back by command */
@@ -68,11 +70,9 @@ struct world {
 
     struct list wire;    /* replies and topics on their way to us, in order */
     struct list signing; /* with the signer */
-    unsigned kills, notes, orders[WORLD_ORDERS];
-    int64_t flip_window_checked;
+    unsigned kills, notes;
     char log[65536];
     size_t log_len;
-    bool check_windows;
 };
 
 /* `more` is added to the campaign file. */

@@ -495,6 +495,43 @@ static void a_flip_is_tried_again_where_that_is_wanted(void **unused)
     world_free(w);
 }
 
+/* Certificates that no broker accepts are made anew, with keys of their own. */
+static void what_has_failed_can_get_another_certificate(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 1; seed <= seeds(4); seed++) {
+        struct world *w = world_new(3, 6, QUICK);
+
+        w->seed = seed * UINT64_C(0x9e3779b97f4a7c15);
+        w->kill = 30;
+        w->lose_reply = w->lose_rows = 200;
+        world_begin(w);
+        for (int i = 0; i < w->device_count; i++)
+            w->devices[i].refuses = w->devices[i].bad_certificate = w->d_rows[i].wave == 1;
+        world_until(w, FLEET_HALTED);
+        assert_int_equal(w->c.wave, 1);
+        assert_int_equal(world_wish(w, "resume"), 0);
+        world_until(w, FLEET_HALTED);
+        assert_int_equal(world_wish(w, "renew"), 0);
+        world_until(w, FLEET_DONE);
+        expect_all(w, FLEET_DEVICE_RETIRED);
+        world_free(w);
+    }
+}
+
+static void confirms_what_it_sees_connected(void **unused)
+{
+    struct world *w = world_new(2, 5, QUICK "flip = { confirm = \"central\"; };\n");
+
+    (void)unused;
+    world_begin(w);
+    world_until(w, FLEET_DONE);
+    for (int i = 0; i < w->device_count; i++)
+        assert_int_equal(w->devices[i].confirms, 1);
+    expect_once(w);
+    world_free(w);
+}
+
 /* A command for several that is refused because one of them is gone goes to each by itself. */
 static void one_that_is_gone_does_not_hold_the_others(void **unused)
 {
@@ -647,6 +684,8 @@ int main(void)
         cmocka_unit_test(rolls_back_the_wave_that_is_named),
         cmocka_unit_test(nothing_is_retired_before_all_are_there),
         cmocka_unit_test(a_flip_is_tried_again_where_that_is_wanted),
+        cmocka_unit_test(what_has_failed_can_get_another_certificate),
+        cmocka_unit_test(confirms_what_it_sees_connected),
         cmocka_unit_test(one_that_is_gone_does_not_hold_the_others),
         cmocka_unit_test(anchors_in_use_are_left_and_said),
         cmocka_unit_test(a_late_failure_halts_as_well),
