@@ -22,10 +22,10 @@ static const struct schema_text *find(const char *name)
     return NULL;
 }
 
-/* Returns owned, or NULL without memory: the tests have read them all. */
+/* Returns owned, or NULL without memory, or of NULL: the tests have read them all. */
 static json_t *read_text(const struct schema_text *t)
 {
-    return json_loadb((const char *)t->text, t->n, 0, NULL);
+    return t == NULL ? NULL : json_loadb((const char *)t->text, t->n, 0, NULL);
 }
 
 /* The schema with what it shares.  Returns owned, or NULL without memory. */

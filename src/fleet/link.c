@@ -1236,7 +1236,7 @@ static int send_text(struct link *l, const char *gateway, const char *id, const 
     struct pending *p = pending_of(l, key, id);
     int mid = 0, rc = p == NULL ? no_memory(err) : 0;
 
-    if (rc == 0)
+    if (p != NULL)
         p->sends++;
     if (rc == 0 && (rc = publish(l, gateway, id, topic, text, &mid, err)) != 0)
         pending_done(l, p);

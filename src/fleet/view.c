@@ -383,7 +383,7 @@ static int take_device(struct view *v, const struct topic *t, const json_t *devi
     if (rc == 0 &&
         ((g = gateway_of(v, t->gateway)) == NULL || (d = device_of(v, g, t->device)) == NULL))
         rc = err_set(err, ERR_NOMEM, "out of memory");
-    if (rc != 0) {
+    if (rc != 0 || d == NULL) {
         texts_free(&fresh);
         return rc;
     }
