@@ -277,7 +277,7 @@ def test_many_and_slow_visitors_disturb_nobody(site, web):
     streams = site.streams([device], interval=0.01)
     crowd = []
     try:
-        for i in range(200):
+        for i in range(100):
             s = socket.create_connection(("127.0.0.1", PORT))
             crowd.append(s)
             s.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n" + (b"\r\n" * 1 if i % 10 == 0 else b"X: "))
