@@ -382,6 +382,11 @@ int ledger_owner(struct ledger *l, char *who, size_t n, struct err *err)
     return 1;
 }
 
+bool ledger_is_ours(const struct ledger *l)
+{
+    return l->owned;
+}
+
 /* Is the answer of a pragma that says one word the expected one? */
 static int check_answer(struct ledger *l, const char *sql, const char *expected, struct err *err)
 {

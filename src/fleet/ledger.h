@@ -33,6 +33,7 @@ int ledger_own(struct ledger *l, const char *who, struct err *err);
 /* Does another process run it?  Returns 1, with "anna@plant, process 4711, since ..." in `who`; 0
  * for nobody, or this one; or a negative code. */
 int ledger_owner(struct ledger *l, char *who, size_t n, struct err *err);
+bool ledger_is_ours(const struct ledger *l); /* ledger_own was asked, and succeeded */
 
 /* Groups do not nest.  When a write of the group failed, or its commit, nothing of it was saved;
  * ledger_rollback without a group is harmless. */

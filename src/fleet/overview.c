@@ -220,7 +220,9 @@ int overview_read(struct ledger *l, int64_t now_s,
         rc = each == NULL ? ledger_tallies(l, take_tally, &r, err)
                           : ledger_devices(l, take_device, &r, err);
     ledger_rollback(l);
-    if (rc == 0 && (rc = ledger_owner(l, out->owner, sizeof(out->owner), err)) > 0)
+    if (rc == 0 && ledger_is_ours(l))
+        snprintf(out->owner, sizeof(out->owner), "%s", OVERVIEW_US);
+    else if (rc == 0 && (rc = ledger_owner(l, out->owner, sizeof(out->owner), err)) > 0)
         rc = 0;
     map_free(r.gateways);
     if (rc != 0)

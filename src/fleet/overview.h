@@ -38,6 +38,8 @@ struct overview_gateway {
     struct overview_count count;
 };
 
+#define OVERVIEW_US "this process"
+
 /* Of one class of failure. */
 struct overview_failure {
     char name[40];
@@ -49,7 +51,8 @@ struct overview_failure {
 struct overview {
     struct fleet_campaign campaign;
     int64_t now_s;
-    char owner[300]; /* who runs it now: "anna@plant, process 4711, since ..."; "" nobody */
+    char owner[300]; /* OVERVIEW_US, or who runs it now: "anna@plant, process 4711, since ..."; ""
+                        nobody */
     struct overview_count all;
     struct overview_count wave[CAMPAIGN_WAVES_MAX];
     int waves;                         /* of these */

@@ -124,7 +124,7 @@ struct report *report_new(struct ledger *l, const struct campaign *c, const char
     if (rc == 0)
         rc = ledger_notes(l, 0, take_note, &reading, err);
     if (rc == 0)
-        rc = stragglers_json(l, file, &r->stragglers, err);
+        rc = stragglers_json(l, file, now_s, &r->stragglers, err);
     times_sort(&r->migrated);
     times_sort(&r->failed);
     times_sort(&r->took);

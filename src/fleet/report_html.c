@@ -268,6 +268,8 @@ static void put_curve(FILE *to, const struct axes *a, const struct report_times 
         int64_t at_s = from_s + (until_s - from_s) * x / a->inner;
         size_t n = report_up_to(t, at_s);
 
+        if (n != last && x > 0)
+            fprintf(to, " %d,%.1f", LEFT + x, y_of(a, last));
         if (n != last || x == a->inner)
             fprintf(to, "%s%d,%.1f", x == 0 ? "" : " ", LEFT + x, y_of(a, n));
         last = n;

@@ -7,6 +7,7 @@
 #include "fleet/ledger.h"
 #include "fleet/link.h"
 #include "fleet/run.h"
+#include "fleet/watch.h"
 
 struct runner {
     const struct fleet_command *cmd; /* borrowed */
@@ -15,6 +16,7 @@ struct runner {
     struct link *link;
     struct signer *signer;
     struct engine *engine;
+    struct watch *watch; /* NULL: nobody sits before a terminal */
     struct view view;
     char who[300];            /* user@host */
     struct buf told;          /* lines that are printed once what they tell of is durable */

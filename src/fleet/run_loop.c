@@ -53,7 +53,9 @@ static void tell(struct runner *r, const char *what, const char *gateway, const 
 
 static void print_told(struct runner *r)
 {
-    if (r->told.len > 0)
+    if (r->told.len > 0 && r->watch != NULL)
+        watch_lines(r->watch, (const char *)r->told.p, r->told.len);
+    else if (r->told.len > 0)
         fwrite(r->told.p, 1, r->told.len, r->cmd->out.to);
     if (r->told.len > 0)
         fflush(r->cmd->out.to);
@@ -67,7 +69,7 @@ static void tell_progress(struct runner *r, int64_t now_s)
     struct engine_counts n;
     char text[200];
 
-    if (now_s < r->said_s + TELL_S)
+    if (r->watch != NULL || now_s < r->said_s + TELL_S)
         return;
     r->said_s = now_s;
     engine_counts(r->engine, &n);
@@ -546,6 +548,9 @@ enum fleet_status runner_go(struct runner *r, struct err *err)
 {
     if (r->signer == NULL && make_signer(r, err) != 0)
         return FLEET_STATUS_USAGE;
+    /* Without memory for it the lines are told as elsewhere. */
+    if (r->watch == NULL && r->cmd->live && !r->cmd->line->json)
+        r->watch = watch_new(&r->cmd->out, true, r->conf);
     while (goes_on(r)) {
         if (*r->cmd->stop) {
             struct err later = {0};
@@ -555,10 +560,13 @@ enum fleet_status runner_go(struct runner *r, struct err *err)
             print_told(r);
             return FLEET_STATUS_STOPPED;
         }
-        if (turn(r, err) != 0)
+        if (turn(r, err) != 0 ||
+            (r->watch != NULL && watch_show(r->watch, r->ledger, clock_wall_s(), err) != 0))
             return err->code == ERR_STORE || err->code == ERR_IO ? FLEET_STATUS_UNREACHABLE
                                                                  : FLEET_STATUS_REFUSED;
     }
+    if (r->watch != NULL)
+        (void)watch_last(r->watch, r->ledger, clock_wall_s(), NULL);
     return runner_end(r);
 }
 
@@ -627,6 +635,7 @@ enum fleet_status runner_open(struct runner *r, const struct fleet_command *cmd,
 
 void runner_fini(struct runner *r)
 {
+    watch_free(r->watch);
     engine_free(r->engine);
     signer_free(r->signer);
     link_free(r->link);

@@ -8,6 +8,8 @@
 #include "base/map.h"
 #include "cli/table.h"
 
+#define LONG_S 600 /* a flip under way so long is worth a look */
+
 /* -- who, and why ------------------------------------------------------------------------------ */
 
 static void set_why(struct straggler *s, const char *why, const char *remedy)
@@ -45,19 +47,22 @@ static bool is_through(enum fleet_device_step step)
     return overview_part_of(step) == OVERVIEW_DONE || step == FLEET_DEVICE_SKIPPED;
 }
 
-/* In the wave that goes on, who has nothing to be said about is simply not ordered yet. */
-static bool had_its_turn(const struct fleet_campaign *c, const struct fleet_device *d)
+/* In the wave that goes on, who has nothing to be said about is simply not ordered yet, or on its
+ * way. */
+static bool had_its_turn(const struct fleet_campaign *c, const struct fleet_device *d,
+                         int64_t now_s)
 {
     if (c->phase == FLEET_PREPARE)
         return overview_part_of(d->step) == OVERVIEW_WAITING;
     if (c->phase > FLEET_MIGRATE || d->wave < c->wave)
         return true;
-    return d->wave == c->wave &&
-           (c->soak_until_s > 0 || d->step != FLEET_DEVICE_READY || d->reason[0] != '\0');
+    return d->wave == c->wave && (c->soak_until_s > 0 || d->reason[0] != '\0' ||
+                                  (d->step == FLEET_DEVICE_FLIPPING && now_s > d->flip_s + LONG_S));
 }
 
 bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
-                  const struct fleet_device *d, const char *file, struct straggler *out)
+                  const struct fleet_device *d, const char *file, int64_t now_s,
+                  struct straggler *out)
 {
     bool trouble = g != NULL && g->trouble[0] != '\0';
 
@@ -83,7 +88,7 @@ bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
                  d->gateway, d->name);
         return true;
     }
-    if (!had_its_turn(c, d))
+    if (!had_its_turn(c, d, now_s))
         return false;
     why_so_far(out, c, d, file);
     return true;
@@ -95,6 +100,7 @@ bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
 struct pass {
     struct fleet_campaign campaign;
     struct map *gateways; /* of struct fleet_gateway, owned */
+    int64_t now_s;
     const char *file;
     int (*each)(void *arg, const struct straggler *s);
     void *arg;
@@ -120,16 +126,17 @@ static int look_at(void *arg, const struct fleet_device *d)
     struct pass *p = arg;
     struct straggler s;
 
-    return straggler_of(&p->campaign, map_get(p->gateways, d->gateway), d, p->file, &s)
+    return straggler_of(&p->campaign, map_get(p->gateways, d->gateway), d, p->file, p->now_s, &s)
                ? p->each(p->arg, &s)
                : 0;
 }
 
-static int each_straggler(struct ledger *l, const char *file,
+static int each_straggler(struct ledger *l, const char *file, int64_t now_s,
                           int (*each)(void *arg, const struct straggler *s), void *arg,
                           struct fleet_campaign *campaign, struct err *err)
 {
-    struct pass p = {.gateways = map_new(), .file = file, .each = each, .arg = arg, .err = err};
+    struct pass p = {
+        .gateways = map_new(), .now_s = now_s, .file = file, .each = each, .arg = arg, .err = err};
     const char *key;
     void *value;
     int rc;
@@ -166,11 +173,12 @@ static int add_json(void *arg, const struct straggler *s)
     return rc == 0 ? 0 : -ERR_NOMEM;
 }
 
-int stragglers_json(struct ledger *l, const char *file, json_t **out, struct err *err)
+int stragglers_json(struct ledger *l, const char *file, int64_t now_s, json_t **out,
+                    struct err *err)
 {
     json_t *all = json_array();
     int rc = all == NULL ? err_set(err, ERR_NOMEM, "out of memory")
-                         : each_straggler(l, file, add_json, all, NULL, err);
+                         : each_straggler(l, file, now_s, add_json, all, NULL, err);
 
     if (rc == 0)
         *out = all;
@@ -252,7 +260,7 @@ static int show_all(struct ledger *l, const struct fleet_command *c,
 
     table_init(&r.table, 5);
     table_head(&r.table, titles);
-    rc = each_straggler(l, c->line->args[0], add_row, &r, &now, err);
+    rc = each_straggler(l, c->line->args[0], c->out.now_s, add_row, &r, &now, err);
     flush_row(&r);
     if (rc == 0 && r.all > 0) {
         table_print(&r.table, c->out.to, c->out.colour, c->out.width);
@@ -276,7 +284,7 @@ enum fleet_status stragglers_command(const struct fleet_command *c, struct err *
     if (rc != 0)
         return rc == -ERR_STORE ? FLEET_STATUS_UNREACHABLE : FLEET_STATUS_REFUSED;
     if (c->line->json) {
-        rc = stragglers_json(ledger, c->line->args[0], &json, err);
+        rc = stragglers_json(ledger, c->line->args[0], clock_wall_s(), &json, err);
         if (rc == 0 && json_dumpf(json, c->out.to, JSON_INDENT(2)) == 0)
             fputc('\n', c->out.to);
         json_decref(json);

@@ -13,14 +13,16 @@ struct straggler {
     char why[900], remedy[900];
 };
 
-/* Is it one, as things are?  A device whose wave has not begun is none, unless it failed or its
+/* Is it one, as things are?  A device whose turn is still to come is none, unless it failed or its
  * gateway is in trouble.  `file` is what the commands that are recommended name. */
 bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
-                  const struct fleet_device *d, const char *file, struct straggler *out);
+                  const struct fleet_device *d, const char *file, int64_t now_s,
+                  struct straggler *out);
 
 /* The array "stragglers" of status and report; all of them.  Returns 0 or a negative code. */
 struct json_t;
-int stragglers_json(struct ledger *l, const char *file, struct json_t **out, struct err *err);
+int stragglers_json(struct ledger *l, const char *file, int64_t now_s, struct json_t **out,
+                    struct err *err);
 
 enum fleet_status stragglers_command(const struct fleet_command *c, struct err *err);
 

@@ -234,7 +234,7 @@ static void draw_head(struct picture *p, const struct overview *o, const struct 
         putf(p, TABLE_PLAIN, "wave %s (%d of %d), ",
              overview_wave(c, now->wave, name, sizeof(name)), now->wave + 1, o->waves);
     put(p, mode_style(now->mode), fleet_mode_name(now->mode));
-    if (o->owner[0] != '\0')
+    if (o->owner[0] != '\0' && strcmp(o->owner, OVERVIEW_US) != 0)
         putf(p, TABLE_PLAIN, ", run by %.*s", (int)strcspn(o->owner, ","), o->owner);
     (void)next_line(p);
     put(p, TABLE_PLAIN, "all");
@@ -389,6 +389,7 @@ struct watch {
     struct pace pace;
     struct picture shown; /* on the terminal; no lines: nothing is */
     struct notes notes;
+    struct buf pending; /* lines to be written with the next picture */
     int64_t version, said_version, due_us;
     int64_t drawn_s;       /* of the picture */
     char said[NOTE_BYTES]; /* the latest line, without a terminal */
@@ -423,10 +424,15 @@ struct watch *watch_new(const struct show *out, bool live, const struct campaign
     return w;
 }
 
+static int draw_live(struct watch *w);
+
 void watch_free(struct watch *w)
 {
     if (w == NULL)
         return;
+    if (w->pending.len > 0)
+        (void)draw_live(w);
+    buf_fini(&w->pending);
     overview_fini(&w->overview);
     picture_fini(&w->shown);
     fflush(w->out.to);
@@ -469,11 +475,20 @@ static void repaint(struct watch *w, const struct picture *p)
     fflush(w->out.to);
 }
 
+static void write_lines(const struct watch *w, const char *text, size_t n);
+
 static int draw_live(struct watch *w)
 {
     struct picture p;
     size_t width, height;
 
+    if (w->pending.len > 0) {
+        if (w->shown.count > 0)
+            fprintf(w->out.to, "\033[%zuA\r\033[J", w->shown.count);
+        picture_fini(&w->shown);
+        write_lines(w, (const char *)w->pending.p, w->pending.len);
+        w->pending.len = 0;
+    }
     terminal_size(w, &width, &height);
     if (picture_init(&p, width, height, w->out.colour, w->unicode) != 0)
         return -ERR_NOMEM;
@@ -484,16 +499,28 @@ static int draw_live(struct watch *w)
     return 0;
 }
 
-void watch_line(struct watch *w, const char *text)
+/* Each line made safe for the terminal. */
+static void write_lines(const struct watch *w, const char *text, size_t n)
 {
-    if (w->live && w->shown.count > 0) {
-        fprintf(w->out.to, "\033[%zuA\r\033[J", w->shown.count);
-        picture_fini(&w->shown);
+    const char *end = text + n;
+
+    while (text < end) {
+        const char *stop = memchr(text, '\n', (size_t)(end - text));
+        char *line = strndup(text, (size_t)((stop == NULL ? end : stop) - text));
+
+        table_text(w->out.to, false, TABLE_PLAIN, line == NULL ? "(out of memory)" : line);
+        fputc('\n', w->out.to);
+        free(line);
+        text = stop == NULL ? end : stop + 1;
     }
-    table_text(w->out.to, w->out.colour, TABLE_PLAIN, text);
-    fputc('\n', w->out.to);
-    if (w->live && w->has)
-        (void)draw_live(w);
+}
+
+void watch_lines(struct watch *w, const char *text, size_t n)
+{
+    /* The picture has to be drawn anew below them: not for each, on a slow link. */
+    if (w->live && w->has && buf_append(&w->pending, text, n) == 0)
+        return;
+    write_lines(w, text, n);
     fflush(w->out.to);
 }
 
@@ -589,6 +616,12 @@ static int look(struct watch *w, struct ledger *l, int64_t now_s, struct err *er
     w->overview = o;
     w->has = true;
     return !w->with_notes ? 0 : ledger_notes(l, w->notes.seq, take_note, &w->notes, err);
+}
+
+int watch_last(struct watch *w, struct ledger *l, int64_t now_s, struct err *err)
+{
+    w->due_us = 0;
+    return watch_show(w, l, now_s, err);
 }
 
 int watch_show(struct watch *w, struct ledger *l, int64_t now_s, struct err *err)

@@ -8,6 +8,7 @@
 #define FLEET_WATCH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -29,9 +30,12 @@ void watch_free(struct watch *w);
  * reading the ledger said. */
 int watch_show(struct watch *w, struct ledger *l, int64_t now_s, struct err *err);
 
-/* Write a line for good, above the picture: what `run` tells of events.  `watch` shows the latest
- * of the diary below it instead. */
-void watch_line(struct watch *w, const char *text);
+/* The same at once: how it is at the end. */
+int watch_last(struct watch *w, struct ledger *l, int64_t now_s, struct err *err);
+
+/* Write lines for good, above the picture: what `run` tells of events.  `watch` shows the latest of
+ * the diary below it instead.  On a terminal they come with the next picture. */
+void watch_lines(struct watch *w, const char *text, size_t n);
 
 /* One picture of `width` columns and at most `height` lines, for tests; plain. */
 struct overview;

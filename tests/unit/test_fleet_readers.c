@@ -263,8 +263,7 @@ static void it_says_what_it_waits_for(void **state)
     struct world *w = *state;
     struct overview o = see(w);
 
-    /* The test owns it, so for itself nobody else runs it. */
-    assert_string_equal(o.owner, "");
+    assert_string_equal(o.owner, OVERVIEW_US);
     strcpy(o.owner, "anna@plant, process 1");
     waits(w, &o);
     has(w, "wave 50 %: 1 flipping or on trial, 1 have not had their turn\n");
@@ -356,13 +355,13 @@ static void stragglers_are_those_whose_turn_it_was(void **state)
     json_t *all, *row;
 
     /* press-03 of gw-1 flips, press-02 of gw-2 failed, gw-3 is offline. */
-    assert_int_equal(stragglers_json(w->ledger, "c.conf", &all, NULL), 0);
+    assert_int_equal(stragglers_json(w->ledger, "c.conf", NOW_S, &all, NULL), 0);
     assert_int_equal(json_array_size(all), 5);
     json_decref(all);
     /* Once the wave is through, press-03 of gw-2 is one as well. */
     w->now.soak_until_s = NOW_S + 100;
     set_mode(w, FLEET_MIGRATE, FLEET_RUNNING);
-    assert_int_equal(stragglers_json(w->ledger, "c.conf", &all, NULL), 0);
+    assert_int_equal(stragglers_json(w->ledger, "c.conf", NOW_S, &all, NULL), 0);
     assert_int_equal(json_array_size(all), 6);
     row = json_array_get(all, 1);
     assert_string_equal(text_of(row, "device"), "press-02");
@@ -378,11 +377,11 @@ static void stragglers_are_those_whose_turn_it_was(void **state)
     json_decref(all);
 
     set_mode(w, FLEET_PREPARE, FLEET_RUNNING);
-    assert_int_equal(stragglers_json(w->ledger, "c.conf", &all, NULL), 0);
+    assert_int_equal(stragglers_json(w->ledger, "c.conf", NOW_S, &all, NULL), 0);
     assert_int_equal(json_array_size(all), 4); /* the failed one, and those of gw-3 */
     json_decref(all);
     set_mode(w, FLEET_VALIDATE, FLEET_RUNNING);
-    assert_int_equal(stragglers_json(w->ledger, "c.conf", &all, NULL), 0);
+    assert_int_equal(stragglers_json(w->ledger, "c.conf", NOW_S, &all, NULL), 0);
     assert_int_equal(json_array_size(all), 8); /* all but the migrated and the skipped */
     json_decref(all);
 }
@@ -682,6 +681,7 @@ static void a_picture_fits_and_says_it_without_colours(void **state)
 
 static void without_a_terminal_a_line_tells_of_each_turn(void **state)
 {
+    static const char lines[] = "one\ngw-1: \033[2Jflip\n";
     struct world *w = *state;
     size_t n;
     struct show out = {.to = begin_text(w, &n), .now_s = NOW_S};
@@ -691,12 +691,12 @@ static void without_a_terminal_a_line_tells_of_each_turn(void **state)
     assert_non_null(watch);
     assert_int_equal(watch_show(watch, w->ledger, NOW_S, &err), 0);
     assert_int_equal(watch_show(watch, w->ledger, NOW_S, &err), 0);
-    watch_line(watch, "gw-1: \033[2Jflip");
+    watch_lines(watch, lines, strlen(lines));
     watch_free(watch);
     fclose(out.to);
     has(w, "2027-01-15 08:00:00 UTC  migrate, wave 50 % (2 of 3), running: 1 of 4; all: 3 of 12 "
            "done, 1 flipping, 1 failed");
-    has(w, "\ngw-1: ?[2Jflip\n");
+    has(w, "\none\ngw-1: ?[2Jflip\n");
     has_not(w, "\033");
 }
 
