@@ -416,7 +416,8 @@ int overview_open(const char *file, FILE *to, struct campaign **campaign, struct
         if (faults.len > 0)
             (void)fwrite(faults.p, 1, faults.len, to);
         buf_fini(&faults);
-        return err_set(err, ERR_SYNTAX, "%s: %u faults, listed above: mend them first", file, n);
+        return err_set(err, ERR_SYNTAX, "%s: %u fault%s, listed above: mend first", file, n,
+                       n == 1 ? "" : "s");
     }
     buf_fini(&faults);
     *ledger = ledger_open(c->ledger, false, err);
@@ -426,4 +427,18 @@ int overview_open(const char *file, FILE *to, struct campaign **campaign, struct
     }
     *campaign = c;
     return 0;
+}
+
+enum fleet_status overview_status(int rc)
+{
+    switch (-rc) {
+    case 0:
+        return FLEET_STATUS_DONE;
+    case ERR_SYNTAX:
+        return FLEET_STATUS_USAGE;
+    case ERR_STORE:
+        return FLEET_STATUS_UNREACHABLE;
+    default:
+        return FLEET_STATUS_REFUSED;
+    }
 }

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "fleet/campaign.h"
+#include "fleet/command.h"
 #include "fleet/ledger.h"
 #include "fleet/progress.h"
 
@@ -94,5 +95,8 @@ void overview_waits(const struct overview *o, const struct campaign *c,
  * ledger_open said. */
 int overview_open(const char *file, FILE *to, struct campaign **campaign, struct ledger **ledger,
                   struct err *err);
+
+/* How a command ends of which that was the outcome: a faulty file is usage. */
+enum fleet_status overview_status(int rc);
 
 #endif

@@ -323,13 +323,11 @@ enum fleet_status report_command(const struct fleet_command *c, struct err *err)
     int rc = overview_open(c->line->args[0], c->err.to, &campaign, &ledger, err);
 
     if (rc != 0)
-        return rc == -ERR_STORE ? FLEET_STATUS_UNREACHABLE : FLEET_STATUS_REFUSED;
+        return overview_status(rc);
     r = report_new(ledger, campaign, c->line->args[0], clock_wall_s(), err);
-    rc = r == NULL ? -ERR_STORE : write_all(c, r, err);
+    rc = r == NULL ? -err->code : write_all(c, r, err);
     report_free(r);
     ledger_close(ledger);
     campaign_free(campaign);
-    return rc == 0            ? FLEET_STATUS_DONE
-           : rc == -ERR_STORE ? FLEET_STATUS_UNREACHABLE
-                              : FLEET_STATUS_REFUSED;
+    return overview_status(rc);
 }

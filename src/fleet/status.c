@@ -290,7 +290,7 @@ enum fleet_status status_command(const struct fleet_command *c, struct err *err)
     int rc = overview_open(c->line->args[0], c->err.to, &campaign, &ledger, err);
 
     if (rc != 0)
-        return rc == -ERR_STORE ? FLEET_STATUS_UNREACHABLE : FLEET_STATUS_REFUSED;
+        return overview_status(rc);
     rc = overview_read(ledger, clock_wall_s(), pass_by, NULL, &o, err);
     if (rc == 0 && c->line->json) {
         json = status_json(&o, campaign);
@@ -304,5 +304,5 @@ enum fleet_status status_command(const struct fleet_command *c, struct err *err)
     overview_fini(&o);
     ledger_close(ledger);
     campaign_free(campaign);
-    return rc == 0 ? FLEET_STATUS_DONE : FLEET_STATUS_UNREACHABLE;
+    return overview_status(rc);
 }

@@ -282,7 +282,7 @@ enum fleet_status stragglers_command(const struct fleet_command *c, struct err *
     int rc = overview_open(c->line->args[0], c->err.to, &campaign, &ledger, err);
 
     if (rc != 0)
-        return rc == -ERR_STORE ? FLEET_STATUS_UNREACHABLE : FLEET_STATUS_REFUSED;
+        return overview_status(rc);
     if (c->line->json) {
         rc = stragglers_json(ledger, c->line->args[0], clock_wall_s(), &json, err);
         if (rc == 0 && json_dumpf(json, c->out.to, JSON_INDENT(2)) == 0)
@@ -293,5 +293,5 @@ enum fleet_status stragglers_command(const struct fleet_command *c, struct err *
     }
     ledger_close(ledger);
     campaign_free(campaign);
-    return rc == 0 ? FLEET_STATUS_DONE : FLEET_STATUS_UNREACHABLE;
+    return overview_status(rc);
 }

@@ -678,7 +678,7 @@ enum fleet_status watch_command(const struct fleet_command *c, struct err *err)
     int rc = overview_open(c->line->args[0], c->err.to, &campaign, &ledger, err);
 
     if (rc != 0)
-        return rc == -ERR_STORE ? FLEET_STATUS_UNREACHABLE : FLEET_STATUS_REFUSED;
+        return overview_status(rc);
     w = watch_new(&c->out, c->live && !c->line->json, campaign);
     if (w != NULL) {
         w->json = c->line->json;
@@ -695,5 +695,5 @@ enum fleet_status watch_command(const struct fleet_command *c, struct err *err)
     watch_free(w);
     ledger_close(ledger);
     campaign_free(campaign);
-    return rc == 0 ? FLEET_STATUS_DONE : FLEET_STATUS_UNREACHABLE;
+    return overview_status(rc);
 }
