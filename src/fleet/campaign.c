@@ -115,6 +115,8 @@ static const struct conf_row rows[] = {
       "certificate of the CA in files, PEM, its issuers behind it" },
     { "sign.ca_key_file",         CONF_PATH,     IN(sign.ca_key_file),                    1,       4000,           NULL,                "",         RELOAD_NOW, NONE,
       "private key of the CA in files, PEM" },
+    { "sign.anchor_file",         CONF_PATH,     IN(sign.anchor_file),                    1,       4000,           NULL,                "",         RELOAD_NOW, NONE,
+      "CAs that the brokers believe, PEM: what was signed has to lead there" },
     { "sign.days",                CONF_UINT,     IN(sign.days),                           1,       36500,          "365",               "",         RELOAD_NOW, NONE,
       "how long a certificate is good, in days from now" },
     { "sign.backdate_h",          CONF_UINT,     IN(sign.backdate_h),                     0,       720,            "24",                "",         RELOAD_NOW, NONE,
@@ -356,6 +358,7 @@ static void check_sign(struct parse *p, const struct campaign *c)
                     "sign.ca_key_file, for trials");
     pem_file(p, "sign.ca_cert_file", c->sign.ca_cert_file, false);
     pem_file(p, "sign.ca_key_file", c->sign.ca_key_file, true);
+    pem_file(p, "sign.anchor_file", c->sign.anchor_file, false);
 }
 
 static int take_ca(void *arg, struct tls_anchor *a, struct err *err)

@@ -71,6 +71,7 @@ struct campaign {
     struct {
         char *command;
         char *ca_cert_file, *ca_key_file;
+        char *anchor_file; /* NULL: not known */
         uint32_t days, backdate_h, timeout_s, parallel;
     } sign;
     struct campaign_anchor *trust;

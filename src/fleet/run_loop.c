@@ -393,6 +393,7 @@ static int make_signer(struct runner *r, struct err *err)
         .command = c->sign.command,
         .ca_cert_file = c->sign.ca_cert_file,
         .ca_key_file = c->sign.ca_key_file,
+        .anchor_file = c->sign.anchor_file,
         .days = c->sign.days,
         .backdate_h = c->sign.backdate_h,
         .timeout_s = c->sign.timeout_s,
