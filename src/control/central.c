@@ -84,6 +84,7 @@ struct central {
     struct operators_account account;
     struct outbox outbox;
     bool state_stale, state_ready;
+    unsigned clock_told; /* what was last seen of the clock: see on_misc */
     unsigned unacked;
     int goodbye; /* mid of the last words */
     void (*done)(void *arg);
@@ -346,6 +347,7 @@ static char *state_text(const struct central *c, bool online)
         json_object_set_new(state, "started", rpc_time(c->dispatch->started_s));
         json_object_set_new(state, "devices", show_counts(c->hub));
         json_object_set_new(state, "trust", show_in_force(c->hub));
+        json_object_set_new(state, "clock", show_clock_state(c->hub));
         json_object_set_new(state, "event_seq", json_integer((json_int_t)seq));
         json_object_set_new(state, "epoch", show_epoch(epoch));
         json_object_set_new(state, "events_dropped", json_integer((json_int_t)c->outbox.dropped));
@@ -751,11 +753,26 @@ static void on_message(struct mosquitto *mosq, void *arg, const struct mosquitto
         dispatch_text(c->dispatch, &caller, m->payload, n, on_reply, asked);
 }
 
+/* A clock that is set, or lost, is no news of a device: it is looked for. */
+static void look_at_clock(struct central *c)
+{
+    struct flip_clock clock;
+    unsigned seen;
+
+    hub_clock(c->hub, &clock);
+    seen = 1U | (clock.known ? 2U : 0) | (clock.synchronised ? 4U : 0) |
+           (flip_clock_refuses(flip_clock_judge(&clock), c->conf->clock_require_sync) ? 8U : 0);
+    if (c->clock_told != 0 && c->clock_told != seen)
+        central_state(c);
+    c->clock_told = seen;
+}
+
 static void on_misc(uv_timer_t *timer)
 {
     struct central *c = timer->data;
     int rc;
 
+    look_at_clock(c);
     if (c->watch == NULL)
         return;
     rc = mosquitto_loop_misc(c->mosq);

@@ -149,10 +149,12 @@ struct hub_lint {
 
 /* Read it as you like; only the hub writes. */
 struct hub_device {
-    char *name;                       /* owned */
-    struct cred *cred[FLIP_SLOTS];    /* owned references; NULL: empty or unusable */
-    bool present[FLIP_SLOTS];         /* the slot has files */
-    char *fault[FLIP_SLOTS];          /* owned; why they are unusable, or NULL */
+    char *name;                        /* owned */
+    struct cred *cred[FLIP_SLOTS];     /* owned references; NULL: empty or unusable */
+    bool present[FLIP_SLOTS];          /* the slot has files */
+    char *fault[FLIP_SLOTS];           /* owned; why they are unusable, or NULL */
+    struct hub_lint shown[FLIP_SLOTS]; /* what hub_lint_now said when they were last looked at */
+    bool looked_at;
     struct hub_lint lint[FLIP_SLOTS]; /* as of when it was read; hub_lint_now for what time did, and
                                          for what other devices have, too */
     struct cred *lint_counted[FLIP_SLOTS]; /* owned references: what hub_lint_count has counted */
@@ -360,6 +362,9 @@ int hub_lint_cred(const struct hub *h, const char *device, enum flip_slot slot,
 const struct lint_finding *hub_lint_lasting(const struct lint_report *r);
 /* What is known without judging it anew, for now: constant time. */
 struct hub_lint hub_lint_now(const struct hub *h, const struct hub_device *d, enum flip_slot slot);
+/* To be called every second or so: who follows a device is told when time, or another device, has
+ * changed what lint says of it.  Some thousand devices are looked at each time. */
+void hub_lint_watch(struct hub *h);
 bool hub_lint_has_anchors(const struct hub *h);
 
 /* The files of this device were changed by ourselves: take them up as a reload would; a device that

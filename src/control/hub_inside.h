@@ -55,6 +55,7 @@ struct hub {
     int64_t event_seq;   /* of the latest event that is durable */
     int64_t epoch;       /* of that count */
     bool epoch_saved;
+    size_t looked;          /* of hub_lint_watch: where it goes on */
     struct hub_also also;   /* of a command; without functions: nothing */
     struct map *anchors;    /* fingerprints of anchors, by themselves: what sessions point to */
     bool sensors_due;       /* and it is time */

@@ -413,3 +413,24 @@ struct hub_lint hub_lint_now(const struct hub *h, const struct hub_device *d, en
     bits.warnings |= reused(h, leaf);
     return bits;
 }
+
+#define LOOKS 2000 /* devices at a time: about a millisecond */
+
+void hub_lint_watch(struct hub *h)
+{
+    for (size_t n = 0; n < LOOKS && n < h->count; n++) {
+        struct hub_device *d = h->sorted[h->looked++ % h->count];
+        bool changed = false;
+
+        for (int slot = 0; slot < FLIP_SLOTS; slot++) {
+            struct hub_lint now = hub_lint_now(h, d, (enum flip_slot)slot);
+
+            changed = changed || now.errors != d->shown[slot].errors ||
+                      now.warnings != d->shown[slot].warnings;
+            d->shown[slot] = now;
+        }
+        if (changed && d->looked_at)
+            h->sink.device_changed(h->sink.arg, d->name);
+        d->looked_at = true;
+    }
+}

@@ -111,9 +111,10 @@
  *
  * STATE, retained on <root>/<gateway>/state: { "online": true, "gateway", "version", "tls_library",
  * "time", "started", "devices": counts as in `status`, "trust": { "downstream": [ { "fingerprint",
- * "subject", "not_after" }, ... ], "upstream": [ ... ] } in force, "event_seq": number of the
- * latest event, "epoch", "events_dropped": messages that were given up while the broker was away };
- * offline, by Will or goodbye: { "online": false, "gateway", "version", "tls_library" }.
+ * "subject", "not_after" }, ... ], "upstream": [ ... ] } in force, "clock": { "synchronised",
+ * "since", "flips" } of CLOCK, "event_seq": number of the latest event, "epoch", "events_dropped":
+ * messages that were given up while the broker was away }; offline, by Will or goodbye: { "online":
+ * false, "gateway", "version", "tls_library" }.
  *
  * EVENT, on <root>/<gateway>/event: { "seq": 17, "epoch": "5f3a9c0b12de", "time", "event": "flip",
  * "device", "from", "to": phases, "cause", "message", "remedy", "by", "proven" }; or, each second

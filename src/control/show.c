@@ -374,6 +374,17 @@ struct json_t *show_clock(const struct hub *h)
                      rpc_text_or_null(text));
 }
 
+struct json_t *show_clock_state(const struct hub *h)
+{
+    struct flip_clock c;
+    int64_t since_s = hub_clock(h, &c);
+
+    return json_pack(
+        "{s:o, s:o, s:b}", "synchronised", c.known ? json_boolean(c.synchronised) : json_null(),
+        "since", rpc_time(since_s), "flips",
+        (int)!flip_clock_refuses(flip_clock_judge(&c), hub_conf(h)->clock_require_sync));
+}
+
 struct json_t *show_pace(const struct hub *h)
 {
     struct hub_pace p;

@@ -26,6 +26,8 @@ struct json_t *show_pace(const struct hub *h);    /* "pace" of status */
 struct json_t *show_stats(const struct hub *h);   /* "counters" of status */
 struct json_t *show_refused(const struct hub *h); /* "refused" of status */
 struct json_t *show_event(const struct hub_event *ev);
+/* "clock" of the retained state: what of it does not change by itself. */
+struct json_t *show_clock_state(const struct hub *h);
 /* Of the count of events: "5f3a9c0b12de". */
 struct json_t *show_epoch(int64_t epoch);
 

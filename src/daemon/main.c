@@ -287,6 +287,7 @@ static void on_poll(uv_timer_t *timer)
 
     log_tick(false);
     hub_clock_look(d->hub);
+    hub_lint_watch(d->hub);
     hub_poll(d->hub);
     token_watch_poll();
     crls_watch(d->hub, &d->crls_said_s);

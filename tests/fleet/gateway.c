@@ -193,6 +193,9 @@ static char *state_text(const struct sim_gateway *g, bool online)
         json_object_set_new(state, "trust",
                             json_pack("{s:o, s:o}", "downstream", in_force(g, false), "upstream",
                                       in_force(g, true)));
+        json_object_set_new(state, "clock",
+                            json_pack("{s:b, s:o, s:b}", "synchronised", 1, "since",
+                                      rpc_time(g->started_s), "flips", 1));
         json_object_set_new(state, "event_seq", json_integer((json_int_t)g->seq));
         json_object_set_new(state, "epoch", gateway_epoch(g));
         json_object_set_new(state, "events_dropped", json_integer(0));

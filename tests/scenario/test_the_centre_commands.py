@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 import signal
+import time
 
 import pytest
 
 from lib.broker import Mosquitto
+from lib.front import Front
 from lib.pki import openssl
-from lib.wait import until
+from lib.wait import seconds, until
 
 GATEWAY = "gw-test"
 ROOT = "certflip/v1/" + GATEWAY
@@ -121,16 +123,18 @@ def flip_the_channel(centre, **params):
     return ids
 
 
-def nothing_was_lost(centre, ids, first):
-    """Each command was answered, once; the events from `first` on have no gap, and the state has the last of them."""
+def nothing_was_lost(centre, ids, first, twice=False):
+    """Each command was answered, once; the events from `first` on have no gap, and the state has the last of them.  `twice`:
+    after a connection that was lost some may come again, as is the nature of QoS 1."""
     until(lambda: "all are answered: %s" % [i for i in ids if not centre.replies(i)],
           lambda: all(centre.replies(i) for i in ids), 20)
     assert all(len(centre.replies(i)) == 1 for i in ids)
     events = [json.loads(e) for e in centre.topic("event")]
     until("the state has the number of the latest event", lambda: centre.latest("state")["event_seq"] == events[-1]["seq"])
-    assert [e["seq"] for e in events if e["seq"] >= first] == list(range(first, events[-1]["seq"] + 1))
+    numbers = [e["seq"] for e in events if e["seq"] >= first]
+    assert (list(dict.fromkeys(numbers)) if twice else numbers) == list(range(first, events[-1]["seq"] + 1))
     assert {e["epoch"] for e in events} == {centre.latest("state")["epoch"]}
-    return [(e["from"], e["to"]) for e in events if e["device"] == GATEWAY and e["seq"] >= first]
+    return [(e["from"], e["to"]) for e in events if e.get("device") == GATEWAY and e["seq"] >= first]
 
 
 def test_the_channels_identity_is_confirmed_through_itself(site):
@@ -295,6 +299,83 @@ def test_retained_device_topics_are_true_after_restart(site):
     late = Centre(site)
     assert late.wait("p-2", phase="committed", active="new")
     assert late.wait("p-3", phase="staged", active="old")
+
+
+def test_what_is_retained_is_true_within_a_second(site):
+    centre = Centre(site)
+    centre.wait("p-2", online=False, upstream=None)
+    until("all are counted", lambda: centre.latest("state")["devices"]["total"] == 4)
+    for online in (True, False):
+        began = time.monotonic()
+        if online:
+            sensor = site.connect("p-2")
+        else:
+            sensor.disconnect()
+        told = centre.wait("p-2", online=online)
+        until("it is counted", lambda n=1 + online: centre.latest("state")["devices"]["online"] == n)  # the channel is one
+        assert time.monotonic() - began < seconds(1)
+        assert told == {k: v for k, v in site.gateway.device("p-2").items() if k != "sessions"} or \
+            until("the connection to the broker, too",
+                  lambda: centre.latest("device/p-2")["upstream"] == site.gateway.device("p-2")["upstream"], 1)
+    assert centre.latest("state")["clock"]["synchronised"] == site.gateway.rpc("status")["clock"]["synchronised"]
+
+
+def test_a_command_is_answered_while_another_runs(site):
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    assert centre.command("identity.discard", target="p-*")["result"]["done"] == 3
+    centre.send({"jsonrpc": "2.0", "id": "long", "method": "identity.keygen", "params": {"target": "p-*", "key": "rsa-3072"}})
+    centre.send({"jsonrpc": "2.0", "id": "short", "method": "status"})
+    until("both are answered", lambda: centre.replies("long") and centre.replies("short"), 120)
+    answered = [json.loads(r)["id"] for r in centre.topic("reply")]
+    assert answered.index("short") < answered.index("long")
+    assert centre.replies("long")[0]["result"]["done"] == 3
+
+
+def test_a_command_for_many_devices_tells_how_far_it_has_come(plant, pki):
+    site = plant([GATEWAY], start=False)
+    for i in range(120):
+        site.gateway.install("m-%03d" % i, old=pki.identity("many", "old"), new=pki.identity("many", "new"))
+    manage(site)
+    centre = Centre(site)
+    until("it is connected", lambda: centre.latest("state"))
+    assert centre.command("identity.discard", target="m-*")["result"]["done"] == 120
+    told = [e for e in map(json.loads, centre.topic("event")) if e["event"] == "progress"]
+    assert told and all(e["method"] == "identity.discard" and e["id"] == "c-%d-1" % os.getpid() and e["total"] == 120
+                        and e["by"] == "central" for e in told)
+    assert [e["done"] for e in told] == sorted({e["done"] for e in told}) and 0 < told[-1]["done"] < 120
+    nothing_was_lost(centre, [], told[0]["seq"])
+
+
+def test_commands_on_an_uplink_that_flaps_are_carried_out_once(plant):
+    """The connection to the broker is cut again and again, in the middle of commands, replies and events."""
+    site = plant(["p-1", "p-2", "p-3", GATEWAY], start=False)
+    site.broker.start()
+    site.own_broker = False
+    front = Front(site.broker.tls_port)
+    try:
+        site.gateway.conf["upstreams"][0]["port"] = front.port
+        manage(site)
+        centre = Centre(site)
+        until("it is connected", lambda: centre.latest("state"))
+        first = centre.latest("state")["event_seq"] + 1
+        ids = []
+        for method in ("flip", "rollback", "quarantine.clear") * 3:
+            ids.append("%s-%d" % (method, len(ids)))
+            centre.send({"jsonrpc": "2.0", "id": ids[-1], "method": method, "params": {"target": "p-*"}})
+            front.cut()
+            until(lambda: "answered: " + ids[-1], lambda: centre.replies(ids[-1]), 30)
+        assert all(centre.replies(i)[0]["result"]["done"] == 3 for i in ids)
+        until("the state is there again", lambda: centre.latest("state")["online"], 30)
+        nothing_was_lost(centre, [], first, twice=True)
+        commands = [e for e in site.gateway.rpc("audit.list", limit=200)["entries"] if e["who"] == "central"]
+        assert len([e for e in commands if e["what"] in ("flip", "rollback", "quarantine.clear")]) == len(ids)
+        assert site.gateway.rpc("status")["central"]["events_dropped"] == 0
+        site.gateway.stop()
+    finally:
+        site.gateway.__exit__(None)
+        front.close()
+        site.broker.stop()
 
 
 def test_what_is_retained_of_a_device_that_went_away_is_cleared(site):

@@ -1984,6 +1984,28 @@ static void keys_that_are_there_twice_are_found(void **state)
     assert_false(is_reused(w, "two", FLIP_OLD));
 }
 
+/* What is published of a device is true though nothing has happened to itself. */
+static void who_follows_is_told_what_another_device_has_changed(void **state)
+{
+    struct world *w = *state;
+    struct world_device *one = world_device(w, "one", 1, 9);
+
+    world_device(w, "two", 9, 2);
+    world_start(w);
+    w->changes = 0;
+    hub_lint_watch(w->hub); /* as it was told at the start */
+    hub_lint_watch(w->hub);
+    assert_int_equal(w->changes, 0);
+    one->fp[FLIP_NEW] = 3;
+    reload(w, 1, 0, 0);
+    assert_string_equal(w->changed, "one");
+    hub_lint_watch(w->hub);
+    assert_string_equal(w->changed, "two");
+    w->changes = 0;
+    hub_lint_watch(w->hub);
+    assert_int_equal(w->changes, 0);
+}
+
 /* -- the end of an identity -- */
 
 static const char *retire(struct world *w, const char *device)
@@ -2325,6 +2347,7 @@ int main(void)
         TEST(force_overrides_lint_but_not_a_key_that_does_not_match),
         TEST(an_identity_in_use_goes_on_whatever_lint_says),
         TEST(keys_that_are_there_twice_are_found),
+        TEST(who_follows_is_told_what_another_device_has_changed),
         TEST(what_is_there_twice_is_told_after_an_install_too),
         TEST(files_that_could_not_be_put_back_are_not_flipped_to),
         TEST(a_serial_number_that_is_there_twice_is_told_after_an_install_too),

@@ -701,8 +701,11 @@ static void sink_post(void *arg, unsigned worker, struct msg *m)
 
 static void sink_device_changed(void *arg, const char *device)
 {
-    (void)arg;
+    struct world *w = arg;
+
     assert_non_null(device);
+    w->changes++;
+    snprintf(w->changed, sizeof(w->changed), "%s", device);
 }
 
 static void sink_event(void *arg, const struct hub_event *ev)

@@ -61,6 +61,8 @@ struct world {
     bool asks_clock; /* the kernel says of it: */
     struct clock_sync sync;
     const char *boot;     /* which boot of the machine it is */
+    unsigned changes;     /* how often a device was said to be another */
+    char changed[32];     /* which one that was last */
     unsigned trials_over; /* messages of that, to the first worker */
     unsigned kicks;
     struct world_device device[WORLD_DEVICES];
