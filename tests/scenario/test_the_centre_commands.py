@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -318,6 +319,34 @@ def test_what_is_retained_is_true_within_a_second(site):
             until("the connection to the broker, too",
                   lambda: centre.latest("device/p-2")["upstream"] == site.gateway.device("p-2")["upstream"], 1)
     assert centre.latest("state")["clock"]["synchronised"] == site.gateway.rpc("status")["clock"]["synchronised"]
+
+
+def test_a_clock_that_is_lost_is_told(plant):
+    site = plant(["p-1", GATEWAY], start=False)
+    kernel, said = os.path.join(site.folder, "adjtimex.so"), os.path.join(site.folder, "sync")
+    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-o", kernel,
+                    os.path.join(os.path.dirname(__file__), "adjtimex.c")], check=True, stdin=subprocess.DEVNULL)
+    site.gateway.env.update({"LD_PRELOAD": kernel, "CERTFLIP_TEST_SYNC": said,
+                             "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
+    site.gateway.conf["clock"] = {"require_sync": True}
+
+    def kernel_says(word):
+        with open(said + ".new", "w", encoding="ascii") as f:
+            f.write(word)
+        os.rename(said + ".new", said)
+
+    def clock():
+        told = (centre.latest("state") or {}).get("clock") or {}
+        return told.get("synchronised"), told.get("flips")
+    kernel_says("yes")
+    manage(site)
+    centre = Centre(site)
+    until("it is synchronised", lambda: clock() == (True, True))
+    kernel_says("no")
+    until("it is told", lambda: clock() == (False, False), 4)
+    assert centre.command("flip", target="p-1")["error"]["data"]["name"] == "clock"
+    kernel_says("yes")
+    until("that it is back, too", lambda: clock() == (True, True), 4)
 
 
 def test_a_command_is_answered_while_another_runs(site):
