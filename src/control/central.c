@@ -1022,6 +1022,8 @@ void central_stop(struct central *c, void (*done)(void *arg), void *arg)
         leave(c);
         return;
     }
+    while (outbox_first(&c->outbox) != NULL && pump_one(c))
+        continue; /* replies and events go before the last words, as far as there is time */
     enter(c, CENTRAL_LEAVING);
     if (publish(c, c->state, c->offline, true, NULL, &c->goodbye) != MOSQ_ERR_SUCCESS)
         leave(c);

@@ -55,3 +55,5 @@ libcontrol_a_SOURCES = \
 	src/control/token_watch.h \
 	src/control/trust.c \
 	src/control/trust.h
+
+dist_man_MANS += src/control/certflip-mqtt.7

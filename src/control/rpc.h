@@ -1,7 +1,7 @@
 /* control/rpc.h - the vocabulary of commands: JSON-RPC 2.0, the same on the control socket and over
  * MQTT.
  *
- * conf/schema has all of it as JSON Schema.
+ * conf/schema has all of it as JSON Schema, certflip-mqtt(7) tells of it.
  *
  * One request, or a batch (array) of at most RPC_BATCH_MAX, is one line on the control socket and
  * one message on <root>/<gateway>/cmd.  Parameters are named (an object); an unknown one is an

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -256,6 +257,21 @@ def test_v5_response_topic_and_correlation_data(site):
         (m for m in centre.client.messages if m.topic == "my/answers"), None))
     assert json.loads(message.payload)["id"] == 7
     assert dict(message.props)["correlation_data"] == b"\0\1\2"
+
+
+def test_the_commands_of_the_manual_do_what_it_says(site):
+    until("it is connected", lambda: site.gateway.rpc("status")["central"]["connected"])
+    with open(os.path.join(os.path.dirname(__file__), "../../src/control/certflip-mqtt.7"), encoding="utf-8") as f:
+        page = f.read()
+    ask, watch = (next(line for line in page.splitlines() if line.startswith(program + " "))
+                  for program in ("mosquitto_rr", "mosquitto_sub"))
+
+    def run(line, *more):
+        words = shlex.split(line.replace("gw-hall-3", GATEWAY))
+        return subprocess.run([words[0], "-p", str(site.broker.port), *words[1:], *more], capture_output=True, text=True,
+                              timeout=seconds(20), check=False).stdout
+    assert json.loads(run(ask, "-W", "10"))["result"]["gateway"] == GATEWAY
+    assert json.loads(run(watch, "-C", "1"))["online"]
 
 
 def test_state_is_offline_when_the_gateway_is(site):

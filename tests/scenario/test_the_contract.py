@@ -5,6 +5,8 @@ That everything that the other scenarios see keeps to them is checked by lib/con
 
 import copy
 import json
+import pathlib
+import re
 import subprocess
 
 import jsonschema
@@ -50,6 +52,40 @@ def test_what_is_printed_stands_alone():
     device = jsonschema.Draft202012Validator(json.loads(printed("message.device")))
     device.validate(DEVICE)
     assert not device.is_valid({**DEVICE, "phase": "lost"})
+
+
+def manual():
+    page = (pathlib.Path(contract.FOLDER) / "../../src/control/certflip-mqtt.7").resolve().read_text(encoding="utf-8")
+    return page, re.findall(r"^\.Bd -literal[^\n]*\n(.*?)^\.Ed", page, re.DOTALL | re.MULTILINE)
+
+
+def members(schema):
+    """The names of all members that a schema speaks of."""
+    if isinstance(schema, list):
+        return set().union(*map(members, schema))
+    if not isinstance(schema, dict):
+        return set()
+    return set(schema.get("properties", {})).union(*(members(v) for v in schema.values()))
+
+
+def test_the_examples_of_the_manual_keep_to_the_schemas():
+    messages = [(text.partition("\n")[0], text.partition("\n")[2].encode()) for text in manual()[1]
+                if text.startswith("certflip/v1/")]
+    kinds = [topic.split("/")[3] for topic, _ in messages]
+    assert {k: kinds.count(k) for k in kinds} == {"cmd": 1, "reply": 2, "state": 1, "device": 1, "event": 2}
+    contract.check_messages(messages)
+
+
+@pytest.mark.parametrize("name", ["request", "reply", "state", "device", "event"])
+def test_the_manual_has_every_member(name):
+    page = manual()[0]
+    told = set(re.findall(r"[a-z][a-z0-9_]*", page[page.index(".Sh TOPICS"):]))
+    schema = contract.schemas.validator("message." + name).schema
+    # A dependent and a finding are certflipd(8)'s; here they are members of errors alone.
+    apart = members(contract.schemas.texts["common"]["$defs"]["finding"]) | \
+        members(contract.schemas.texts["common"]["$defs"]["lint"]) | \
+        members(contract.schemas.texts["common"]["$defs"]["dependent"]) if name == "reply" else set()
+    assert not members(schema) - apart - told
 
 
 def broken(check, *args):
