@@ -1106,7 +1106,10 @@ int engine_wish(struct engine *e, const char *who, const char *wish, int64_t now
     } else if (strcmp(wish, "abort") == 0) {
         if (e->c.mode == FLEET_DONE)
             return err_set(err, ERR_PHASE, "the campaign is done: there is nothing to abort");
-        if (e->c.mode != FLEET_ABORTED) {
+        if (e->c.mode == FLEET_RETURNING) { /* what is on its way back is not left half-way */
+            e->c.ended_s = now_s;
+            e->save_campaign = true;
+        } else if (e->c.mode != FLEET_ABORTED) {
             e->c.ended_s = now_s;
             cancel_all(e);
             engine_mode(e, FLEET_ABORTED, who);

@@ -51,9 +51,9 @@ void engine_free(struct engine *e); /* NULL is fine */
 /* What the ledger has: the campaign first, then gateways, devices, requests.  0, -ERR_NOMEM, or
  * -ERR_INVALID for a row that fits nowhere. */
 int engine_load_campaign(struct engine *e, const struct fleet_campaign *c, struct err *err);
-int engine_load_gateway(struct engine *e, const struct fleet_gateway *g, struct err *err);
-int engine_load_device(struct engine *e, const struct fleet_device *d, struct err *err);
-int engine_load_request(struct engine *e, const struct fleet_request *r, struct err *err);
+int engine_load_gateway(struct engine *e, const struct fleet_gateway *row, struct err *err);
+int engine_load_device(struct engine *e, const struct fleet_device *row, struct err *err);
+int engine_load_request(struct engine *e, const struct fleet_request *row, struct err *err);
 
 /* News, in any order; those of things that the campaign is not about are passed over.  What they
  * bring about comes with the next step. */

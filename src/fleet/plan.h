@@ -47,6 +47,6 @@ void plan_device_row(const struct plan_gateway *g, const struct plan_device *d, 
                      struct fleet_device *out);
 
 /* For people, or as JSON. */
-int plan_show(const struct campaign *c, const struct plan *p, bool json, const struct show *out);
+int plan_show(const struct campaign *c, const struct plan *p, bool json, const struct show *show);
 
 #endif

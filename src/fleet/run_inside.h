@@ -20,6 +20,7 @@ struct runner {
     struct view view;
     char who[300];            /* user@host */
     struct buf told;          /* lines that are printed once what they tell of is durable */
+    bool signing;             /* certificates are being made */
     bool grouped;             /* a group of the ledger is begun */
     bool was_up, was_down;    /* was said of the link last */
     int64_t wishes_s, said_s; /* when wishes were looked for, and when progress was told last */

@@ -18,12 +18,13 @@
 #include "fleet/run_inside.h"
 
 enum {
-    STEP_MS = 200,
-    CONNECT_S = 30, /* for the first connection; a later one is waited for as long as it takes */
-    SETTLE_S = 120, /* for what is retained */
-    TELL_S = 10,    /* between two lines of progress */
-    NOTED_S = 15,   /* for the one who runs the campaign to take a wish */
-    SIGN_AHEAD = 4, /* requests that wait at the signer, for each that it works at */
+    STEP_MS = 200,   /* for the link to bring something */
+    BUSY_MS = 20,    /* the same, while certificates are being made */
+    CONNECT_S = 30,  /* for the first connection; a later one is waited for as long as it takes */
+    SETTLE_S = 120,  /* for what is retained */
+    TELL_S = 10,     /* between two lines of progress */
+    NOTED_S = 15,    /* for the one who runs the campaign to take a wish */
+    SIGN_AHEAD = 32, /* requests that wait at the signer, for each that it works at */
 };
 
 /* -- texts ---------------------------------------------------------------------------------------
@@ -68,23 +69,34 @@ static void tell_progress(struct runner *r, int64_t now_s)
     const struct fleet_campaign *c = engine_campaign(r->engine);
     struct engine_counts n;
     char text[200];
+    size_t all;
 
     if (r->watch != NULL || now_s < r->said_s + TELL_S)
         return;
     r->said_s = now_s;
     engine_counts(r->engine, &n);
-    if (c->phase == FLEET_PREPARE)
+    all = n.devices - n.by_step[FLEET_DEVICE_SKIPPED];
+    if (c->mode == FLEET_RETURNING)
+        snprintf(text, sizeof(text), "%zu devices are back, %zu flipping or migrated",
+                 n.by_step[FLEET_DEVICE_RETURNED],
+                 n.by_step[FLEET_DEVICE_FLIPPING] + n.by_step[FLEET_DEVICE_MIGRATED] +
+                     n.by_step[FLEET_DEVICE_VALIDATED]);
+    else if (c->phase == FLEET_PREPARE)
         snprintf(text, sizeof(text), "prepare: %zu of %zu devices are ready, %zu failed",
-                 n.by_step[FLEET_DEVICE_READY], n.devices - n.by_step[FLEET_DEVICE_SKIPPED],
-                 n.by_step[FLEET_DEVICE_FAILED]);
-    else
+                 n.by_step[FLEET_DEVICE_READY], all, n.by_step[FLEET_DEVICE_FAILED]);
+    else if (c->phase == FLEET_MIGRATE)
         snprintf(text, sizeof(text),
-                 "%s: %zu of %zu devices migrated, %zu flipping, %zu failed; wave %d of %d",
-                 fleet_phase_name(c->phase),
-                 n.by_step[FLEET_DEVICE_MIGRATED] + n.by_step[FLEET_DEVICE_VALIDATED] +
-                     n.by_step[FLEET_DEVICE_RETIRED],
-                 n.devices - n.by_step[FLEET_DEVICE_SKIPPED], n.by_step[FLEET_DEVICE_FLIPPING],
+                 "migrate: %zu of %zu devices migrated, %zu flipping, %zu failed; wave %d of %d",
+                 n.by_step[FLEET_DEVICE_MIGRATED], all, n.by_step[FLEET_DEVICE_FLIPPING],
                  n.by_step[FLEET_DEVICE_FAILED], c->wave, c->waves - 1);
+    else
+        snprintf(text, sizeof(text), "%s: %zu of %zu devices validated, %zu retired, %zu failed%s",
+                 fleet_phase_name(c->phase),
+                 n.by_step[FLEET_DEVICE_VALIDATED] + n.by_step[FLEET_DEVICE_RETIRED], all,
+                 n.by_step[FLEET_DEVICE_RETIRED], n.by_step[FLEET_DEVICE_FAILED],
+                 c->phase == FLEET_VALIDATE
+                     ? "; the others are waited for: certflip-fleet stragglers"
+                     : "");
     if (strcmp(text, r->said) == 0)
         return;
     snprintf(r->said, sizeof(r->said), "%s", text);
@@ -350,10 +362,10 @@ static int make_link(struct runner *r, struct err *err)
 
 enum fleet_status runner_connect(struct runner *r, struct err *err)
 {
-    int64_t until_ms = clock_boot_ms() + CONNECT_S * 1000;
-    int rc = make_link(r, err);
+    int64_t until_ms = clock_boot_ms() + INT64_C(1000) * CONNECT_S;
+    bool up = false;
 
-    if (rc != 0)
+    if (make_link(r, err) != 0)
         return FLEET_STATUS_REFUSED;
     while (!link_is_settled(r->link)) {
         if (*r->cmd->stop)
@@ -376,8 +388,9 @@ enum fleet_status runner_connect(struct runner *r, struct err *err)
             *err = r->err;
             return FLEET_STATUS_REFUSED;
         }
-        if (link_is_up(r->link) && until_ms < clock_boot_ms() + CONNECT_S * 1000)
-            until_ms = clock_boot_ms() + SETTLE_S * 1000;
+        if (link_is_up(r->link) && !up)
+            until_ms = clock_boot_ms() + INT64_C(1000) * SETTLE_S;
+        up = up || link_is_up(r->link);
     }
     print_told(r);
     return FLEET_STATUS_DONE;
@@ -519,11 +532,11 @@ static bool goes_on(const struct runner *r)
 static int turn(struct runner *r, struct err *err)
 {
     int64_t now_s = clock_wall_s();
-    int rc = link_step(r->link, STEP_MS, err);
+    int rc = link_step(r->link, r->signing ? BUSY_MS : STEP_MS, err);
 
     if (rc != 0)
         return rc;
-    signer_step(r->signer, on_signed, r);
+    r->signing = signer_step(r->signer, on_signed, r) > 0;
     if (r->rc != 0) {
         *err = r->err;
         return r->rc;
@@ -600,11 +613,11 @@ enum fleet_status runner_end(struct runner *r)
 
 static void who_am_i(char *out, size_t n)
 {
-    const struct passwd *pw = getpwuid(getuid());
-    char host[200] = "";
+    struct passwd row, *pw = NULL;
+    char host[200] = "", buf[4096];
 
     gethostname(host, sizeof(host) - 1);
-    if (pw != NULL)
+    if (getpwuid_r(getuid(), &row, buf, sizeof(buf), &pw) == 0 && pw != NULL)
         snprintf(out, n, "%.90s@%s", pw->pw_name, host);
     else
         snprintf(out, n, "%u@%s", (unsigned)getuid(), host);
@@ -684,11 +697,11 @@ static int look_note(void *arg, const struct ledger_note *n)
 /* Wait until the one who runs the campaign has taken it. */
 static enum fleet_status await(struct runner *r, struct looked *l, struct err *err)
 {
-    int64_t until_ms = clock_boot_ms() + NOTED_S * 1000;
+    int64_t until_ms = clock_boot_ms() + INT64_C(1000) * NOTED_S;
     struct fleet_campaign c;
 
     do {
-        const struct timespec pause = {0, 100 * 1000000};
+        const struct timespec pause = {0, 100000000};
 
         nanosleep(&pause, NULL);
         l->there = false;
@@ -730,7 +743,7 @@ enum fleet_status runner_wish(struct runner *r, const char *wish, struct err *er
     }
     if (rc != 0)
         return FLEET_STATUS_UNREACHABLE;
-    if (r->engine == NULL && (rc = runner_load(r, err)) != 0)
+    if (r->engine == NULL && runner_load(r, err) != 0)
         return FLEET_STATUS_REFUSED;
     if (engine_wish(r->engine, r->who, wish, clock_wall_s(), err) != 0)
         return FLEET_STATUS_REFUSED;

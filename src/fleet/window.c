@@ -150,9 +150,10 @@ static bool open_at(const struct windows *w, int64_t at_s)
 /* The zone of the process, while times are looked at. */
 static char *enter_zone(const char *zone)
 {
-    const char *was = getenv("TZ");
+    const char *was = getenv("TZ"); /* NOLINT(concurrency-mt-unsafe) */
     char *kept = was == NULL ? NULL : strdup(was);
 
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): this program has one thread */
     setenv("TZ", zone[0] == '\0' ? "UTC" : zone, 1);
     tzset();
     return kept;
@@ -161,9 +162,9 @@ static char *enter_zone(const char *zone)
 static void leave_zone(char *was)
 {
     if (was != NULL)
-        setenv("TZ", was, 1);
+        setenv("TZ", was, 1); /* NOLINT(concurrency-mt-unsafe) */
     else
-        unsetenv("TZ");
+        unsetenv("TZ"); /* NOLINT(concurrency-mt-unsafe) */
     tzset();
     free(was);
 }

@@ -356,8 +356,10 @@ static json_t *result_of(struct world *w, struct world_gateway *g, const char *m
         struct world_device *d =
             device_of(w, g, json_string_value(json_object_get(params, "device")));
 
-        assert_non_null(d);
-        assert_non_null(chain);
+        if (d == NULL || chain == NULL) {
+            fail_msg("there is nothing to install");
+            return NULL;
+        }
         if (!d->key) {
             *error = error_of(RPC_NO_IDENTITY, "there is no key");
             return NULL;
@@ -508,7 +510,7 @@ void world_sensor(struct world *w, int gateway, int n, bool online)
 
 struct saved {
     struct list link;
-    enum { SAVE_CAMPAIGN, SAVE_GATEWAY, SAVE_DEVICE, SAVE_PEM, SAVE_REQUEST, SAVE_DEL } what;
+    enum what { SAVE_CAMPAIGN, SAVE_GATEWAY, SAVE_DEVICE, SAVE_PEM, SAVE_REQUEST, SAVE_DEL } what;
     struct fleet_campaign c;
     struct fleet_gateway g;
     struct fleet_device d;
@@ -521,7 +523,7 @@ struct stored {
     struct fleet_request r;
 };
 
-static struct saved *save(struct world *w, int what)
+static struct saved *save(struct world *w, enum what what)
 {
     struct saved *s = alloc(sizeof(*s));
 

@@ -431,6 +431,33 @@ static void an_end_by_the_operator_leaves_what_was_migrated(void **unused)
     world_free(w);
 }
 
+/* What is on its way back is not left half-way. */
+static void an_end_while_a_wave_goes_back_waits_for_it(void **unused)
+{
+    struct world *w = world_new(3, 6, QUICK);
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.wave < 2)
+        world_run(w, 1);
+    world_online(w, 1, false);
+    world_run(w, 1);
+    assert_int_equal(world_wish(w, "rollback:all"), 0);
+    world_run(w, 100);
+    assert_int_equal(w->c.mode, FLEET_RETURNING); /* those that are away are waited for */
+    assert_int_equal(world_wish(w, "abort"), 0);
+    assert_int_equal(world_wish(w, "pause"), -ERR_PHASE);
+    assert_int_equal(world_wish(w, "resume"), -ERR_PHASE);
+    assert_int_equal(w->c.mode, FLEET_RETURNING);
+    world_kill(w);
+    world_run(w, 10);
+    world_online(w, 1, true);
+    world_until(w, FLEET_ABORTED);
+    for (int i = 0; i < w->device_count; i++)
+        assert_true(w->devices[i].phase != VIEW_COMMITTED && w->devices[i].phase != VIEW_TRIAL);
+    world_free(w);
+}
+
 static void rolls_back_the_wave_that_is_named(void **unused)
 {
     struct world *w = world_new(3, 6, QUICK);
@@ -681,6 +708,7 @@ int main(void)
         cmocka_unit_test(flips_within_the_windows),
         cmocka_unit_test(pauses_and_goes_on),
         cmocka_unit_test(an_end_by_the_operator_leaves_what_was_migrated),
+        cmocka_unit_test(an_end_while_a_wave_goes_back_waits_for_it),
         cmocka_unit_test(rolls_back_the_wave_that_is_named),
         cmocka_unit_test(nothing_is_retired_before_all_are_there),
         cmocka_unit_test(a_flip_is_tried_again_where_that_is_wanted),
