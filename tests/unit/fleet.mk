@@ -4,6 +4,7 @@ check_PROGRAMS += \
 	tests/unit/test_fleet_engine \
 	tests/unit/test_fleet_ledger \
 	tests/unit/test_fleet_manual \
+	tests/unit/test_fleet_plan \
 	tests/unit/test_fleet_readers \
 	tests/unit/test_fleet_sign \
 	tests/unit/test_fleet_window
@@ -17,6 +18,9 @@ tests_unit_test_fleet_campaign_LDADD = $(fleet_test_ldadd)
 tests_unit_test_fleet_engine_SOURCES = tests/unit/test_fleet_engine.c \
 	tests/unit/fleet_world.c tests/unit/fleet_world.h
 tests_unit_test_fleet_engine_LDADD = $(fleet_test_ldadd)
+
+tests_unit_test_fleet_plan_SOURCES = tests/unit/test_fleet_plan.c
+tests_unit_test_fleet_plan_LDADD = $(fleet_test_ldadd)
 
 tests_unit_test_fleet_manual_SOURCES = tests/unit/test_fleet_manual.c
 tests_unit_test_fleet_manual_LDADD = $(fleet_test_ldadd)
