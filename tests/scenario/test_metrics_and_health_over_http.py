@@ -123,6 +123,7 @@ def test_expiring_certificates_are_counted(plant):
         at = [time.strftime("%Y%m%d%H%M%SZ", time.gmtime(t)) for t in (now - 86400 * 100, now + 86400 * left)]
         site.gateway.install(name, old=site.pki.old.issue_dated(name + "-old", "/CN=" + name, *at), new=False)
     site.__enter__()
+    Web(port).wait_ready()  # what a worker has not said yet is no line
     metrics = Web(port).metrics()
     assert {k[34:-2]: v for k, v in metrics.items() if k.startswith("certflip_devices_expiring{")} == {
         "0d": 0, "1d": 1, "7d": 2, "30d": 3, "90d": 4}
