@@ -179,6 +179,18 @@ void operators_refused(struct operators_account *a, struct hub *hub, const char 
     hub_flush(hub, NULL);
 }
 
+/* Which classes of methods have to be signed, in the words of the configuration. */
+static json_t *policy_json(const struct operators *o)
+{
+    static const char *const words[] = {[CONF_SIGNED_OFF] = "off",
+                                        [CONF_SIGNED_OPTIONAL] = "optional",
+                                        [CONF_SIGNED_REQUIRED] = "required"};
+    const struct conf_management *m = &o->conf->management;
+
+    return json_pack("{s:s, s:s, s:s}", "observe", words[m->signed_observe], "operate",
+                     words[m->signed_operate], "trust", words[m->signed_trust]);
+}
+
 struct json_t *operators_json(const struct operators *o, const struct operators_account *a)
 {
     json_t *refused = json_object();
@@ -187,6 +199,6 @@ struct json_t *operators_json(const struct operators *o, const struct operators_
         if (a->refused[i] != 0)
             json_object_set_new(refused, rpc_error_name(counted[i]),
                                 json_integer((json_int_t)a->refused[i]));
-    return json_pack("{s:I, s:I, s:o}", "operators", (json_int_t)o->count, "good",
-                     (json_int_t)a->good, "refused", refused);
+    return json_pack("{s:I, s:o, s:I, s:o}", "operators", (json_int_t)o->count, "policy",
+                     policy_json(o), "good", (json_int_t)a->good, "refused", refused);
 }

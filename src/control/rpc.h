@@ -159,7 +159,8 @@ enum rpc_access {
      *   "trust": { "downstream": SUM, "upstream": SUM }, SUM: { "anchors": in force, "expired", "removed",            \
      *     "unusable", "soonest": null | { "fingerprint", "subject", "not_after" } },                                  \
      *   "central": { "enabled", "device", "connected", "since", "last_error", "signed": { "operators": so many,       \
-     *     "good": commands, "refused": { "expired": 3, ... } } },                                                     \
+     *     "policy": { "observe", "operate", "trust": "off" | "optional" | "required" }, "good": commands,             \
+     *     "refused": { "expired": 3, ... } } },                                                                       \
      *   "clock": CLOCK, "exceptions": [ EXCEPTION, ... ],                                                             \
      *   "old_tls": [ { "listener", "tls_min": "1.0" | "1.1" } ],                                                      \
      *   "crls": { "lists", "stale", "due": of these, "next_update": the soonest, ISO-TIME | null, "issuer": of that   \
