@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "cli/show.h"
+#include "fleet/campaign.h"
 #include "fleet/words.h"
 
 /* The exit status. */
@@ -30,6 +31,13 @@ struct fleet_command {
     bool live;       /* somebody sits before a terminal */
     const volatile sig_atomic_t *stop;
 };
+
+/* Read the campaign file that the command names.  Its faults go to standard error, one a line.
+ * Returns owned, or NULL with err: FLEET_STATUS_USAGE. */
+struct campaign *fleet_command_campaign(const struct fleet_command *c, struct err *err);
+
+/* How a command ends with such a return code. */
+enum fleet_status fleet_status_of(int rc);
 
 typedef enum fleet_status fleet_command_fn(const struct fleet_command *c, struct err *err);
 

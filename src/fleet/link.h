@@ -1,7 +1,7 @@
 /* fleet/link.h - the way from the centre to the gateways: one MQTT connection.
  *
- * libmosquitto is in link.c alone, and so is OpenSSL, which it is built on.  Subscribes to what the
- * caller wants of <root>, sends requests (signed, when an operator's key is given:
+ * libmosquitto is in link*.c alone, and so is OpenSSL, which it is built on.  Subscribes to what
+ * the caller wants of <root>, sends requests (signed, when an operator's key is given:
  * control/signed.h) at QoS 1 on <root>/<gateway>/cmd, and hands over whatever comes.  A lost
  * connection is made anew by itself, with growing pauses and jitter.  MQTT 5 where the broker has
  * it, else 3.1.1.  Everything happens in link_step, in the caller's thread; only the resolution of
@@ -46,7 +46,7 @@ struct link_conf {
 };
 
 struct link_events {
-    /* The subscriptions are granted: retained messages follow. */
+    /* Requests can be sent, and replies will come; what is retained follows. */
     void (*up)(void *arg);
     /* It was lost, or an attempt failed: "connection refused: ...", with a remedy.  The next one
      * is made by itself. */

@@ -13,6 +13,10 @@ libfleet_a_SOURCES = \
 	src/fleet/ledger_inside.h \
 	src/fleet/ledger_rows.c \
 	src/fleet/link.c src/fleet/link.h \
+	src/fleet/link_feed.c \
+	src/fleet/link_inside.h \
+	src/fleet/link_request.c \
+	src/fleet/link_tls.c \
 	src/fleet/overview.c src/fleet/overview.h \
 	src/fleet/pace.c src/fleet/pace.h \
 	src/fleet/plan.c src/fleet/plan.h \
@@ -40,3 +44,4 @@ certflip_fleet_SOURCES = src/fleet/main.c
 certflip_fleet_LDADD = $(fleet_libs)
 
 dist_man_MANS += src/fleet/certflip-fleet.conf.5
+include src/fleet/program.mk

@@ -8,9 +8,14 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "cli/table.h"
+#include "fleet/campaign.h"
 #include "fleet/command.h"
+#include "fleet/doctor.h"
+#include "fleet/inventory.h"
+#include "fleet/ledger.h"
 #include "fleet/report.h"
 #include "fleet/run.h"
 #include "fleet/status.h"
@@ -27,6 +32,8 @@ static enum fleet_status help_command(const struct fleet_command *c, struct err 
 
 static fleet_command_fn *const commands[FLEET_WORDS_COUNT] = {
     [FLEET_WORDS_HELP] = help_command,
+    [FLEET_WORDS_INVENTORY] = inventory_command,
+    [FLEET_WORDS_DOCTOR] = doctor_command,
     [FLEET_WORDS_PLAN] = run_plan,
     [FLEET_WORDS_RUN] = run_run,
     [FLEET_WORDS_PAUSE] = run_pause,
@@ -96,11 +103,40 @@ static void offer(void *arg, const char *word)
     puts(word);
 }
 
+/* Those that begin with the unfinished word. */
+static int offer_device(void *arg, const struct fleet_device *d)
+{
+    const char *partial = arg;
+    char name[2 * FLEET_NAME_MAX + 2];
+
+    snprintf(name, sizeof(name), "%s/%s", d->gateway, d->name);
+    if (strncmp(name, partial, strlen(partial)) == 0)
+        puts(name);
+    return 0;
+}
+
+/* Best effort, and silent: a shell is waiting.  What a campaign has not begun with is not known. */
+static void offer_devices(const char *file, const char *partial)
+{
+    struct buf faults = {0};
+    unsigned count = 0;
+    struct campaign *c = file == NULL ? NULL : campaign_load(file, &faults, &count);
+    struct ledger *l = c == NULL ? NULL : ledger_open(c->ledger, false, NULL);
+
+    if (l != NULL)
+        (void)ledger_devices(l, offer_device, (void *)(uintptr_t)partial, NULL);
+    ledger_close(l);
+    campaign_free(c);
+    buf_fini(&faults);
+}
+
 static enum fleet_status complete(const char *const *words, size_t n)
 {
     const char *file;
     enum fleet_words_more more = fleet_words_complete(words, n, offer, NULL, &file);
 
+    if (more == FLEET_WORDS_MORE_DEVICES && n > 0)
+        offer_devices(file, words[n - 1]);
     /* The shell knows files better. */
     return more == FLEET_WORDS_MORE_FILES ? FLEET_STATUS_REFUSED : FLEET_STATUS_DONE;
 }

@@ -373,30 +373,46 @@ static int read_device(const json_t *device, const char *name, struct view_devic
 
 static int take_device(struct view *v, const struct topic *t, const json_t *device, struct err *err)
 {
-    struct view_device fresh = {.name = NULL}, *d;
+    struct view_device fresh = {.name = NULL}, *d = NULL;
     struct view_gateway *g;
     int rc = read_device(device, t->device, &fresh, err);
 
     if (rc == 0 && v->device_count >= VIEW_DEVICES_MAX &&
         view_device(v, t->gateway, t->device) == NULL)
         rc = err_set(err, ERR_INVALID, "more than %d devices", VIEW_DEVICES_MAX);
-    if (rc == 0 &&
-        ((g = gateway_of(v, t->gateway)) == NULL || (d = device_of(v, g, t->device)) == NULL))
-        rc = err_set(err, ERR_NOMEM, "out of memory");
-    if (rc != 0 || d == NULL) {
+    if (rc == 0) {
+        g = gateway_of(v, t->gateway);
+        d = g == NULL ? NULL : device_of(v, g, t->device);
+    }
+    if (d == NULL) {
         texts_free(&fresh);
-        return rc;
+        return rc != 0 ? rc : err_set(err, ERR_NOMEM, "out of memory");
     }
     texts_free(d);
     fresh.link = d->link;
-    fresh.gateway = g;
+    fresh.gateway = d->gateway;
     fresh.name = d->name;
-    fresh.version = g->version = ++v->version;
+    fresh.version = d->gateway->version = ++v->version;
     *d = fresh;
     return 0;
 }
 
-/* Takes `state` over; NULL: it was cleared. */
+static bool same_epoch(const struct view_gateway *g, const json_t *told)
+{
+    const char *epoch = text_of(told, "epoch");
+
+    return epoch == NULL || strncmp(epoch, g->epoch, sizeof(g->epoch) - 1) == 0;
+}
+
+static void begin_events(struct view_gateway *g, const json_t *told, int64_t number)
+{
+    const char *epoch = text_of(told, "epoch");
+
+    snprintf(g->epoch, sizeof(g->epoch), "%s", epoch == NULL ? "" : epoch);
+    g->last_event = number < 0 ? 0 : (uint64_t)number;
+}
+
+/* Takes a reference of `state`; NULL: it was cleared. */
 static int take_state(struct view *v, const struct topic *t, json_t *state, int64_t now_s,
                       struct err *err)
 {
@@ -417,6 +433,8 @@ static int take_state(struct view *v, const struct topic *t, json_t *state, int6
     g->online = online;
     json_decref(g->state);
     g->state = json_incref(state);
+    if (g->last_event == 0 || !same_epoch(g, state))
+        begin_events(g, state, json_integer_value(json_object_get(state, "event_seq")));
     g->version = ++v->version;
     return 0;
 }
@@ -431,9 +449,12 @@ static int take_event(struct view *v, const struct topic *t, const json_t *event
         return err_set(err, ERR_INVALID, "seq: must be a number from 1 on");
     if (g == NULL)
         return 0;
-    if (g->last_event != 0 && number != g->last_event + 1)
-        g->missed = true;
-    g->last_event = number;
+    if (g->last_event == 0 || !same_epoch(g, event)) {
+        begin_events(g, event, json_integer_value(seq));
+    } else if (number > g->last_event) {
+        g->missed = g->missed || number != g->last_event + 1;
+        g->last_event = number;
+    }
     g->version = ++v->version;
     return 0;
 }

@@ -61,6 +61,7 @@ struct view_gateway {
     struct view_device **sorted; /* owned array of these, in the same order */
     size_t device_count, device_cap;
     uint64_t last_event; /* its number; 0: none was seen */
+    char epoch[16];      /* of that number: with another one it has begun anew */
     bool missed;         /* some event was: the retained topics are what counts */
     uint64_t version;
 };

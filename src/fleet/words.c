@@ -23,6 +23,12 @@ static const struct fleet_words_command commands[FLEET_WORDS_COUNT] = {
                                  "report ca-2027.conf --html ca-2027.html" },
     [FLEET_WORDS_HELP] = { "help", FLEET_WORDS_COMMAND, "this text, or more about one command",
                            "help" },
+    [FLEET_WORDS_INVENTORY] = { "inventory", FLEET_WORDS_FILE,
+                                "gateways and devices, what expires first before all others",
+                                "inventory ca-2027.conf --expiring 90" },
+    [FLEET_WORDS_DOCTOR] = { "doctor", FLEET_WORDS_FILE,
+                             "what is wrong with each gateway, and what to do about it",
+                             "doctor ca-2027.conf" },
     [FLEET_WORDS_PLAN] = { "plan", FLEET_WORDS_FILE, "show the waves, and what each gateway will be asked",
                            "plan ca-2027.conf" },
     [FLEET_WORDS_RUN] = { "run", FLEET_WORDS_FILE, "begin the campaign, or go on with one that was stopped",
@@ -63,6 +69,19 @@ static const struct option {
     uint64_t commands;
     const char *help;
 } options[] = {
+    { "--gateway", NULL, "GLOB", TEXT, AT(gateway), 0, 0, ON(FLEET_WORDS_INVENTORY) | ON(FLEET_WORDS_DOCTOR),
+      "only gateways of such a name, whatever the file says" },
+    { "--device", NULL, "GLOB", TEXT, AT(device), 0, 0, ON(FLEET_WORDS_INVENTORY),
+      "only devices of such a name, whatever the file says" },
+    { "--expiring", NULL, "DAYS", NUMBER, AT(expiring), 0, 36500, ON(FLEET_WORDS_INVENTORY),
+      "only devices whose certificate in use ends within so many days" },
+    { "--gateways", NULL, NULL, FLAG, AT(gateways), 0, 0, ON(FLEET_WORDS_INVENTORY),
+      "a row for each gateway instead of each device" },
+    { "--csv", NULL, NULL, FLAG, AT(csv), 0, 0, ON(FLEET_WORDS_INVENTORY), "for spreadsheets: RFC 4180" },
+    { "--all", NULL, NULL, FLAG, AT(all), 0, 0, ON(FLEET_WORDS_INVENTORY) | ON(FLEET_WORDS_DOCTOR),
+      "everything below root, whatever gateways and devices the file names" },
+    { "--timeout", NULL, "SECONDS", NUMBER, AT(timeout_s), 1, 3600, ON(FLEET_WORDS_DOCTOR),
+      "how long a gateway has to answer (default: limits.reply_timeout_s)" },
     { "--json", NULL, NULL, FLAG, AT(json), 0, 0, EVERY, "for programs: JSON instead of tables" },
     { "--yes", "-y", NULL, FLAG, AT(yes), 0, 0, EVERY, "do not ask before something is changed" },
     { "--wave", NULL, "N", NUMBER, AT(wave), 0, 100, ON(FLEET_WORDS_ROLLBACK),
@@ -265,11 +284,18 @@ static int check_options(const struct sorted *s, struct err *err)
 {
     const char *word = commands[s->line->command].word;
 
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        if ((s->seen >> i & 1) != 0 && !has_meaning(&options[i], (int)s->line->command))
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const char *name = options[i].name;
+        int command = (int)s->line->command;
+
+        if ((s->seen >> i & 1) != 0 &&
+            !has_meaning(find_option(name, strlen(name), command), command))
             return err_set(err, ERR_INVALID,
-                           "%s: has no meaning for \"%s\": see certflip-fleet help %s",
-                           options[i].name, word, word);
+                           "%s: has no meaning for \"%s\": see certflip-fleet help %s", name, word,
+                           word);
+    }
+    if (s->line->csv && s->line->json)
+        return err_set(err, ERR_INVALID, "%s: either --csv or --json", word);
     return 0;
 }
 
@@ -315,7 +341,8 @@ static int name_command(struct fleet_line *line, struct err *err)
 
 int fleet_words_parse(const char *const *words, size_t n, struct fleet_line *out, struct err *err)
 {
-    struct fleet_line line = {.args = calloc(n + 1, sizeof(line.args[0])), .wave = -1};
+    struct fleet_line line = {
+        .args = calloc(n + 1, sizeof(line.args[0])), .wave = -1, .expiring = -1, .timeout_s = -1};
     struct sorted sorted = {.line = &line};
     int rc;
 

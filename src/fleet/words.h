@@ -15,6 +15,8 @@
 
 enum fleet_words_id {
     FLEET_WORDS_HELP,
+    FLEET_WORDS_INVENTORY,
+    FLEET_WORDS_DOCTOR,
     FLEET_WORDS_PLAN,
     FLEET_WORDS_RUN,
     FLEET_WORDS_PAUSE,
@@ -52,7 +54,10 @@ struct fleet_line {
     bool json, yes, help, version;
     int64_t wave; /* -1: not given */
     bool all, renew;
-    const char *html, *json_out; /* files, borrowed; "-": standard output; NULL: not given */
+    const char *html, *json_out;  /* files, borrowed; "-": standard output; NULL: not given */
+    const char *gateway, *device; /* globs; NULL: not given */
+    int64_t expiring, timeout_s;  /* days, seconds; -1: not given */
+    bool gateways, csv;
 };
 
 /* Understand the words that follow the program's name.  With --help or --version, and without any

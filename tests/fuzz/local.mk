@@ -103,3 +103,12 @@ EXTRA_DIST += tests/fuzz/corpus/csr
 tests_fuzz_fuzz_csr_SOURCES = tests/fuzz/fuzz_csr.c
 tests_fuzz_fuzz_csr_LDADD = libtls.a libbase.a $(WOLFSSL_LIBS)
 tests_fuzz_fuzz_csr_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+# Seeds: what a certflipd has retained, a topic and a message in each line.
+EXTRA_PROGRAMS += tests/fuzz/fuzz_fleet_view
+fuzz_programs += tests/fuzz/fuzz_fleet_view
+EXTRA_DIST += tests/fuzz/corpus/fleet_view
+
+tests_fuzz_fuzz_fleet_view_SOURCES = tests/fuzz/fuzz_fleet_view.c
+tests_fuzz_fuzz_fleet_view_LDADD = libfleet.a libcli.a libcontrol.a liblint.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS)
+tests_fuzz_fuzz_fleet_view_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)

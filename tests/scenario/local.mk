@@ -46,6 +46,7 @@ EXTRA_DIST += \
 	tests/scenario/test_fleet_at_scale.py \
 	tests/scenario/test_fleet_campaign.py \
 	tests/scenario/test_fleet_campaign_interrupted.py \
+	tests/scenario/test_fleet_link.py \
 	tests/scenario/test_fleet_simulated_gateways.py \
 	tests/scenario/test_flips_go_unnoticed.py \
 	tests/scenario/test_full_and_failing_disks.py \
@@ -99,6 +100,11 @@ EXTRA_DIST += \
 # The bad link of lib/link.py.
 EXTRA_PROGRAMS += tests/scenario/link
 tests_scenario_link_SOURCES = tests/scenario/link.c
+
+# A link of certflip-fleet by itself: test_fleet_link.py.
+EXTRA_PROGRAMS += tests/scenario/fleet_link
+tests_scenario_fleet_link_SOURCES = tests/scenario/fleet_link.c
+tests_scenario_fleet_link_LDADD = $(fleet_libs)
 
 demo: all
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) '$(top_srcdir)/tests/demo/demo.py' --build '$(abs_top_builddir)'

@@ -122,6 +122,17 @@ static void a_gap_of_events_is_noticed(void **state)
     assert_int_equal(take(ROOT "/gw-1/event", "{\"seq\":11}"), 0);
     assert_true(g->missed);
     assert_int_equal(g->last_event, 11);
+    /* The state tells where the count is; another epoch begins anew. */
+    assert_int_equal(take(ROOT "/gw-2/state", "{\"gateway\":\"gw-2\",\"online\":true,"
+                                              "\"event_seq\":5,\"epoch\":\"aa\"}"),
+                     0);
+    g = view_gateway(&view, "gw-2");
+    assert_int_equal(take(ROOT "/gw-2/event", "{\"seq\":5,\"epoch\":\"aa\"}"), 0);
+    assert_int_equal(take(ROOT "/gw-2/event", "{\"seq\":6,\"epoch\":\"aa\"}"), 0);
+    assert_int_equal(take(ROOT "/gw-2/event", "{\"seq\":1,\"epoch\":\"bb\"}"), 0);
+    assert_false(g->missed);
+    assert_int_equal(take(ROOT "/gw-2/event", "{\"seq\":3,\"epoch\":\"bb\"}"), 0);
+    assert_true(g->missed);
 }
 
 /* Whatever comes that is not right changes nothing, and is named. */
