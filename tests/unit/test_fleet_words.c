@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
+#include "base/durable.h"
 #include "fleet/words.h"
 
 #define PARSE(line, err, ...)                                                                  \
@@ -66,6 +68,54 @@ static void every_command_is_explained(void **state)
     }
 }
 
+/* The text of the manual, in which every hyphen is a real one.  Returns owned. */
+static char *read_manual(void)
+{
+    const char *srcdir = getenv("srcdir");
+    char path[4096];
+    struct buf text = {0};
+    struct err err = {0};
+
+    snprintf(path, sizeof(path), "%s/src/fleet/certflip-fleet.1", srcdir == NULL ? "." : srcdir);
+    if (durable_read(path, 1U << 20, &text, &err) != 0 || buf_append_u8(&text, 0) != 0)
+        fail_msg("%s", err.msg);
+    for (char *at = (char *)text.p; (at = strstr(at, "\\-")) != NULL; at++)
+        memmove(at, at + 1, strlen(at));
+    return (char *)text.p;
+}
+
+/* Each command stands in certflip-fleet(1), and each option that its help names. */
+static void the_manual_is_complete(void **state)
+{
+    char *manual = read_manual();
+
+    (void)state;
+    for (int id = 0; id < FLEET_WORDS_COUNT; id++) {
+        const struct fleet_words_command *c = fleet_words_command((enum fleet_words_id)id);
+        const char *args[] = {c->word};
+        struct fleet_line line = {.args = args, .arg_count = 1};
+        char heading[64], *text = NULL;
+        size_t n = 0;
+        FILE *to = open_memstream(&text, &n);
+
+        snprintf(heading, sizeof(heading), "\n\\fB%s\\fR", c->word);
+        if (strstr(manual, heading) == NULL)
+            fail_msg("certflip-fleet.1: no command %s", c->word);
+        assert_int_equal(fleet_words_help(&line, to, NULL), 0);
+        fclose(to);
+        for (char *at = text; (at = strstr(at, "--")) != NULL;) {
+            at[strcspn(at, " \n")] = '\0';
+            if (strstr(manual, at) == NULL)
+                fail_msg("certflip-fleet.1: no option %s", at);
+            at += strlen(at) + 1;
+            if (at >= text + n)
+                break;
+        }
+        free(text);
+    }
+    free(manual);
+}
+
 static void count_offer(void *arg, const char *word)
 {
     size_t *count = arg;
@@ -95,6 +145,7 @@ int main(void)
         cmocka_unit_test(nothing_is_help),
         cmocka_unit_test(a_typing_error_names_the_nearest_word),
         cmocka_unit_test(every_command_is_explained),
+        cmocka_unit_test(the_manual_is_complete),
         cmocka_unit_test(completion_offers_what_may_come),
     };
 
