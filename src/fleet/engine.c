@@ -417,9 +417,13 @@ void engine_touch_device(struct engine *e, struct edevice *d)
     engine_touch_gateway(e, d->gw);
 }
 
+/* Replies overtake retained topics, where there are many of these: what the view shows counts when
+ * it has come since, and is not about to be followed by more. */
 static int64_t doubt_ends_s(const struct edevice *d)
 {
-    return (d->flip_s > d->changed_s ? d->flip_s : d->changed_s) + ENGINE_GRACE_S;
+    int64_t since_s = d->flip_s > d->changed_s ? d->flip_s : d->changed_s;
+
+    return d->heard_s > since_s ? d->heard_s + ENGINE_GRACE_S : since_s + ENGINE_SILENT_S;
 }
 
 bool engine_doubt(struct engine *e, struct edevice *d)
@@ -615,8 +619,10 @@ void engine_device_news(struct engine *e, const char *gateway, const char *devic
 {
     struct edevice *d = find(e, gateway, device);
 
-    if (d != NULL)
-        engine_touch_device(e, d);
+    if (d == NULL)
+        return;
+    d->heard_s = e->now_s;
+    engine_touch_device(e, d);
 }
 
 int engine_reply(struct engine *e, const char *gateway, const char *id, const char *reply, size_t n,

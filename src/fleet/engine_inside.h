@@ -21,7 +21,8 @@ struct map;
 #define ENGINE_INSTALLS  8   /* identity.install at once of one gateway: one device each */
 #define ENGINE_BATCH     100 /* devices of one command, where nothing else bounds it */
 #define ENGINE_RETRY_S   30  /* after a refusal that may pass by itself */
-#define ENGINE_GRACE_S   10  /* a retained topic is true within a second: so long it may lag */
+#define ENGINE_GRACE_S   10  /* a retained topic is true within a second: what comes may be older */
+#define ENGINE_SILENT_S  120 /* or nothing comes at all: so long it may lag */
 #define ENGINE_BACKOFF_S 60  /* after a refusal that somebody has to mend */
 
 enum order {
@@ -50,7 +51,8 @@ struct edevice {
     char *failure, *reason, *remedy; /* owned, or NULL */
     uint8_t old_fp[32], new_fp[32];  /* all 0: none */
     int64_t new_until_s, flip_s, migrated_s, changed_s;
-    int64_t wait_s; /* nothing is asked for it before */
+    int64_t heard_s; /* when its topic came last; 0: not since the start */
+    int64_t wait_s;  /* nothing is asked for it before */
     unsigned attempts;
     int16_t wave;
     uint8_t step;   /* enum fleet_device_step */

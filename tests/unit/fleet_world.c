@@ -74,6 +74,7 @@ struct message {
     struct list link;
     char *topic, *payload; /* topic NULL: a reply */
     char *gateway, *id;
+    int64_t due_s;
 };
 
 struct command {
@@ -93,6 +94,7 @@ static void send_topic(struct world *w, char *topic, char *payload)
 
     m->topic = topic;
     m->payload = payload;
+    m->due_s = strstr(topic, "/device/") == NULL ? 0 : w->now_s + w->lag_s;
     list_init(&m->link);
     list_add(&w->wire, &m->link);
 }
@@ -834,6 +836,8 @@ static void take_wire(struct world *w)
     list_for_each_safe (it, &w->wire) {
         struct message *m = list_entry(it, struct message, link);
 
+        if (m->due_s > w->now_s)
+            continue;
         list_del(it);
         if (m->topic == NULL) {
             assert_int_equal(

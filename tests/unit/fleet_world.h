@@ -54,7 +54,8 @@ struct world {
     uint64_t seed;
     /* How bad it is: chances in 1000, of each time. */
     unsigned lose_reply, twice_reply, lose_command, lose_rows, kill, flap;
-    bool slow; /* the signer takes its time */
+    bool slow;     /* the signer takes its time */
+    int64_t lag_s; /* by which topics of devices come later than replies */
 
     struct world_gateway gateways[WORLD_GATEWAYS];
     struct world_device devices[WORLD_DEVICES];

@@ -579,6 +579,20 @@ static void one_that_is_gone_does_not_hold_the_others(void **unused)
     world_free(w);
 }
 
+/* What a reply has told is not contradicted by topics that are older, however long they take. */
+static void topics_that_lag_contradict_nobody(void **unused)
+{
+    struct world *w = world_new(4, 10, QUICK);
+
+    (void)unused;
+    world_begin(w);
+    w->lag_s = 40;
+    world_until(w, FLEET_DONE);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    expect_once(w);
+    world_free(w);
+}
+
 static void anchors_in_use_are_left_and_said(void **unused)
 {
     struct world *w = world_new(3, 4,
@@ -715,6 +729,7 @@ int main(void)
         cmocka_unit_test(what_has_failed_can_get_another_certificate),
         cmocka_unit_test(confirms_what_it_sees_connected),
         cmocka_unit_test(one_that_is_gone_does_not_hold_the_others),
+        cmocka_unit_test(topics_that_lag_contradict_nobody),
         cmocka_unit_test(anchors_in_use_are_left_and_said),
         cmocka_unit_test(a_late_failure_halts_as_well),
         cmocka_unit_test(never_more_at_once_than_is_allowed),
