@@ -66,7 +66,7 @@ def test_every_command_is_offered():
     ("certflipctl flip press-1 --evidence ", "connack echo"),
     ("certflipctl flip press-1 --evidence=", "connack echo"),
     ("certflipctl flip press-1 --evidence=e", "echo"),
-    ("certflipctl log tls.handshake de", "debug"),
+    ("certflipctl log tls.handshake deb", "debug"),
     ("certflipctl explain tls.unknown_c", "tls.unknown_ca"),
     ("certflipctl help quarantine ", "clear"),
     ("certflipctl sign identity.key", "identity.keygen"),
