@@ -837,6 +837,8 @@ static enum words_more offer_value(const struct offers *o, const struct option *
 {
     for (const char *const *c = option->choices; c != NULL && *c != NULL; c++)
         offer_word(o, *c);
+    if (option->at == AT(device))
+        return WORDS_MORE_DEVICES;
     return option->kind == FILE_NAME || option->kind == FILE_NAMES ? WORDS_MORE_FILES
                                                                    : WORDS_NO_MORE;
 }

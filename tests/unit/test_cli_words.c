@@ -500,6 +500,8 @@ static void next_words_are_offered(void **unused)
         WORDS_NO_MORE);
     completes("de", "devices device ", WORDS_NO_MORE);
     completes("quarantine ''", "clear ", WORDS_NO_MORE);
+    completes("logs --device pr", "", WORDS_MORE_DEVICES);
+    completes("watch pr", "", WORDS_MORE_DEVICES);
     completes("crl ''", "list update ", WORDS_NO_MORE);
     completes("crl update ''", "", WORDS_MORE_FILES);
     completes("explain rpc.q", "rpc.quarantined ", WORDS_NO_MORE);
