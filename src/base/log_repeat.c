@@ -55,28 +55,42 @@ static void leave(struct shard *s)
     atomic_flag_clear_explicit(&s->busy, memory_order_release);
 }
 
+/* Where the port of `peer` stands in the pairs, digits only, and how long it is; 0: nowhere.  It
+ * stands before what is quoted, which may hold anything. */
+static size_t port_of(const struct log_record *r, size_t *at)
+{
+    const char *quote = memchr(r->pairs, '"', r->n);
+    const char *end = quote == NULL ? r->pairs + r->n : quote;
+    const char *peer = memmem(r->pairs, (size_t)(end - r->pairs), "peer=", 5), *stop, *colon;
+
+    if (peer == NULL || (peer > r->pairs && peer[-1] != ' '))
+        return 0;
+    stop = memchr(peer, ' ', (size_t)(end - peer));
+    if (stop == NULL)
+        stop = end;
+    colon = memrchr(peer, ':', (size_t)(stop - peer));
+    if (colon == NULL)
+        return 0;
+    *at = (size_t)(colon - r->pairs);
+    return (size_t)(stop - colon);
+}
+
 /* What is the same in lines that say the same. */
 static uint64_t identity(const struct log_record *r)
 {
     char text[LOG_PAIRS_MAX + 128];
-    const char *p = r->pairs, *end = r->pairs + r->n;
-    struct log_pair pair;
-    size_t n = (size_t)snprintf(text, 128, "%d %d %.100s ", (int)r->sub, (int)r->level, r->event);
+    size_t event_n = strnlen(r->event, 100), at = r->n, port_n = port_of(r, &at), n = 2;
     uint64_t hash;
 
-    while (log_pair_next(&p, end, &pair)) {
-        size_t bytes = (size_t)(p - pair.key);
-        const char *colon =
-            log_pair_is(&pair, "peer") ? memrchr(pair.value, ':', pair.value_n) : NULL;
-
-        if (colon != NULL)
-            bytes = (size_t)(colon - pair.key);
-        if (n + bytes + 1 > sizeof(text)) /* it cannot: they are copied from LOG_PAIRS_MAX */
-            break;
-        memcpy(text + n, pair.key, bytes);
-        n += bytes;
-        text[n++] = ' ';
-    }
+    text[0] = (char)r->sub;
+    text[1] = (char)r->level;
+    memcpy(text + n, r->event, event_n);
+    n += event_n;
+    text[n++] = ' ';
+    memcpy(text + n, r->pairs, at);
+    n += at;
+    memcpy(text + n, r->pairs + at + port_n, r->n - at - port_n);
+    n += r->n - at - port_n;
     hash = map_hash(text, n);
     return hash == 0 ? 1 : hash;
 }

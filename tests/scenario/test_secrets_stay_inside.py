@@ -86,7 +86,8 @@ def test_nothing_is_left_of_a_key_that_was_dropped(plant, pki, tmp_path):
     assert any("scalar" in hit for hit in found(site.gateway.pid, other))
 
     # Elsewhere it never was.
-    said = site.gateway.ctl("audit", "--json")[1] + site.gateway.ctl("--json", "status")[1]
+    said = (site.gateway.ctl("audit", "--json")[1] + site.gateway.ctl("--json", "status")[1] +
+            site.gateway.ctl("logs", "--json", "--source", "memory")[1])
     places = {"replies": said.encode()}
     for path in [site.gateway.log.path, *glob.glob(site.gateway.state + "/*")]:
         if os.path.isfile(path):

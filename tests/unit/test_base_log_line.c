@@ -182,9 +182,29 @@ static void the_longest_lines_stay_whole(void **unused)
     assert_field("CERTFLIP_B", "2");
 }
 
+static void times_are_told_to_the_millisecond(void **unused)
+{
+    static const struct {
+        int64_t ms;
+        const char *text;
+    } table[] = {{0, "1970-01-01T00:00:00.000Z"},
+                 {1, "1970-01-01T00:00:00.001Z"},
+                 {951782399999, "2000-02-28T23:59:59.999Z"},
+                 {951782400000, "2000-02-29T00:00:00.000Z"},
+                 {1935446400123, "2031-05-02T00:00:00.123Z"},
+                 {253402300799999, "9999-12-31T23:59:59.999Z"},
+                 {-1, "1970-01-01T00:00:00.000Z"}};
+    char out[40];
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        assert_string_equal(log_time(table[i].ms, out), table[i].text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(times_are_told_to_the_millisecond),
         cmocka_unit_test(each_pair_is_a_field),
         cmocka_unit_test(every_level_has_its_priority),
         cmocka_unit_test(a_value_of_several_lines_stays_one_value),

@@ -71,12 +71,19 @@ static void repetition_is_counted_and_told(void **unused)
 static void what_differs_is_written(void **unused)
 {
     static const char *const differ[] = {
-        "device=d peer=192.0.2.7:1 cause=a", "device=e peer=192.0.2.7:1 cause=a",
-        "device=d peer=192.0.2.8:1 cause=a", "device=d peer=192.0.2.7:1 cause=b",
-        "device=d peer=192.0.2.7:1",         "device=d peer=192.0.2.7:1 cause=a msg=\"x\"",
-        "device=d peer=[::1]:1 cause=a",     "device=d peer=[::2]:1 cause=a",
-        "device=d peer=unix cause=a",        "device=d port=192.0.2.7:1",
+        "device=d peer=192.0.2.7:1 cause=a",
+        "device=e peer=192.0.2.7:1 cause=a",
+        "device=d peer=192.0.2.8:1 cause=a",
+        "device=d peer=192.0.2.7:1 cause=b",
+        "device=d peer=192.0.2.7:1",
+        "device=d peer=192.0.2.7:1 cause=a msg=\"x\"",
+        "device=d peer=[::1]:1 cause=a",
+        "device=d peer=[::2]:1 cause=a",
+        "device=d peer=unix cause=a",
+        "device=d port=192.0.2.7:1",
         "device=d port=192.0.2.7:2",
+        "device=d msg=\"of peer=192.0.2.7:1\"",
+        "device=d msg=\"of peer=192.0.2.7:2\"",
     };
 
     (void)unused;

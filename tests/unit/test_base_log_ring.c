@@ -172,7 +172,7 @@ static void threads_keep_their_order(void **unused)
 
 static void a_pile_has_its_bounds(void **unused)
 {
-    struct pile p = {0};
+    struct pile p = {.top = NULL};
     struct pile_item items[4] = {{.bytes = 10}, {.bytes = 10}, {.bytes = 10}, {.bytes = 100}};
     struct list l;
 
