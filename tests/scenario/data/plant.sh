@@ -45,6 +45,8 @@ certfile /root/pki/broker.pem
 keyfile /root/pki/broker.key
 require_certificate true
 use_identity_as_username true
+listener 1883
+allow_anonymous true
 EOF
 cat >/usr/bin/broker <<'EOF'
 #!/bin/bash
@@ -124,4 +126,13 @@ for device; do
     certflipctl install $device /tmp/$device.pem >/dev/null
 done
 EOF
-chmod +x /usr/bin/gateway /usr/bin/sign /usr/bin/staged
+cat >/usr/bin/revoke-nothing <<'EOF'
+#!/bin/bash
+# revoke-nothing FILE: a list of the old CA
+cd /root/pki
+touch index.txt
+echo 01 >crlnumber
+openssl ca -config <(printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ncrlnumber=crlnumber\ndefault_md=sha256\n') \
+    -gencrl -keyfile old-ca.key -cert old-ca.pem -crldays 30 -out "$1" 2>/dev/null
+EOF
+chmod +x /usr/bin/gateway /usr/bin/sign /usr/bin/staged /usr/bin/revoke-nothing
