@@ -92,8 +92,11 @@ int64_t clock_built_s(void)
 {
     struct tm tm = {0};
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdate-time"
     if (strptime(__DATE__, "%b %d %Y", &tm) == NULL)
         return 0;
+#pragma GCC diagnostic pop
     return (int64_t)timegm(&tm) - 86400;
 }
 

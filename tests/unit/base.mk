@@ -26,7 +26,7 @@ tests_unit_test_base_base64url_LDADD = $(base_test_ldadd)
 
 tests_unit_test_base_buf_SOURCES = tests/unit/test_base_buf.c
 tests_unit_test_base_buf_LDADD = $(base_test_ldadd)
-tests_unit_test_base_buf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=realloc,--wrap=free
+tests_unit_test_base_buf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=realloc,--wrap=free
 
 tests_unit_test_base_clock_SOURCES = tests/unit/test_base_clock.c
 tests_unit_test_base_clock_LDADD = $(base_test_ldadd)

@@ -1,4 +1,5 @@
-/* Buffers and lists.  realloc is wrapped, so that memory can run out on purpose. */
+/* Buffers and lists.  realloc is wrapped, so that memory can run out on purpose; malloc too, which
+ * newer compilers call for a realloc of nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,8 @@
 #include "base/err.h"
 #include "base/list.h"
 
+void *__real_malloc(size_t n);
+void *__wrap_malloc(size_t n);
 void *__real_realloc(void *p, size_t n);
 void *__wrap_realloc(void *p, size_t n);
 void __real_free(void *p);
@@ -20,6 +23,11 @@ static bool no_memory;
 static const uint8_t *watched; /* freeing it counts what is left of a secret in it */
 static size_t watched_bytes;
 static size_t leftovers;
+
+void *__wrap_malloc(size_t n)
+{
+    return no_memory ? NULL : __real_malloc(n);
+}
 
 void *__wrap_realloc(void *p, size_t n)
 {

@@ -125,7 +125,12 @@ done
 # Another CA of the same name: the issuer is known, its signature is not.
 key ca-twin ec
 openssl req -new -x509 -config ca.cnf -extensions v3_ca -key ca-twin.key -days 3650 -subj /O=Plant/CN=ca-old -out ca-twin.pem
-openssl x509 -req -in press-07.csr -CA ca-twin.pem -CAkey ca-twin.key -days 100 -CAcreateserial -out press-forged.pem
+# Of version 1, without key identifiers, which newer versions of OpenSSL add unless they are told.
+if openssl req -help 2>&1 | grep -q -e '-x509v1'; then
+    openssl req -config ca.cnf -x509 -x509v1 -in press-07.csr -CA ca-twin.pem -CAkey ca-twin.key -days 100 -out press-forged.pem
+else
+    openssl x509 -req -in press-07.csr -CA ca-twin.pem -CAkey ca-twin.key -days 100 -CAcreateserial -out press-forged.pem
+fi
 cp press-07.key press-forged.key
 # The same CA, renewed: the same name and the same key.
 openssl req -new -x509 -config ca.cnf -extensions v3_ca -key ca-old.key -days 3000 -subj /O=Plant/CN=ca-old -out ca-renewed.pem
