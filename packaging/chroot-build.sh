@@ -100,6 +100,7 @@ mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 mount --bind "$cache" "$root/var/cache/certflip"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
+printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
 if [ -n "$emulator" ]; then cp "$(command -v "$emulator")" "$root/usr/bin/"; fi
 
 # -- building, and the unit tests ------------------------------------------------------------------------
@@ -108,16 +109,20 @@ say "$suite, $arch: built and tested"
 mkdir "$root/build"
 cp "$tarball" "$here/make-deb.sh" "$root/build/"
 options=()
-if [ -n "$emulator" ]; then options=(--host-arch "$arch" --build-profiles=cross); fi
+build_options=terse
+if [ -n "$emulator" ]; then
+    options=(--host-arch "$arch" --build-profiles=cross)
+    build_options="terse crossbuildcanrunhostbinaries"
+fi
 log=$out/build-$suite-$arch.log
-if ! in_root CERTFLIP_CACHE=/var/cache/certflip DEB_BUILD_OPTIONS=terse CERTFLIP_EMULATOR="$emulator" \
+if ! in_root CERTFLIP_CACHE=/var/cache/certflip DEB_BUILD_OPTIONS="$build_options" CERTFLIP_EMULATOR="$emulator" \
     /build/make-deb.sh "/build/${tarball##*/}" /build/out "${options[@]}" >"$log" 2>&1 </dev/null; then
-    grep -E '(warning|error):|^(FAIL|ERROR): |^# (FAIL|ERROR): ' "$log" >&2 || true
+    grep -E ': (warning|error): |^(FAIL|ERROR): |^# (FAIL|ERROR): ' "$log" >&2 || true
     tail -n 30 "$log" >&2
     die "$suite, $arch: not built, or a test failed; the whole log: $log"
 fi
 grep -E '^# (TOTAL|PASS|SKIP|FAIL|ERROR): ' "$log" || die "no unit test has run; the whole log: $log"
-if grep -E 'warning: ' "$log" | grep -v '^dpkg-' >&2; then die "$suite, $arch: the compiler warns"; fi
+if grep -E ': warning: .*\[-W' "$log" >&2; then die "$suite, $arch: the compiler warns"; fi
 cp "$root"/build/out/*.deb "$out/"
 
 # -- installed ------------------------------------------------------------------------------------------

@@ -98,12 +98,14 @@ static bool has_flag(const void *p, const char *flag)
 static void it_is_left_out_of_core_dumps(void **state)
 {
     uint8_t *p = secret_alloc(100);
+    const char *emulator = getenv("CERTFLIP_EMULATOR");
     struct secret_use use;
 
     (void)state;
     secret_use(&use);
     assert_true(use.bytes >= 100);
-    assert_true(has_flag(p, " dd")); /* MADV_DONTDUMP */
+    if (emulator == NULL || emulator[0] == '\0') /* qemu-user keeps such advice to itself */
+        assert_true(has_flag(p, " dd"));         /* MADV_DONTDUMP */
     secret_free(p);
 }
 

@@ -851,17 +851,18 @@ static void missing_permission_names_the_group(void **state)
 /* -- the program itself ---------------------------------------------------------------------------
  */
 
-/* Run the built certflipctl by the shell; what it writes (both streams) goes to `out`. */
+/* Run the built certflipctl by the shell; what it writes (both streams) goes to `out`.  One that is
+ * built for another machine runs under what CERTFLIP_EMULATOR names, as this program does. */
 static int run_program(struct fake *f, const char *args, char *out, size_t n)
 {
-    const char *top = getenv("builddir");
+    const char *top = getenv("builddir"), *emulator = getenv("CERTFLIP_EMULATOR");
     char command[512];
     FILE *from;
     size_t got;
     int status;
 
-    snprintf(command, sizeof(command), "{ CERTFLIP_SOCKET=%s %s/certflipctl %s; } 2>&1", f->path,
-             top == NULL ? "." : top, args);
+    snprintf(command, sizeof(command), "{ CERTFLIP_SOCKET=%s %s %s/certflipctl %s; } 2>&1", f->path,
+             emulator == NULL ? "" : emulator, top == NULL ? "." : top, args);
     from = popen(command, "r");
     assert_non_null(from);
     got = fread(out, 1, n - 1, from);
