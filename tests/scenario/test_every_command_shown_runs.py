@@ -37,7 +37,7 @@ def blocks_of(path):
 
 
 def shortened(script):
-    return re.sub(r"(--probation|\"probation_s\":|probation_s =) ?\d+", r"\1 1", script)
+    return re.sub(r"(--probation|\"probation_s\":|probation_s =|soak_s =|validate_s =) ?\d+", r"\1 1", script)
 
 
 @pytest.fixture

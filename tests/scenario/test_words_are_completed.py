@@ -1,4 +1,4 @@
-"""What bash offers when the tab key is pressed behind certflipctl: commands, options, values, files, and devices.
+"""What bash offers when the tab key is pressed behind certflipctl and certflip-fleet: commands, options, values, files, and devices.
 
 By the completion that is installed, in a bash that no one sits at.
 """
@@ -52,9 +52,10 @@ def commands_of(program):
     return set(re.findall(r"^  ([a-z][a-z-]*)", body.split("\n\n")[0] if "\n\n" in body else body, re.M))
 
 
-def test_every_command_is_offered():
-    assert set(offered("certflipctl ")) == commands_of("certflipctl")
-    assert len(commands_of("certflipctl")) > 20
+@pytest.mark.parametrize("program, least", [("certflipctl", 20), ("certflip-fleet", 10)])
+def test_every_command_is_offered(program, least):
+    assert set(offered(program + " ")) == commands_of(program)
+    assert len(commands_of(program)) >= least
 
 
 @pytest.mark.parametrize("line, expected", [
@@ -71,6 +72,9 @@ def test_every_command_is_offered():
     ("certflipctl help quarantine ", "clear"),
     ("certflipctl sign identity.key", "identity.keygen"),
     ("certflipctl nonsense ", ""),
+    ("certflip-fleet pl", "plan"),
+    ("certflip-fleet help resu", "resume"),
+    ("certflip-fleet plan --js", "--json"),
 ])
 def test_words(line, expected):
     assert " ".join(sorted(offered(line))) == expected
@@ -97,6 +101,7 @@ def test_files(tmp_path):
         (tmp_path / name).write_text("")
     assert sorted(offered("certflipctl crl update new", folder=tmp_path)) == ["new-ca.crl", "new-ca.pem"]
     assert offered("certflipctl lint x --anchors=o", folder=tmp_path) == ["other"]
+    assert offered("certflip-fleet plan o", folder=tmp_path) == ["other"]
 
 
 def test_no_daemon_no_devices_and_no_words():

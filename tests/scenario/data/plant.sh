@@ -27,6 +27,8 @@ for device in press-12 press-13 press-14; do
     leaf $device /CN=$device old-ca extendedKeyUsage=clientAuth
     cp $device.pem $device.key /media/usb/identities/
 done
+leaf fleet /CN=fleet old-ca extendedKeyUsage=clientAuth
+leaf gw-hall-3 /CN=gw-hall-3 old-ca extendedKeyUsage=clientAuth
 cat old-ca.pem new-ca.pem >clients.pem
 
 cp server.pem /root/server-chain.pem
@@ -136,3 +138,24 @@ openssl ca -config <(printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ncrlnum
     -gencrl -keyfile old-ca.key -cert old-ca.pem -crldays 30 -out "$1" 2>/dev/null
 EOF
 chmod +x /usr/bin/gateway /usr/bin/sign /usr/bin/staged /usr/bin/revoke-nothing
+
+# `centre`: a gateway that the centre commands, and the folder of the fleet's operator, /root/campaign.
+cat >/usr/bin/centre <<'EOF'
+#!/bin/bash
+set -e
+gateway
+cd /root/pki
+cp gw-hall-3.pem gw-hall-3.key /tmp/
+cat >/etc/certflip/conf.d/management.conf <<'CONF'
+management = { enabled = true; };
+CONF
+certflipctl import gw-hall-3 gw-hall-3.pem --key gw-hall-3.key >/dev/null
+systemctl restart certflip
+for device in press-12 press-13 press-14; do until_online $device; done
+for _ in $(seq 400); do if certflipctl status | grep -q '^central.*connected'; then break; fi; sleep 0.05; done
+mkdir -p /root/campaign
+cp broker-ca.pem new-ca.pem fleet.pem /root/campaign/
+cp fleet.key /root/campaign/fleet-key.pem
+cp new-ca.key /root/campaign/new-ca-key.pem
+EOF
+chmod +x /usr/bin/centre

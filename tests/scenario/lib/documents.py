@@ -15,6 +15,7 @@ SKIPS = {
     "package": "apt and dpkg: run by packaging/tests/lifecycle.sh in a chroot",
     "build": "builds all of it: ./bootstrap check and make distcheck do so",
     "journald": "asks the journal or the service manager, and there are none on the scratch machine",
+    "terminal": "draws on a whole terminal: has tests of its own",
     "timesyncd": "sets the machine's clock",
     "demo": "installs what is missing first: test_the_demo_ends_well runs the rest of it",
 }
@@ -48,6 +49,8 @@ def blocks(text):
 
 
 KINDS = (
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"),
+    (r"(root@[\w-]+/)\d+", r"\1PID"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?", "TIME"),
     (r"\d{4}-\d\d-\d\d", "DATE"),
     (r"\b[0-9a-f]{16,64}\b", "HEX"),

@@ -7,7 +7,6 @@ that the documents use.
 
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -186,15 +185,15 @@ class Machine:
                 if name != "certflip-fleet":
                     raise
         shutil.copy(os.path.join(TOP, "packaging/systemd/certflip.service"), self.path("/lib/systemd/system/"))
-        conf = os.path.join(TOP, "conf/certflip.conf")
+        shutil.copy(os.path.join(TOP, "conf/certflip.conf"), self.path("/tmp/"))  # the tree may lie where we have no eyes
         self.run("""
             grep -q '^certflip:' /etc/group || echo 'certflip:x:64999:' >>/etc/group
             grep -q '^certflip:' /etc/passwd ||
                 echo 'certflip:x:64999:64999::/var/lib/certflip:/usr/sbin/nologin' >>/etc/passwd
             install -d -o root -g certflip -m 750 /etc/certflip /etc/certflip/conf.d /etc/certflip/tls
             install -d -o certflip -g certflip -m 750 /var/lib/certflip /var/lib/certflip/identities
-            install -o root -g certflip -m 640 %s /etc/certflip/certflip.conf
-        """ % shlex.quote(conf))
+            install -o root -g certflip -m 640 /tmp/certflip.conf /etc/certflip/certflip.conf
+        """)
         for compiled, documented in compiled_paths().items():
             if compiled != documented:
                 self.run("mkdir -p %s && ln -sfn %s %s" % (os.path.dirname(compiled), documented, compiled))
