@@ -211,8 +211,8 @@ def test_examples_of_the_configuration(machine):
         assert machine.run("certflipd --check-config").endswith(": ok\n"), whole
 
 
-def test_the_example_of_certflipd(machine):
-    """A command through the broker, with its reply."""
+def test_examples_through_the_broker(machine):
+    """A command with its reply, and what the page of the contract shows."""
     machine.run("gateway; staged press-12")
     machine.run("""cat >/etc/certflip/conf.d/management.conf <<EOF
 management = { enabled = true; device = "gw-hall-3"; };
@@ -222,7 +222,13 @@ cd pki; openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -key
 certflipctl reload; certflipctl import gw-hall-3 pki/gw-hall-3.pem --key pki/gw-hall-3.key
 systemctl restart certflip; until_online press-12
 for _ in $(seq 200); do if certflipctl status | grep -q '^central.*connected'; then exit 0; fi; sleep 0.05; done; certflipctl status; exit 1""")
-    examples = [block for block in literal("src/daemon/certflipd.8") if block.startswith("mosquitto_rr")]
-    assert len(examples) == 1
-    reply = machine.run(shortened(examples[0]).replace("mosquitto_rr", "mosquitto_rr -W 20"))
-    assert '"result"' in reply, reply
+    machine.run("openssl genpkey -algorithm ed25519 -out alice.pem")
+    for page, least in (("src/daemon/certflipd.8", 1), ("src/control/certflip-mqtt.7", 3)):
+        examples = [block for block in literal(page) if re.match(r"(mosquitto_|certflipctl )", block)]
+        assert len(examples) >= least
+        for example in examples:
+            if example.startswith("mosquitto_sub"):  # it ends by its own time limit, and says so
+                assert '"gateway"' in machine.run(example, 27)
+                continue
+            reply = machine.run(shortened(example).replace("mosquitto_rr", "mosquitto_rr -W 20"))
+            assert not example.startswith("mosquitto_rr") or '"result"' in reply, reply
