@@ -124,7 +124,7 @@ def literal(page):
     """What a page shows to be typed, block by block: .nf, .Bd, and lines in bold that begin with a program's name."""
     text = (TOP / page).read_text(encoding="utf-8")
     for found in re.finditer(r"^\.(?:nf|Bd -literal.*)\n(?P<block>(?:.*\n)*?)\.(?:fi|Ed)$|"
-                             r"^(?P<bold>\.B (?:certflip[a-z-]*|openssl) .*(?:\n\.br\n\.B .*)*)$", text, re.M):
+                             r"^(?P<bold>\.B (?:certflip[a-z\\-]*|openssl) .*(?:\n\.br\n\.B .*)*)$", text, re.M):
         block = found["block"] if found["bold"] is None else re.sub(r'^\.B "?|"$|^\.br\n', "", found["bold"], flags=re.M)
         for roff, plain in ROFF:
             block = block.replace(roff, plain)
@@ -232,3 +232,14 @@ for _ in $(seq 200); do if certflipctl status | grep -q '^central.*connected'; t
                 continue
             reply = machine.run(shortened(example).replace("mosquitto_rr", "mosquitto_rr -W 20"))
             assert not example.startswith("mosquitto_rr") or '"result"' in reply, reply
+
+
+def test_examples_of_certflip_fleet(machine):
+    """With the campaign file of docs/fleet.md, at one gateway."""
+    (conf,) = [block for block in blocks_of(TOP / "docs/fleet.md") if block.script.startswith("cat >new-ca.conf")]
+    machine.run("centre; cd /root/campaign")
+    machine.run(shortened(conf.script.replace("new-ca.conf", "ca-2027.conf")))
+    examples = [block for block in literal("src/fleet/certflip-fleet.1") if block.startswith("certflip-fleet ")]
+    assert len(examples) >= 4
+    for example in examples:
+        machine.run(example.replace("certflip-fleet ", "certflip-fleet --yes ", 1), timeout=120)

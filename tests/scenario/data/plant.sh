@@ -12,7 +12,7 @@ ca() {
 }
 leaf() {
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$1.key" -out "$1.csr" -subj "$2" 2>/dev/null
-    faketime -f "${at:--60d}" openssl x509 -req -in "$1.csr" -CA "$3.pem" -CAkey "$3.key" -set_serial "0x$(openssl rand -hex 8)" -days 300 \
+    faketime -f "${at:--60d}" openssl x509 -req -in "$1.csr" -CA "$3.pem" -CAkey "$3.key" -set_serial "0x$(openssl rand -hex 8)" -days "${days:-300}" \
         -extfile <(printf "%b" "$4") -out "$1.pem" 2>/dev/null
     rm "$1.csr"
 }
@@ -24,7 +24,7 @@ leaf broker /CN=broker.example.com broker-ca 'subjectAltName=DNS:broker.example.
 leaf server /CN=gw-hall-3 broker-ca \
     'subjectAltName=DNS:gw-hall-3.example.com,IP:192.0.2.1\nextendedKeyUsage=serverAuth'
 for device in press-12 press-13 press-14; do
-    leaf $device /CN=$device old-ca extendedKeyUsage=clientAuth
+    days=$([ $device = press-14 ] && echo 100 || echo 300) leaf $device /CN=$device old-ca extendedKeyUsage=clientAuth
     cp $device.pem $device.key /media/usb/identities/
 done
 leaf fleet /CN=fleet old-ca extendedKeyUsage=clientAuth
