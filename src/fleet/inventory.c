@@ -17,7 +17,7 @@
 #include "fleet/campaign.h"
 #include "fleet/gather.h"
 
-#define DAY_S 86400
+#define DAY_S INT64_C(86400)
 
 /* -- which ones ------------------------------------------------------------------------------- */
 

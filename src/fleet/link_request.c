@@ -138,7 +138,7 @@ static int make_jti(const char *key, char out[SIGNED_JTI_MAX + 1])
 static int sign_request(const struct link *l, const char *gateway, const char *key, json_t *request,
                         struct buf *out, struct err *err)
 {
-    int64_t now_s = clock_wall_s();
+    int64_t now_s = clock_wall_s(), exp_s = now_s + l->conf.expiry_s;
     char jti[SIGNED_JTI_MAX + 1];
     json_t *payload;
     int rc;
@@ -148,8 +148,8 @@ static int sign_request(const struct link *l, const char *gateway, const char *k
         return link_no_memory(err);
     }
     payload = json_pack("{s:s, s:s, s:I, s:I, s:s, s:o}", "aud", gateway, "iss",
-                        l->conf.operator_name, "iat", (json_int_t)now_s, "exp",
-                        (json_int_t)(now_s + l->conf.expiry_s), "jti", jti, "request", request);
+                        l->conf.operator_name, "iat", (json_int_t)now_s, "exp", (json_int_t)exp_s,
+                        "jti", jti, "request", request);
     rc = payload == NULL ? link_no_memory(err)
                          : signed_make(l->signer, l->conf.operator_name, payload, out, err);
     json_decref(payload);
@@ -289,8 +289,12 @@ int link_request(struct link *l, const char *gateway, const char *id, const char
         return err_set(err, ERR_BUSY, "the broker has not taken %zu requests yet", l->flight_count);
     key = key_of(gateway, id);
     topic = str_printf("%s/%s/cmd", l->conf.root, gateway);
-    rc = key == NULL || topic == NULL ? link_no_memory(err)
-                                      : make_text(l, gateway, key, id, method, params, &text, err);
+    if (key == NULL || topic == NULL) {
+        free(key);
+        free(topic);
+        return link_no_memory(err);
+    }
+    rc = make_text(l, gateway, key, id, method, params, &text, err);
     if (rc == 0 && text.len > RPC_LINE_MAX)
         rc = err_set(err, ERR_TOO_BIG, "%zu bytes, and a gateway takes %d: use fewer at a time",
                      text.len, RPC_LINE_MAX);

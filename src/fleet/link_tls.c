@@ -77,6 +77,7 @@ static int fail_tls(struct err *err, const char *path, const char *todo)
                    todo);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): as OpenSSL wants it */
 static int no_passphrase(char *buf, int size, int rwflag, void *arg)
 {
     (void)buf;

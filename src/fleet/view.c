@@ -180,7 +180,7 @@ static int make_room(struct view_gateway *g)
 
     if (g->device_count < g->device_cap)
         return 0;
-    more = reallocarray(g->sorted, cap, sizeof(g->sorted[0]));
+    more = reallocarray(g->sorted, cap, sizeof(struct view_device *));
     if (more == NULL)
         return -ERR_NOMEM;
     g->sorted = more;
@@ -203,7 +203,8 @@ static struct view_device *device_of(struct view *v, struct view_gateway *g, con
     }
     d->gateway = g;
     list_add(at < g->device_count ? &g->sorted[at]->link : &g->devices, &d->link);
-    memmove(g->sorted + at + 1, g->sorted + at, (g->device_count - at) * sizeof(g->sorted[0]));
+    memmove(g->sorted + at + 1, g->sorted + at,
+            (g->device_count - at) * sizeof(struct view_device *));
     g->sorted[at] = d;
     g->device_count++;
     v->device_count++;
@@ -221,7 +222,8 @@ static void device_gone(struct view *v, const char *gateway, const char *name)
     list_del(&g->sorted[at]->link);
     device_free(g->sorted[at]);
     g->device_count--;
-    memmove(g->sorted + at, g->sorted + at + 1, (g->device_count - at) * sizeof(g->sorted[0]));
+    memmove(g->sorted + at, g->sorted + at + 1,
+            (g->device_count - at) * sizeof(struct view_device *));
     v->device_count--;
     g->version = ++v->version;
 }
