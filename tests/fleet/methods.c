@@ -591,6 +591,13 @@ static json_t *sum(const struct sim_gateway *g, bool upstream)
                                                  rpc_time(soonest->not_after_s)));
 }
 
+static json_t *policy(void)
+{
+    const char *rule = sim.operator_count == 0 ? "off" : "required";
+
+    return json_pack("{s:s, s:s, s:s}", "observe", rule, "operate", rule, "trust", rule);
+}
+
 static int do_status(struct ask *a)
 {
     const struct sim_gateway *g = a->g;
@@ -598,7 +605,7 @@ static int do_status(struct ask *a)
 
     a->result = json_pack(
         "{s:s, s:s, s:s, s:i, s:o, s:o, s:I, s:s, s:i, s:o, s:{s:i, s:i, s:i, s:b}, s:{s:o, s:o}, "
-        "s:{s:b, s:s, s:b, s:o, s:n, s:i, s:{s:i, s:I, s:{}}}, s:{s:b, s:i, s:o, s:o, s:b, s:b, s:n}, "
+        "s:{s:b, s:s, s:b, s:o, s:n, s:i, s:{s:i, s:o, s:I, s:{}}}, s:{s:b, s:i, s:o, s:o, s:b, s:b, s:n}, "
         "s:[], s:[], s:{s:i, s:i, s:i, s:n, s:n, s:[]}, s:{s:i, s:i}, s:[], s:{}, s:[]}",
         "gateway", g->name, "version", PACKAGE_VERSION, "tls_library", tls_library(), "pid",
         (int)getpid(), "now", rpc_time(now_s), "started", rpc_time(g->started_s), "uptime_s",
@@ -606,12 +613,12 @@ static int do_status(struct ask *a)
         "devices", gateway_counts(g), "pace", "waiting", 0, "moving", 0, "window", 100, "paused", 0,
         "trust", "downstream", sum(g, false), "upstream", sum(g, true), "central", "enabled", 1,
         "device", g->name, "connected", (int)g->online, "since", rpc_time(g->started_s),
-        "last_error", "events_dropped", 0, "signed", "operators", (int)sim.operator_count, "good",
-        (json_int_t)0, "refused", "clock", "synchronised", 1, "max_error_ms", 3, "since",
-        rpc_time(g->started_s), "seen", rpc_time(now_s), "require_sync", 1, "flips", 1, "text",
-        "exceptions", "old_tls", "crls", "lists", 0, "stale", 0, "due", 0, "next_update", "issuer",
-        "missing", "counters", "sessions", (int)sim.device_count, "age_ms", 0, "tokens", "refused",
-        "messages");
+        "last_error", "events_dropped", 0, "signed", "operators", (int)sim.operator_count, "policy",
+        policy(), "good", (json_int_t)0, "refused", "clock", "synchronised", 1, "max_error_ms", 3,
+        "since", rpc_time(g->started_s), "seen", rpc_time(now_s), "require_sync", 1, "flips", 1,
+        "text", "exceptions", "old_tls", "crls", "lists", 0, "stale", 0, "due", 0, "next_update",
+        "issuer", "missing", "counters", "sessions", (int)sim.device_count, "age_ms", 0, "tokens",
+        "refused", "messages");
     return a->result == NULL ? rpc_refuse(&a->fault, RPC_INTERNAL, NULL, "no status") : 0;
 }
 
