@@ -417,19 +417,30 @@ void engine_touch_device(struct engine *e, struct edevice *d)
     engine_touch_gateway(e, d->gw);
 }
 
+/* How long not to ask for a gateway's topics again, at first. */
+static int64_t least_pause_s(const struct engine *e)
+{
+    int64_t s = (int64_t)e->conf->limits.reply_timeout_s / 2;
+
+    return s < 5 ? 5 : s > 30 ? 30 : s;
+}
+
 /* Replies overtake retained topics, where there are many of these: what the view shows counts when
- * it has come since, and is not about to be followed by more. */
-static int64_t doubt_ends_s(const struct edevice *d)
+ * it has come since, and is not about to be followed by more; and when what the broker may have
+ * dropped was asked for again. */
+static int64_t doubt_ends_s(const struct engine *e, const struct edevice *d)
 {
     int64_t since_s = d->flip_s > d->changed_s ? d->flip_s : d->changed_s;
+    int64_t least_s = since_s + 2 * least_pause_s(e) + ENGINE_GRACE_S;
+    int64_t ends_s = d->heard_s > since_s ? d->heard_s + ENGINE_GRACE_S : since_s + ENGINE_SILENT_S;
 
-    return d->heard_s > since_s ? d->heard_s + ENGINE_GRACE_S : since_s + ENGINE_SILENT_S;
+    return ends_s > least_s ? ends_s : least_s;
 }
 
 bool engine_doubt(struct engine *e, struct edevice *d)
 {
     list_del(&d->doubt);
-    if (e->now_s >= doubt_ends_s(d))
+    if (e->now_s >= doubt_ends_s(e, d))
         return true;
     list_add(&e->doubts, &d->doubt);
     return false;
@@ -440,7 +451,7 @@ static void look_at_doubts(struct engine *e)
     list_for_each_safe (it, &e->doubts) {
         struct edevice *d = list_entry(it, struct edevice, doubt);
 
-        if (e->now_s < doubt_ends_s(d))
+        if (e->now_s < doubt_ends_s(e, d))
             continue;
         list_del(it);
         engine_touch_device(e, d);
@@ -485,6 +496,7 @@ void engine_set_step(struct engine *e, struct edevice *d, enum fleet_device_step
     d->step = (uint8_t)step;
     d->changed_s = e->now_s;
     d->on_trial = d->answered = d->confirmed = false;
+    d->gw->pause_s = 0;
     if (step != FLEET_DEVICE_FLIPPING)
         engine_set_moving(e, d, false);
     if (step == FLEET_DEVICE_MIGRATED)
@@ -902,6 +914,13 @@ int64_t engine_due_s(const struct engine *e)
     return e->now_s + 1;
 }
 
+/* It comes again, which is nothing to tell anybody. */
+static int not_now(struct err *err)
+{
+    *err = (struct err){0};
+    return 0;
+}
+
 /* May it go out in this mode? */
 static bool may_send(const struct engine *e, const struct erequest *r)
 {
@@ -924,7 +943,7 @@ int engine_send(struct engine *e, int64_t now_s,
         request_row(r, &row);
         rc = send(arg, &row, err);
         if (rc == -ERR_BUSY)
-            return 0;
+            return not_now(err);
         if (rc != 0)
             return rc;
         r->sent_s = now_s;
@@ -959,6 +978,45 @@ int engine_sign(struct engine *e, int64_t now_s, size_t most,
             return rc;
         d->signing = true;
         e->signing++;
+    }
+    return 0;
+}
+
+enum { REFRESH_MOST_S = 900, REFRESH_MOST = 50 };
+
+/* Is there anything of the gateway that only its topics will tell? */
+static bool waits_for_news(const struct engine *e, const struct egateway *g)
+{
+    return g->online && (!g->in_force || g->count[FLEET_DEVICE_SIGNED] > 0 ||
+                         g->count[FLEET_DEVICE_FLIPPING] > 0 || g->count[FLEET_DEVICE_READY] > 0 ||
+                         ((e->c.phase == FLEET_VALIDATE || e->c.mode == FLEET_RETURNING) &&
+                          g->count[FLEET_DEVICE_MIGRATED] + g->count[FLEET_DEVICE_VALIDATED] > 0));
+}
+
+int engine_refresh(struct engine *e, int64_t now_s,
+                   int (*ask)(void *arg, const char *gateway, struct err *err), void *arg,
+                   struct err *err)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < e->gateway_count && n < REFRESH_MOST; i++) {
+        struct egateway *g = e->gateways[i];
+        int rc;
+
+        if (!waits_for_news(e, g))
+            continue;
+        if (g->pause_s == 0) {
+            g->pause_s = least_pause_s(e);
+            g->asked_s = now_s;
+        }
+        if (now_s < g->asked_s + g->pause_s)
+            continue;
+        rc = ask(arg, g->name, err);
+        if (rc != 0)
+            return rc == -ERR_BUSY ? not_now(err) : rc;
+        g->asked_s = now_s;
+        g->pause_s = 2 * g->pause_s < REFRESH_MOST_S ? 2 * g->pause_s : REFRESH_MOST_S;
+        n++;
     }
     return 0;
 }

@@ -88,6 +88,13 @@ int engine_sign(struct engine *e, int64_t now_s, size_t most,
                 int (*sign)(void *arg, const char *gateway, const char *device, struct err *err),
                 void *arg, struct err *err);
 
+/* A broker may drop what we are too slow to take.  `ask` has it tell once more all that it retains
+ * of a gateway whose news the campaign waits for: rarely, and more rarely the longer it takes.
+ * Returns as engine_send does. */
+int engine_refresh(struct engine *e, int64_t now_s,
+                   int (*ask)(void *arg, const char *gateway, struct err *err), void *arg,
+                   struct err *err);
+
 /* The connection to the broker was lost: whatever is open is sent again. */
 void engine_link_lost(struct engine *e);
 

@@ -83,6 +83,8 @@ struct egateway {
     int64_t wait_s[ORDERS]; /* nothing of the kind before */
     unsigned open[ORDERS];  /* requests */
     size_t moving;
+    int64_t asked_s,
+        pause_s;    /* when its topics were asked for again, and how long not to; 0: anew */
     int64_t look_s; /* look again then; 0: not needed */
 };
 

@@ -469,6 +469,18 @@ static int on_send(void *arg, const struct fleet_request *q, struct err *err)
     return rc;
 }
 
+static int on_refresh(void *arg, const char *gateway, struct err *err)
+{
+    struct runner *r = arg;
+    char filter[FLEET_NAME_MAX + 16];
+    int rc;
+
+    snprintf(filter, sizeof(filter), "%s/state", gateway);
+    rc = link_refresh(r->link, filter, err);
+    snprintf(filter, sizeof(filter), "%s/device/+", gateway);
+    return rc != 0 ? rc : link_refresh(r->link, filter, err);
+}
+
 /* -- wishes --------------------------------------------------------------------------------------
  */
 
@@ -552,6 +564,8 @@ static int turn(struct runner *r, struct err *err)
     if (rc != 0 || !goes_on(r) || !link_is_up(r->link))
         return rc;
     rc = engine_send(r->engine, now_s, on_send, r, err);
+    if (rc == 0 && link_is_settled(r->link))
+        rc = engine_refresh(r->engine, now_s, on_refresh, r, err);
     if (rc == 0)
         rc = engine_sign(r->engine, now_s, (size_t)SIGN_AHEAD * r->conf->sign.parallel, on_sign, r,
                          err);

@@ -88,9 +88,17 @@ struct done {
     bool rows; /* are in it */
 };
 
+/* Takes both. */
 static void send_topic(struct world *w, char *topic, char *payload)
 {
-    struct message *m = alloc(sizeof(*m));
+    struct message *m;
+
+    if (!w->surely && chance(w, w->lose_topic)) {
+        free(topic);
+        free(payload);
+        return;
+    }
+    m = alloc(sizeof(*m));
 
     m->topic = topic;
     m->payload = payload;
@@ -819,11 +827,13 @@ void world_kill(struct world *w)
     forget_signing(w);
     view_fini(&w->view);
     assert_int_equal(view_init(&w->view), 0);
+    w->surely = true;
     for (int i = 0; i < w->gateway_count; i++) {
         tell_state(w, &w->gateways[i]);
         if (w->gateways[i].online)
             tell_all(w, &w->gateways[i]);
     }
+    w->surely = false;
     load(w);
     take_wire(w);
     w->kills++;
@@ -932,6 +942,18 @@ static const struct engine_out *out_of(struct world *w)
     return &out;
 }
 
+/* The broker tells again what it retains. */
+static int on_refresh(void *arg, const char *gateway, struct err *err)
+{
+    struct world *w = arg;
+
+    (void)err;
+    w->surely = true;
+    tell_all(w, gateway_of(w, gateway));
+    w->surely = false;
+    return 0;
+}
+
 static void second(struct world *w)
 {
     struct err err = {0};
@@ -964,6 +986,7 @@ static void second(struct world *w)
         world_kill(w);
         return;
     }
+    assert_int_equal(engine_refresh(w->engine, w->now_s, on_refresh, w, &err), 0);
     assert_int_equal(engine_sign(w->engine, w->now_s, 16, on_sign, w, &err), 0);
 }
 
@@ -1086,6 +1109,7 @@ void world_begin(struct world *w)
     struct err err = {0};
     int n = 0;
 
+    w->surely = true;
     for (int i = 0; i < w->gateway_count; i++) {
         bool online = w->gateways[i].online;
 
@@ -1094,6 +1118,7 @@ void world_begin(struct world *w)
         w->gateways[i].online = online;
         tell_state(w, &w->gateways[i]);
     }
+    w->surely = false;
     take_silently(w);
     if (plan_make(w->conf, &w->view, &p, &err) != 0)
         fail_msg("%s", err.msg);

@@ -53,7 +53,8 @@ struct world {
     int64_t now_s;
     uint64_t seed;
     /* How bad it is: chances in 1000, of each time. */
-    unsigned lose_reply, twice_reply, lose_command, lose_rows, kill, flap;
+    unsigned lose_reply, twice_reply, lose_command, lose_rows, lose_topic, kill, flap;
+    bool surely;   /* topics are not lost now */
     bool slow;     /* the signer takes its time */
     int64_t lag_s; /* by which topics of devices come later than replies */
 

@@ -73,6 +73,7 @@ static void nothing_is_repeated_or_skipped(void **unused)
         w->lose_rows = 500;
         w->kill = seed % 4 == 0 ? 0 : 40;
         w->flap = seed % 3 == 0 ? 10 : 0;
+        w->lose_topic = seed % 2 == 0 ? 0 : 200;
         w->slow = true;
         world_begin(w);
         world_until(w, FLEET_DONE);
@@ -82,6 +83,23 @@ static void nothing_is_repeated_or_skipped(void **unused)
         world_free(w);
     }
     assert_true(kills > 50);
+}
+
+/* A broker drops what it cannot get rid of: topics that were not heard are asked for again. */
+static void what_was_not_heard_is_asked_for_again(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 1; seed <= seeds(4); seed++) {
+        struct world *w = world_new(3, 8, QUICK);
+
+        w->seed = seed * UINT64_C(0x9e3779b97f4a7c15);
+        w->lose_topic = 400;
+        world_begin(w);
+        world_until(w, FLEET_DONE);
+        expect_all(w, FLEET_DEVICE_RETIRED);
+        expect_once(w);
+        world_free(w);
+    }
 }
 
 /* A wave that fails is rolled back, and it alone; mended, it is tried again. */
@@ -678,6 +696,7 @@ static void storm(void **unused)
         w->lose_rows = 500;
         w->kill = 30;
         w->flap = 5;
+        w->lose_topic = 100;
         w->slow = true;
         world_begin(w);
         for (int round = 0; round < 6 && w->c.mode != FLEET_DONE; round++) {
@@ -710,6 +729,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_to_its_end),
         cmocka_unit_test(nothing_is_repeated_or_skipped),
+        cmocka_unit_test(what_was_not_heard_is_asked_for_again),
         cmocka_unit_test(halts_and_rolls_back_this_wave_only),
         cmocka_unit_test(threshold_is_exact_at_its_bounds),
         cmocka_unit_test(classes_that_do_not_count_are_left_out),
