@@ -212,7 +212,7 @@ step "certflip-fleet comes, serves, and goes, on its own"
 in_root dpkg -i /tmp/debs/fleet.deb >"$root/tmp/dpkg.log" 2>&1 || { cat "$root/tmp/dpkg.log"; fail "certflip-fleet"; }
 in_root certflip-fleet --version
 in_root certflip-fleet help >/dev/null || fail "certflip-fleet help"
-in_root sh -c 'test -s /usr/share/doc/certflip-fleet/examples/campaign.conf &&
+in_root sh -c 'test -s /usr/share/doc/certflip-fleet/examples/certflip-fleet.conf &&
     test -s /usr/share/bash-completion/completions/certflip-fleet' || fail "certflip-fleet is not whole"
 in_root dpkg -P certflip-fleet >"$root/tmp/dpkg.log" 2>&1 || { cat "$root/tmp/dpkg.log"; fail "certflip-fleet does not go"; }
 
