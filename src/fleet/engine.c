@@ -1056,8 +1056,12 @@ static void revive(struct engine *e, bool renew)
         replace(e, &d->remedy, NULL);
         d->wait_s = 0;
         d->alone = false;
-        engine_set_step(
-            e, d, engine_is_set(d->new_fp) && !renew ? FLEET_DEVICE_READY : FLEET_DEVICE_PLANNED);
+        if (renew || !engine_is_set(d->new_fp))
+            engine_set_step(e, d, FLEET_DEVICE_PLANNED);
+        else /* a certificate that was signed may never have been installed */
+            engine_set_step(e, d,
+                            engine_has_new(d, engine_seen(e, d)) ? FLEET_DEVICE_READY
+                                                                 : FLEET_DEVICE_SIGNED);
         engine_touch_device(e, d);
     }
     for (size_t i = 0; i < e->gateway_count; i++) {
@@ -1093,6 +1097,8 @@ static int wish_resume(struct engine *e, bool renew, struct err *err)
         e->c.wave_begun_s = 0;
     }
     engine_mode(e, FLEET_RUNNING, "");
+    for (size_t i = 0; i < e->device_count; i++) /* there may have been news in between */
+        engine_touch_device(e, e->all[i]);
     return 0;
 }
 

@@ -187,6 +187,8 @@ void engine_look_gateway(struct engine *e, struct egateway *g);
 bool engine_staged(const struct edevice *d, const struct view_device *v);
 /* The view shows that the device is not, and is not about to be, on the new identity. */
 bool engine_is_back(const struct view_device *v);
+/* The new slot holds the identity that was signed for the device, or it is in use. */
+bool engine_has_new(const struct edevice *d, const struct view_device *v);
 
 /* engine_order.c */
 void engine_order(struct engine *e, struct egateway *g);
@@ -199,6 +201,7 @@ void engine_wave(struct engine *e);
 void engine_halt(struct engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void engine_mode(struct engine *e, enum fleet_mode mode, const char *reason);
 size_t engine_total(const struct engine *e, int wave); /* devices of it that take part */
+size_t engine_left(const struct engine *e);            /* of all: those that are not validated */
 bool engine_in_return(const struct engine *e, const struct edevice *d);
 
 #endif

@@ -25,6 +25,11 @@ static bool is_committed(const struct edevice *d, const struct view_device *v)
            (v->phase == VIEW_STEADY && is_new(d, v->old.fp));
 }
 
+bool engine_has_new(const struct edevice *d, const struct view_device *v)
+{
+    return v != NULL && ((v->fresh.present && is_new(d, v->fresh.fp)) || is_committed(d, v));
+}
+
 bool engine_is_back(const struct view_device *v)
 {
     return v != NULL && !v->active_new &&
@@ -146,8 +151,10 @@ void engine_look(struct engine *e, struct edevice *d)
     }
     switch ((enum fleet_device_step)d->step) {
     case FLEET_DEVICE_SIGNED:
-        if (engine_staged(d, v) && d->request == NULL)
+        if (engine_has_new(d, v) && d->request == NULL) {
             engine_set_step(e, d, FLEET_DEVICE_READY);
+            look_ready(e, d, v);
+        }
         return;
     case FLEET_DEVICE_READY:
         look_ready(e, d, v);

@@ -182,13 +182,21 @@ static void keygen(struct engine *e, struct egateway *g)
     ask(e, g, ORDER_KEYGEN, params, &p);
 }
 
+/* One that nobody has seen yet may have it already. */
+static bool lacks_it(struct engine *e, struct edevice *d)
+{
+    const struct view_device *v = engine_seen(e, d);
+
+    return v != NULL && !engine_has_new(d, v);
+}
+
 static void install(struct engine *e, struct egateway *g)
 {
     while (e->rc == 0 && is_free(e, g, ORDER_INSTALL)) {
         struct pick p = {.most = 1};
         char *csr = NULL, *chain = NULL;
 
-        pick(e, g, FLEET_DEVICE_SIGNED, CAMPAIGN_WAVES_MAX, NULL, &p);
+        pick(e, g, FLEET_DEVICE_SIGNED, CAMPAIGN_WAVES_MAX, lacks_it, &p);
         if (p.count == 0)
             return;
         e->rc = e->out->pem_get(e->out->arg, g->name, p.devices[0]->name, &csr, &chain, e->err);
@@ -408,7 +416,7 @@ static void distrust(struct engine *e, struct egateway *g)
     char note[200];
     int set = 0;
 
-    if (g->anchors_done || !is_free(e, g, ORDER_TRUST_REMOVE) ||
+    if (g->anchors_done || !is_free(e, g, ORDER_TRUST_REMOVE) || engine_left(e) > 0 ||
         (e->conf->retire.identities && g->count[FLEET_DEVICE_VALIDATED] > 0))
         return;
     ca = nth(e->conf, g->anchor_next, &set);
@@ -435,10 +443,10 @@ void engine_order(struct engine *e, struct egateway *g)
             roll_back(e, g);
         return;
     }
+    if (!g->online) /* what is retained of its devices proves nothing now */
+        return;
     if (e->c.phase == FLEET_VALIDATE)
         validate(e, g);
-    if (!g->online)
-        return;
     trust_add(e, g);
     discard(e, g);
     keygen(e, g);

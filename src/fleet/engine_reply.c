@@ -94,6 +94,8 @@ static void installed(struct engine *e, struct edevice *d, const json_t *result)
 
 static void refused(struct engine *e, struct edevice *d, enum order order, const struct refusal *r)
 {
+    if (d->step == FLEET_DEVICE_SKIPPED) /* meanwhile: it is of no concern any more */
+        return;
     switch (order) {
     case ORDER_FLIP:
         if (d->step != FLEET_DEVICE_FLIPPING)

@@ -34,6 +34,16 @@ static size_t undecided(const struct engine *e, int wave)
     return engine_total(e, wave) - succeeded(e, wave) - e->by_wave[wave][FLEET_DEVICE_FAILED];
 }
 
+size_t engine_left(const struct engine *e)
+{
+    size_t n = 0;
+
+    for (int w = 0; w < e->c.waves; w++)
+        n += engine_total(e, w) - e->by_wave[w][FLEET_DEVICE_VALIDATED] -
+             e->by_wave[w][FLEET_DEVICE_RETIRED];
+    return n;
+}
+
 static size_t sum(const struct engine *e, enum fleet_device_step step)
 {
     size_t n = 0;
@@ -178,6 +188,11 @@ static void next_wave(struct engine *e)
     touch_all(e);
 }
 
+static const char *latest(const struct engine *e)
+{
+    return e->last_failure[0] == '\0' ? "see certflip-fleet stragglers" : e->last_failure;
+}
+
 static void halt_lost(struct engine *e, const char *what, size_t total, size_t failed)
 {
     double best = total == 0 ? 0 : 100.0 * (double)(total - failed) / (double)total;
@@ -185,8 +200,7 @@ static void halt_lost(struct engine *e, const char *what, size_t total, size_t f
     engine_halt(e,
                 "%s: %zu of %zu devices failed: at most %.3f %% can succeed, %.3f %% must; the "
                 "latest: %s",
-                what, failed, total, best, (double)e->conf->waves.threshold / 1000,
-                e->last_failure[0] == '\0' ? "see certflip-fleet stragglers" : e->last_failure);
+                what, failed, total, best, (double)e->conf->waves.threshold / 1000, latest(e));
 }
 
 /* No wave that was begun may have too many failures, not even late ones.  Returns whether it has
@@ -284,6 +298,13 @@ static void migrate(struct engine *e)
     good = succeeded(e, w);
     failed = e->failed[w];
     wave_name(e, w, name, sizeof(name));
+    if (good == 0 && engine_total(e, w) > 0 && undecided(e, w) == 0 && !is_proven(e)) {
+        engine_halt(
+            e,
+            "%s: all of its %zu devices failed, if only of classes that do not count; the latest: %s",
+            name, engine_total(e, w), latest(e));
+        return;
+    }
     if (good == 0 && undecided(e, w) > 0 && !is_proven(e)) {
         engine_halt(e,
                     "%s: none of its %zu devices could be reached: bring them back, or skip them "
@@ -344,11 +365,9 @@ static void prepare(struct engine *e)
 
 static void validate(struct engine *e)
 {
-    size_t left = 0, failed = sum(e, FLEET_DEVICE_FAILED) + sum(e, FLEET_DEVICE_RETURNED);
+    size_t left = engine_left(e);
+    size_t failed = sum(e, FLEET_DEVICE_FAILED) + sum(e, FLEET_DEVICE_RETURNED);
 
-    for (int w = 0; w < e->c.waves; w++)
-        left += engine_total(e, w) - e->by_wave[w][FLEET_DEVICE_VALIDATED] -
-                e->by_wave[w][FLEET_DEVICE_RETIRED];
     if (left == 0)
         phase(e, FLEET_RETIRE);
     else if (left == failed)
@@ -359,11 +378,28 @@ static void validate(struct engine *e)
                     left);
 }
 
+/* One that was validated is not on its new identity any more: nothing is retired until it is seen
+ * there again, and no anchor that it may need is removed by a command that is on its way still. */
+static void back_to_validate(struct engine *e)
+{
+    list_for_each_safe (it, &e->requests) {
+        struct erequest *r = list_entry(it, struct erequest, all);
+
+        if (r->order == ORDER_TRUST_REMOVE || r->order == ORDER_RETIRE)
+            engine_request_end(e, r);
+    }
+    phase(e, FLEET_VALIDATE);
+}
+
 static void finish(struct engine *e)
 {
     size_t refused = 0;
     char reason[200] = "";
 
+    if (engine_left(e) > 0) {
+        back_to_validate(e);
+        return;
+    }
     if (e->conf->retire.identities && sum(e, FLEET_DEVICE_VALIDATED) > 0)
         return;
     for (size_t i = 0; i < e->gateway_count; i++) {

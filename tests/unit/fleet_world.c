@@ -374,6 +374,11 @@ static json_t *result_of(struct world *w, struct world_gateway *g, const char *m
             *error = error_of(RPC_NO_IDENTITY, "there is no key");
             return NULL;
         }
+        if (g->no_install) {
+            *error = error_of(RPC_LINT, "the chain is too long");
+            return NULL;
+        }
+        d->installs++;
         assert_true(d->phase == VIEW_STEADY || d->phase == VIEW_STAGED);
         d->phase = VIEW_STAGED;
         memcpy(d->new_fp, chain, 64);
@@ -818,7 +823,7 @@ static void forget_signing(struct world *w)
 
 static void take_wire(struct world *w);
 
-void world_kill(struct world *w)
+static void end_controller(struct world *w)
 {
     end_group(w, false);
     engine_free(w->engine);
@@ -827,6 +832,17 @@ void world_kill(struct world *w)
     forget_signing(w);
     view_fini(&w->view);
     assert_int_equal(view_init(&w->view), 0);
+}
+
+void world_forget(struct world *w)
+{
+    end_controller(w);
+    load(w);
+}
+
+void world_kill(struct world *w)
+{
+    end_controller(w);
     w->surely = true;
     for (int i = 0; i < w->gateway_count; i++) {
         tell_state(w, &w->gateways[i]);

@@ -32,6 +32,7 @@ struct world_device {
     unsigned flips; /* trials begun */
     unsigned commits, rollbacks, retires;
     bool touched; /* rolled back by command */
+    unsigned installs;
 };
 
 struct world_gateway {
@@ -42,6 +43,7 @@ struct world_gateway {
     bool refuses_trust; /* trust.add is refused */
     bool unauthorised;  /* every command is refused: not-authorised */
     bool in_use;        /* trust.remove is refused */
+    bool no_install;    /* identity.install is refused */
     struct list inbox;  /* commands on their way, in order */
     struct list done;   /* ids that were carried out, and what was answered */
 };
@@ -88,7 +90,8 @@ void world_run(struct world *w, int64_t seconds);
 /* Until the campaign is in this mode; fails when that takes longer than a day. */
 void world_until(struct world *w, enum fleet_mode mode);
 int world_wish(struct world *w, const char *wish);
-void world_kill(struct world *w); /* the controller, and make another one */
+void world_kill(struct world *w);   /* the controller, and make another one */
+void world_forget(struct world *w); /* the same, and it has seen nothing yet */
 
 struct world_device *world_device(struct world *w, int gateway, int n);
 enum fleet_device_step world_step_of(struct world *w, int gateway, int n);

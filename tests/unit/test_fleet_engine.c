@@ -16,6 +16,10 @@
     "limits = { reply_timeout_s = 5; offline_wait_s = 600; };\n"        \
     "retire = { validate_s = 5; };\n"
 
+#define QUICK_RETIRE                                           \
+    "waves = { pilot = 0; percent = [ 100 ]; soak_s = 1; };\n" \
+    "limits = { reply_timeout_s = 5; offline_wait_s = 600; };\nretire = { validate_s = 5; "
+
 /* How many different courses of events are tried; CERTFLIP_TEST_SEEDS=1000 for a long time. */
 static uint64_t seeds(uint64_t usual)
 {
@@ -260,6 +264,17 @@ static void classes_that_do_not_count_are_left_out(void **unused)
     assert_true(t.through);
     t = judge(QUICK "failures = { ignore = [ \"network\" ]; };", 100, 1, "identity", 0);
     assert_int_equal(t.c.mode, FLEET_RETURNING);
+}
+
+/* A wave in which nobody succeeds proves nothing, whatever it was that failed. */
+static void a_wave_of_failures_proves_nothing(void **unused)
+{
+    struct told t = judge(QUICK "failures = { ignore = [ \"network\" ]; };", 10, 10, "network", 0);
+
+    (void)unused;
+    assert_int_equal(t.c.mode, FLEET_HALTED);
+    assert_false(t.through);
+    assert_non_null(strstr(t.c.reason, "all of its 10 devices failed"));
 }
 
 /* Those that are away count neither way: the few that are left have to be good enough. */
@@ -564,6 +579,100 @@ static void what_has_failed_can_get_another_certificate(void **unused)
     }
 }
 
+/* What is retained of a gateway that is gone validates nobody. */
+static void silence_validates_nobody(void **unused)
+{
+    struct world *w = world_new(2, 5,
+                                "waves = { pilot = 0; percent = [ 100 ]; soak_s = 1; };\n"
+                                "limits = { reply_timeout_s = 5; };\n"
+                                "retire = { validate_s = 100; };\n");
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.phase != FLEET_VALIDATE)
+        world_run(w, 1);
+    world_online(w, 1, false);
+    world_run(w, 1000);
+    assert_int_equal(w->c.mode, FLEET_RUNNING);
+    assert_int_equal(w->c.phase, FLEET_VALIDATE);
+    assert_int_equal(world_count(w, FLEET_DEVICE_VALIDATED), 5);
+    assert_int_equal(world_step_of(w, 1, 0), FLEET_DEVICE_MIGRATED);
+    world_online(w, 1, true);
+    world_until(w, FLEET_DONE);
+    expect_once(w);
+    world_free(w);
+}
+
+/* One that is rolled back while the others are retired stops that, and is not "done". */
+static void retiring_stops_when_one_falls_back(void **unused)
+{
+    struct world *w = world_new(2, 5, QUICK_RETIRE "anchors = ( { file = \"old.pem\"; } ); };\n");
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.phase != FLEET_RETIRE)
+        world_run(w, 1);
+    world_online(w, 1, false);
+    world_run(w, 100);
+    assert_int_equal(world_count(w, FLEET_DEVICE_RETIRED), 5);
+    world_device(w, 1, 2)->phase = VIEW_ROLLED_BACK;
+    world_online(w, 1, true);
+    world_until(w, FLEET_HALTED);
+    assert_int_equal(w->c.phase, FLEET_VALIDATE);
+    assert_int_equal(world_step_of(w, 1, 2), FLEET_DEVICE_FAILED);
+    assert_int_equal(world_count(w, FLEET_DEVICE_RETIRED), 5);
+    assert_int_equal(world_wish(w, "resume"), 0);
+    world_until(w, FLEET_DONE);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    assert_int_equal(w->g_rows[1].step, FLEET_GATEWAY_RETIRED);
+    world_free(w);
+}
+
+/* A certificate that was signed, and refused by the gateway, is installed once that is mended; also
+ * by a controller that has seen nothing yet when it is told so. */
+static void what_was_not_installed_is_installed_on_resume(void **unused)
+{
+    (void)unused;
+    for (int blind = 0; blind < 2; blind++) {
+        struct world *w = world_new(2, 4, QUICK);
+
+        w->gateways[1].no_install = true;
+        world_begin(w);
+        world_until(w, FLEET_HALTED);
+        assert_int_equal(w->c.phase, FLEET_PREPARE);
+        assert_string_equal(world_row(w, 1, 0)->failure, "lint");
+        w->gateways[1].no_install = false;
+        if (blind != 0)
+            world_forget(w);
+        assert_int_equal(world_wish(w, "resume"), 0);
+        if (blind != 0)
+            world_kill(w);
+        world_until(w, FLEET_DONE);
+        expect_all(w, FLEET_DEVICE_RETIRED);
+        expect_once(w);
+        for (int i = 0; i < w->device_count; i++)
+            assert_int_equal(w->devices[i].installs, 1);
+        world_free(w);
+    }
+}
+
+/* A refusal that comes after an operator has taken the device out does not bring it back. */
+static void a_late_refusal_does_not_undo_skip(void **unused)
+{
+    struct world *w = world_new(2, 4, QUICK);
+
+    (void)unused;
+    world_begin(w);
+    w->gateways[1].no_install = true;
+    while (world_step_of(w, 1, 3) != FLEET_DEVICE_SIGNED || list_empty(&w->gateways[1].inbox))
+        world_run(w, 1);
+    assert_int_equal(world_wish(w, "skip:gw-01/d-003"), 0);
+    world_run(w, 10);
+    assert_int_equal(world_step_of(w, 1, 2), FLEET_DEVICE_FAILED);
+    assert_int_equal(world_step_of(w, 1, 3), FLEET_DEVICE_SKIPPED);
+    world_free(w);
+}
+
 static void confirms_what_it_sees_connected(void **unused)
 {
     struct world *w = world_new(2, 5, QUICK "flip = { confirm = \"central\"; };\n");
@@ -733,6 +842,7 @@ int main(void)
         cmocka_unit_test(halts_and_rolls_back_this_wave_only),
         cmocka_unit_test(threshold_is_exact_at_its_bounds),
         cmocka_unit_test(classes_that_do_not_count_are_left_out),
+        cmocka_unit_test(a_wave_of_failures_proves_nothing),
         cmocka_unit_test(who_is_away_is_neither_success_nor_failure),
         cmocka_unit_test(a_gateway_that_is_away_is_waited_for),
         cmocka_unit_test(a_sensor_that_is_away_flips_when_it_comes),
@@ -747,6 +857,10 @@ int main(void)
         cmocka_unit_test(nothing_is_retired_before_all_are_there),
         cmocka_unit_test(a_flip_is_tried_again_where_that_is_wanted),
         cmocka_unit_test(what_has_failed_can_get_another_certificate),
+        cmocka_unit_test(silence_validates_nobody),
+        cmocka_unit_test(retiring_stops_when_one_falls_back),
+        cmocka_unit_test(what_was_not_installed_is_installed_on_resume),
+        cmocka_unit_test(a_late_refusal_does_not_undo_skip),
         cmocka_unit_test(confirms_what_it_sees_connected),
         cmocka_unit_test(one_that_is_gone_does_not_hold_the_others),
         cmocka_unit_test(topics_that_lag_contradict_nobody),
