@@ -305,6 +305,8 @@ void str_tidy(char *s)
             s[i] = '?';
         else if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
             s[i] = ' ';
+        else if ((unsigned char)s[i] == 0xc2 && (unsigned char)s[i + 1] < 0xa0)
+            s[i] = s[i + 1] = ' '; /* U+0080 to U+009F: a terminal may take them for escapes */
         i += step == 0 ? 1 : step;
     }
 }

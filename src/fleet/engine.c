@@ -512,6 +512,8 @@ static void replace(struct engine *e, char **into, const char *text)
 
     if (copy == NULL && text != NULL && text[0] != '\0')
         engine_nomem(e);
+    if (copy != NULL)
+        str_tidy(copy); /* it may be a gateway's word */
     free(*into);
     *into = copy;
 }
@@ -549,6 +551,8 @@ void engine_note(struct engine *e, const char *what, const struct egateway *g,
     if (vasprintf(&n->text, fmt, ap) < 0)
         n->text = NULL;
     va_end(ap);
+    if (n->text != NULL)
+        str_tidy(n->text); /* one line, whatever a gateway has put into it */
     n->what = strdup(what);
     n->gateway = strdup(g == NULL ? "" : g->name);
     n->device = strdup(d == NULL ? "" : d->name);

@@ -99,7 +99,9 @@ static bool is_of_a_forgery(const struct link *l, const json_t *value)
 void link_request_reply(struct link *l, const char *gateway, const struct mosquitto_message *m,
                         const mosquitto_property *properties)
 {
-    json_t *value = json_loadb(m->payload, (size_t)m->payloadlen, 0, NULL);
+    json_t *value = m->payloadlen < 0 || m->payloadlen > RPC_BATCH_REPLIES_MAX
+                        ? NULL /* no gateway says so much: it is not worth the memory */
+                        : json_loadb(m->payload, (size_t)m->payloadlen, 0, NULL);
     char *id = is_of_a_forgery(l, value) ? NULL : id_of(value, properties);
     char *key = id == NULL ? NULL : key_of(gateway, id);
     struct pending *p = key == NULL ? NULL : map_get(l->pending, key);

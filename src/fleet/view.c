@@ -373,12 +373,22 @@ static int read_device(const json_t *device, const char *name, struct view_devic
 
 /* -- messages --------------------------------------------------------------------------------- */
 
+/* Whoever may publish below the root cannot fill the memory with gateways. */
+static int check_room(const struct view *v, const struct topic *t, struct err *err)
+{
+    return v->gateway_count < VIEW_GATEWAYS_MAX || view_gateway(v, t->gateway) != NULL
+               ? 0
+               : err_set(err, ERR_INVALID, "more than %d gateways", VIEW_GATEWAYS_MAX);
+}
+
 static int take_device(struct view *v, const struct topic *t, const json_t *device, struct err *err)
 {
     struct view_device fresh = {.name = NULL}, *d = NULL;
     struct view_gateway *g;
     int rc = read_device(device, t->device, &fresh, err);
 
+    if (rc == 0)
+        rc = check_room(v, t, err);
     if (rc == 0 && v->device_count >= VIEW_DEVICES_MAX &&
         view_device(v, t->gateway, t->device) == NULL)
         rc = err_set(err, ERR_INVALID, "more than %d devices", VIEW_DEVICES_MAX);
@@ -414,8 +424,8 @@ static void begin_events(struct view_gateway *g, const json_t *told, int64_t num
     g->last_event = number < 0 ? 0 : (uint64_t)number;
 }
 
-/* Takes a reference of `state`; NULL: it was cleared. */
-static int take_state(struct view *v, const struct topic *t, json_t *state, int64_t now_s,
+/* Takes a reference of `state`, which came as `n` bytes; NULL: it was cleared. */
+static int take_state(struct view *v, const struct topic *t, json_t *state, size_t n, int64_t now_s,
                       struct err *err)
 {
     const char *said = text_of(state, "gateway");
@@ -424,11 +434,19 @@ static int take_state(struct view *v, const struct topic *t, json_t *state, int6
 
     if (state != NULL && (said == NULL || strcmp(said, t->gateway) != 0))
         return err_set(err, ERR_INVALID, "gateway: names another one, or none");
-    if (state == NULL && view_gateway(v, t->gateway) == NULL)
+    g = view_gateway(v, t->gateway);
+    if (state == NULL && g == NULL)
         return 0;
+    if (check_room(v, t, err) != 0)
+        return -err->code;
+    if (v->state_bytes - (g == NULL ? 0 : g->state_bytes) + n > VIEW_STATES_MAX)
+        return err_set(err, ERR_INVALID, "the states of all gateways take more than %llu MiB",
+                       (unsigned long long)(VIEW_STATES_MAX >> 20));
     g = gateway_of(v, t->gateway);
     if (g == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
+    v->state_bytes += n - g->state_bytes;
+    g->state_bytes = n;
     if (g->known && g->online != online)
         g->since_s = now_s;
     g->known = state != NULL;
@@ -476,7 +494,7 @@ static int take(struct view *v, const struct topic *t, const void *payload, size
     if (!json_is_object(value))
         rc = err_set(err, ERR_INVALID, "must be an object");
     else if (t->kind == TOPIC_STATE)
-        rc = take_state(v, t, value, now_s, err);
+        rc = take_state(v, t, value, n, now_s, err);
     else if (t->kind == TOPIC_DEVICE)
         rc = take_device(v, t, value, err);
     else
@@ -500,6 +518,6 @@ int view_take(struct view *v, const char *root, const char *topic, const void *p
     else if (t.kind == TOPIC_DEVICE)
         device_gone(v, t.gateway, t.device);
     else if (t.kind == TOPIC_STATE)
-        rc = take_state(v, &t, NULL, now_s, err);
+        rc = take_state(v, &t, NULL, 0, now_s, err);
     return rc == 0 ? 0 : err_wrap(err, rc, "%.300s", topic);
 }

@@ -57,6 +57,7 @@ struct view_gateway {
     bool online;
     int64_t since_s;             /* of being online or offline, as far as is known here; 0 */
     struct json_t *state;        /* owned: the whole state message; NULL: not seen */
+    size_t state_bytes;          /* that it came as */
     struct list devices;         /* struct view_device */
     struct view_device **sorted; /* owned array of these, in the same order */
     size_t device_count, device_cap;
@@ -70,15 +71,18 @@ struct view {
     struct list gateways; /* struct view_gateway */
     struct map *by_name;
     size_t gateway_count, device_count;
-    uint64_t version; /* rises with each message that was taken */
+    uint64_t state_bytes; /* of all gateways */
+    uint64_t version;     /* rises with each message that was taken */
 };
 
 int view_init(struct view *v); /* 0 or -ERR_NOMEM */
 void view_fini(struct view *v);
 
-#define VIEW_MESSAGE_MAX 262144  /* bytes of a message; a device's takes some 2,000 */
-#define VIEW_DEVICES_MAX 1000000 /* in all: nobody can fill the memory with names */
-#define VIEW_TEXT_MAX    511     /* bytes that are kept of a reason, a message or a remedy */
+#define VIEW_MESSAGE_MAX  262144  /* bytes of a message; a device's takes some 2,000 */
+#define VIEW_DEVICES_MAX  1000000 /* in all: nobody can fill the memory with names */
+#define VIEW_GATEWAYS_MAX 50000   /* the same */
+#define VIEW_STATES_MAX   (UINT64_C(512) << 20) /* bytes of the states of all gateways */
+#define VIEW_TEXT_MAX     511 /* bytes that are kept of a reason, a message or a remedy */
 
 /* A message of `topic` (below `root`) came; an empty payload takes a device, or a gateway's state,
  * away.  Returns 0; 1 when it is none of the topics that a view is made of; -ERR_INVALID, with err

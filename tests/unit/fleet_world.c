@@ -342,7 +342,8 @@ static json_t *result_of(struct world *w, struct world_gateway *g, const char *m
     }
     if (strcmp(method, "trust.add") == 0) {
         if (g->refuses_trust) {
-            *error = error_of(RPC_ANCHOR, "the CA has a weak key");
+            *error =
+                error_of(RPC_ANCHOR, w->weak_key == NULL ? "the CA has a weak key" : w->weak_key);
             return NULL;
         }
         if (!g->never_trusts) {
@@ -1051,6 +1052,7 @@ struct world *world_new(int gateways, int devices_each, const char *more)
     struct buf faults = {0};
     unsigned count = 0;
     char *text = str_printf("name = \"test\"; broker = { host = \"b\"; }; gateways = [ \"*\" ];\n"
+                            "identity = { subject = \"CN={device},OU={gateway}\"; };\n"
                             "sign = { command = \"x\"; }; trust = ( { file = \"new.pem\"; } );\n"
                             "%s\n",
                             more);

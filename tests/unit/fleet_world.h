@@ -56,9 +56,10 @@ struct world {
     uint64_t seed;
     /* How bad it is: chances in 1000, of each time. */
     unsigned lose_reply, twice_reply, lose_command, lose_rows, lose_topic, kill, flap;
-    bool surely;   /* topics are not lost now */
-    bool slow;     /* the signer takes its time */
-    int64_t lag_s; /* by which topics of devices come later than replies */
+    bool surely;          /* topics are not lost now */
+    bool slow;            /* the signer takes its time */
+    const char *weak_key; /* what trust.add is refused with; NULL: a plain sentence */
+    int64_t lag_s;        /* by which topics of devices come later than replies */
 
     struct world_gateway gateways[WORLD_GATEWAYS];
     struct world_device devices[WORLD_DEVICES];

@@ -276,10 +276,14 @@ static void utf8_at_every_offset(void **unused)
 static void tidying_leaves_one_line_of_text(void **unused)
 {
     char s[] = "a\nb\x7f\xc3\xa4\xffz\xe2\x82";
+    char c1[] = "a\xc2\x9b" /* CSI */ "2J\xc2\xa0\xc2\x80"
+                "b";
 
     (void)unused;
     str_tidy(s);
     assert_string_equal(s, "a b \xc3\xa4?z??");
+    str_tidy(c1);
+    assert_string_equal(c1, "a  2J\xc2\xa0  b");
 }
 
 int main(void)

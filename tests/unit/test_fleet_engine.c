@@ -372,6 +372,23 @@ static void a_gateway_that_refuses_trust_halts_it(void **unused)
     world_free(w);
 }
 
+/* What a gateway says is shown at a terminal, and kept a line each. */
+static void what_a_gateway_says_stays_one_line(void **unused)
+{
+    struct world *w = world_new(2, 2, QUICK);
+
+    (void)unused;
+    w->gateways[1].refuses_trust = true;
+    w->weak_key = "no\n2027-01-01T00:00:00Z  done  \x1b[2J\xc2\x9b"
+                  "31mall";
+    world_begin(w);
+    world_until(w, FLEET_HALTED);
+    assert_non_null(strstr(w->log, "no 2027-01-01T00:00:00Z  done   [2J  31mall"));
+    assert_null(strchr(w->log, '\x1b'));
+    assert_null(strstr(w->log, "\xc2\x9b"));
+    world_free(w);
+}
+
 /* One that loses its authority in the midst keeps its devices back, and is no failure of theirs. */
 static void who_is_not_authorised_keeps_its_devices(void **unused)
 {
@@ -848,6 +865,7 @@ int main(void)
         cmocka_unit_test(a_sensor_that_is_away_flips_when_it_comes),
         cmocka_unit_test(nobody_flips_before_trust_is_in_force),
         cmocka_unit_test(a_gateway_that_refuses_trust_halts_it),
+        cmocka_unit_test(what_a_gateway_says_stays_one_line),
         cmocka_unit_test(who_is_not_authorised_keeps_its_devices),
         cmocka_unit_test(flips_within_the_windows),
         cmocka_unit_test(pauses_and_goes_on),
