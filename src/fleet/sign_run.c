@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/str.h"
+#include "tls/cert.h"
 
 #define ANSWER_MAX  ((size_t)256 << 10) /* of a chain */
 #define REASON_MAX  4096                /* of the end of what it says on stderr */
@@ -68,8 +69,8 @@ static void remove_folder(struct sign_run *r)
 }
 
 static const char *const ours[] = {
-    "CERTFLIP_CSR=",    "CERTFLIP_CERT=",       "CERTFLIP_GATEWAY=",
-    "CERTFLIP_DEVICE=", "CERTFLIP_NOT_BEFORE=", "CERTFLIP_NOT_AFTER=",
+    "CERTFLIP_CSR=",        "CERTFLIP_CERT=",      "CERTFLIP_GATEWAY=", "CERTFLIP_DEVICE=",
+    "CERTFLIP_NOT_BEFORE=", "CERTFLIP_NOT_AFTER=", "CERTFLIP_REQUEST=",
 };
 #define OURS (sizeof(ours) / sizeof(ours[0]))
 
@@ -85,7 +86,8 @@ static bool is_ours(const char *variable)
  * borrowed. */
 static char **make_environment(const struct sign_run *r, const struct sign_order *o, size_t *own)
 {
-    char from[32], until[32];
+    char from[32], until[32], digest[2 * CERT_FP_BYTES + 1] = "";
+    uint8_t hash[CERT_FP_BYTES] = {0};
     size_t n = 0, at = 0;
     char **env;
 
@@ -97,6 +99,8 @@ static char **make_environment(const struct sign_run *r, const struct sign_order
     for (size_t i = 0; i < n; i++)
         if (!is_ours(environ[i]))
             env[at++] = environ[i];
+    cert_sha256(o->csr->p, o->csr->len, hash);
+    str_hex(digest, hash, sizeof(hash));
     *own = at;
     env[at++] = str_printf("%s%s/" CSR_NAME, ours[0], r->dir);
     env[at++] = str_printf("%s%s/" CERT_NAME, ours[1], r->dir);
@@ -104,6 +108,7 @@ static char **make_environment(const struct sign_run *r, const struct sign_order
     env[at++] = str_printf("%s%s", ours[3], o->device);
     env[at++] = str_printf("%s%s", ours[4], clock_iso(o->not_before_s, from, sizeof(from)));
     env[at++] = str_printf("%s%s", ours[5], clock_iso(o->not_after_s, until, sizeof(until)));
+    env[at++] = str_printf("%s%s", ours[6], digest);
     return env;
 }
 

@@ -389,6 +389,7 @@ static void a_command_is_told_what_it_needs(void **state)
         "[ \"$CERTFLIP_GATEWAY/$CERTFLIP_DEVICE\" = gw-1/press-1 ] && cmp - \"$CERTFLIP_CSR\" && "
         "[ $(($(date -d \"$CERTFLIP_NOT_AFTER\" +%s) - $(date -d \"$CERTFLIP_NOT_BEFORE\" +%s)))"
         " = $((91 * 86400)) ] && [ \"$(ls /proc/self/fd | wc -l)\" = 4 ] && "
+        "[ \"$(sha256sum <\"$CERTFLIP_CSR\")\" = \"$CERTFLIP_REQUEST  -\" ] && "
         "[ \"$(stat -c %a \"$CERTFLIP_CSR\")\" = 600 ] && "
         "[ \"$(cut -d' ' -f5 /proc/$$/stat)\" = $$ ] && echo all >&2; exit 4");
 
