@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/durable.h"
 #include "base/names.h"
@@ -245,13 +246,27 @@ static void both(struct parse *p, const void *base, const char *a, const char *a
         parse_fault(p, base, b, "stands alone: give %s as well", a);
 }
 
+/* A secret is its owner's alone. */
+static void private_file(struct parse *p, const char *key, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) /* durable_read says why */
+        return;
+    if ((st.st_mode & (S_IRWXO | S_IRWXG)) != 0)
+        parse_fault(p, p->into, key, "%s: a secret with mode %03o: others may use it: chmod 600 %s",
+                    path, (unsigned)(st.st_mode & 0777), path);
+}
+
 static void pem_file(struct parse *p, const char *key, const char *path, bool wants_key)
 {
     struct buf text = {0};
     struct err err = {0};
 
-    if (!p->lookups || path == NULL)
+    if (path == NULL)
         return;
+    if (wants_key)
+        private_file(p, key, path);
     if (durable_read(path, PEM_BYTES, &text, &err) != 0)
         parse_fault(p, p->into, key, "%s", err.msg);
     else if (memmem(text.p, text.len, wants_key ? "PRIVATE KEY-----" : "-----BEGIN CERTIFICATE",
@@ -261,11 +276,14 @@ static void pem_file(struct parse *p, const char *key, const char *path, bool wa
     buf_fini_wipe(&text);
 }
 
-static void check_broker(struct parse *p, struct campaign *c)
+static bool is_this_machine(const char *host)
 {
-    struct buf text = {0};
-    struct err err = {0};
+    return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
+           strcmp(host, "::1") == 0;
+}
 
+static void check_broker(struct parse *p, const struct campaign *c)
+{
     both(p, c, "broker.cert_file", c->broker.cert_file, "broker.key_file", c->broker.key_file);
     if (c->broker.password_file != NULL && c->broker.username == NULL)
         parse_fault(p, c, "broker.password_file",
@@ -275,11 +293,25 @@ static void check_broker(struct parse *p, struct campaign *c)
         parse_fault(p, c, "broker.cert_file",
                     "is of no use without broker.ca_file: without that "
                     "there is no TLS");
+    if (c->broker.password_file != NULL && c->broker.username != NULL &&
+        c->broker.ca_file == NULL && c->broker.host != NULL && !is_this_machine(c->broker.host))
+        parse_fault(p, c, "broker.password_file",
+                    "would go to %s in the clear: give broker.ca_file, so that there is TLS",
+                    c->broker.host);
+}
+
+static void read_broker(struct parse *p, struct campaign *c)
+{
+    struct buf text = {0};
+    struct err err = {0};
+
     pem_file(p, "broker.ca_file", c->broker.ca_file, false);
     pem_file(p, "broker.cert_file", c->broker.cert_file, false);
     pem_file(p, "broker.key_file", c->broker.key_file, true);
-    if (!p->lookups || c->broker.password_file == NULL)
+    pem_file(p, "operator.key_file", c->operator.key_file, true);
+    if (c->broker.password_file == NULL)
         return;
+    private_file(p, "broker.password_file", c->broker.password_file);
     if (durable_read(c->broker.password_file, PASSWORD_BYTES, &text, &err) != 0) {
         parse_fault(p, c, "broker.password_file", "%s", err.msg);
     } else {
@@ -356,6 +388,10 @@ static void check_sign(struct parse *p, const struct campaign *c)
         parse_fault(p, c, "sign.command",
                     "is missing: the command that signs; or sign.ca_cert_file and "
                     "sign.ca_key_file, for trials");
+}
+
+static void read_sign(struct parse *p, const struct campaign *c)
+{
     pem_file(p, "sign.ca_cert_file", c->sign.ca_cert_file, false);
     pem_file(p, "sign.ca_key_file", c->sign.ca_key_file, true);
     pem_file(p, "sign.anchor_file", c->sign.anchor_file, false);
@@ -389,10 +425,10 @@ static int take_ca(void *arg, struct tls_anchor *a, struct err *err)
     return rc == 0 && ca->subject != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
 }
 
-static void check_anchors(struct parse *p, const char *key, struct campaign_anchor *anchors,
-                          size_t n)
+static void read_anchors(struct parse *p, const char *key, struct campaign_anchor *anchors,
+                         size_t n)
 {
-    for (size_t i = 0; p->lookups && i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         struct err err = {0};
 
         if (anchors[i].file != NULL &&
@@ -511,11 +547,12 @@ static void digest(struct campaign *c)
 /* -- reading -------------------------------------------------------------------------------------
  */
 
-static void check_all(struct parse *p, struct campaign *c)
+static void check_all(struct parse *p, struct campaign *c, unsigned files)
 {
     check_broker(p, c);
     both(p, c, "operator.name", c->operator.name, "operator.key_file", c->operator.key_file);
-    pem_file(p, "operator.key_file", c->operator.key_file, true);
+    if ((files & CAMPAIGN_BROKER) != 0)
+        read_broker(p, c);
     check_globs(p, c, "gateways", c->gateways, c->gateway_count, false);
     check_globs(p, c, "devices", c->devices, c->device_count, false);
     check_globs(p, c, "exclude_gateways", c->exclude_gateways, c->exclude_gateway_count, false);
@@ -523,19 +560,23 @@ static void check_all(struct parse *p, struct campaign *c)
     check_globs(p, c, "pilot_devices", c->pilot_devices, c->pilot_count, true);
     check_identity(p, c);
     check_sign(p, c);
-    check_anchors(p, "trust.file", c->trust, c->trust_count);
-    check_anchors(p, "retire.anchors.file", c->retire.anchors, c->retire.anchor_count);
+    if ((files & CAMPAIGN_SIGN) != 0)
+        read_sign(p, c);
+    if ((files & CAMPAIGN_ANCHORS) != 0) {
+        read_anchors(p, "trust.file", c->trust, c->trust_count);
+        read_anchors(p, "retire.anchors.file", c->retire.anchors, c->retire.anchor_count);
+    }
     check_same_anchor(p, c);
     check_waves(p, c);
     check_windows(p, c);
     fill_ledger(p, c);
 }
 
-static struct campaign *load(const char *path, const char *text, size_t n, bool lookups,
+static struct campaign *load(const char *path, const char *text, size_t n, unsigned files,
                              struct buf *faults, unsigned *count)
 {
     struct loaded *l = calloc(1, sizeof(*l));
-    struct parse p = {.table = &campaign_table, .faults = {.out = faults}, .lookups = lookups};
+    struct parse p = {.table = &campaign_table, .faults = {.out = faults}, .lookups = text == NULL};
 
     if (l == NULL || (l->c.path = strdup(path)) == NULL) {
         conf_fault(&p.faults, (struct conf_place){path, 0}, NULL, "out of memory");
@@ -547,26 +588,28 @@ static struct campaign *load(const char *path, const char *text, size_t n, bool 
     p.names = &l->names;
     parse_all(&p, path, text, n);
     if (!p.broken)
-        check_all(&p, &l->c);
+        check_all(&p, &l->c, files);
     parse_fini(&p);
     *count = p.faults.count;
     if (p.faults.count > 0) {
         campaign_free(&l->c);
         return NULL;
     }
-    digest(&l->c);
+    if (text != NULL || (files & CAMPAIGN_ANCHORS) != 0)
+        digest(&l->c);
     return &l->c;
 }
 
-struct campaign *campaign_load(const char *path, struct buf *faults, unsigned *count)
+struct campaign *campaign_load(const char *path, unsigned files, struct buf *faults,
+                               unsigned *count)
 {
-    return load(path, NULL, 0, true, faults, count);
+    return load(path, NULL, 0, files, faults, count);
 }
 
 struct campaign *campaign_load_text(const char *name, const char *text, size_t n,
                                     struct buf *faults, unsigned *count)
 {
-    return load(name, text, n, false, faults, count);
+    return load(name, text, n, CAMPAIGN_ALONE, faults, count);
 }
 
 static void free_cas(struct campaign_anchor *anchors, size_t n)
@@ -612,6 +655,11 @@ bool campaign_wants_gateway(const struct campaign *c, const char *gateway)
 {
     return matches(c->gateways, c->gateway_count, gateway) &&
            !matches(c->exclude_gateways, c->exclude_gateway_count, gateway);
+}
+
+bool campaign_excludes_gateway(const struct campaign *c, const char *gateway)
+{
+    return matches(c->exclude_gateways, c->exclude_gateway_count, gateway);
 }
 
 bool campaign_wants_device(const struct campaign *c, const char *device)

@@ -111,9 +111,21 @@ struct campaign {
     char digest[65]; /* of what must not change once the campaign has begun: hex */
 };
 
-/* Read it.  Returns owned; or NULL, with all faults ("file:line: key: what is wrong: what is
- * allowed\n") appended to `faults` and their number in *count. */
-struct campaign *campaign_load(const char *path, struct buf *faults, unsigned *count);
+/* Which of the other files that a campaign file names are read with it: what a command has no use
+ * for need not be there. */
+enum campaign_files {
+    CAMPAIGN_ALONE = 0,        /* none: anchors are not known then, and `digest` is none */
+    CAMPAIGN_BROKER = 1 << 0,  /* what connecting takes: TLS, password, the operator's key */
+    CAMPAIGN_ANCHORS = 1 << 1, /* those of trust and retire: the digest needs them */
+    CAMPAIGN_SIGN = 1 << 2,    /* those of sign */
+    CAMPAIGN_ALL = CAMPAIGN_BROKER | CAMPAIGN_ANCHORS | CAMPAIGN_SIGN,
+};
+
+/* Read it, with these files (bits of enum campaign_files).  Returns owned; or NULL, with all faults
+ * ("file:line: key: what is wrong: what is allowed\n") appended to `faults` and their number in
+ * *count. */
+struct campaign *campaign_load(const char *path, unsigned files, struct buf *faults,
+                               unsigned *count);
 /* The same from memory, for tests: no other file is looked at, so there are no certificates. */
 struct campaign *campaign_load_text(const char *name, const char *text, size_t n,
                                     struct buf *faults, unsigned *count);
@@ -128,6 +140,8 @@ bool campaign_wants_gateway(const struct campaign *c, const char *gateway);
 bool campaign_wants_device(const struct campaign *c, const char *device);
 /* Is it named by pilot_devices: "DEVICE" or "GATEWAY/DEVICE"? */
 bool campaign_wants_first(const struct campaign *c, const char *gateway, const char *device);
+/* Is the gateway left out by name: exclude_gateways? */
+bool campaign_excludes_gateway(const struct campaign *c, const char *gateway);
 /* Does a failure of this class count? */
 bool campaign_counts(const struct campaign *c, const char *failure);
 

@@ -10,7 +10,7 @@ struct campaign *fleet_command_campaign(const struct fleet_command *c, struct er
     const char *path = c->line->args[0];
     struct buf faults = {0};
     unsigned count = 0;
-    struct campaign *campaign = campaign_load(path, &faults, &count);
+    struct campaign *campaign = campaign_load(path, CAMPAIGN_BROKER, &faults, &count);
 
     if (campaign == NULL && faults.len > 0 && buf_append_u8(&faults, 0) == 0) {
         for (char *line = (char *)faults.p, *end; (end = strchr(line, '\n')) != NULL;

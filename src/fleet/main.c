@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -120,7 +121,7 @@ static void offer_devices(const char *file, const char *partial)
 {
     struct buf faults = {0};
     unsigned count = 0;
-    struct campaign *c = file == NULL ? NULL : campaign_load(file, &faults, &count);
+    struct campaign *c = file == NULL ? NULL : campaign_load(file, CAMPAIGN_ALONE, &faults, &count);
     struct ledger *l = c == NULL ? NULL : ledger_open(c->ledger, false, NULL);
 
     if (l != NULL)
@@ -167,6 +168,7 @@ static enum fleet_status run(const struct fleet_line *line)
         puts("certflip-fleet " PACKAGE_VERSION);
         return FLEET_STATUS_DONE;
     }
+    prctl(PR_SET_DUMPABLE, 0); /* no keys in core dumps, nor for a debugger */
     catch_signals();
     status = commands[line->command](&c, &err);
     return err.code == 0 ? status : fail(&err, status);

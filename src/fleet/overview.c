@@ -408,7 +408,7 @@ int overview_open(const char *file, FILE *to, struct campaign **campaign, struct
 {
     struct buf faults = {0};
     unsigned n = 0;
-    struct campaign *c = campaign_load(file, &faults, &n);
+    struct campaign *c = campaign_load(file, CAMPAIGN_ALONE, &faults, &n);
 
     *campaign = NULL;
     *ledger = NULL;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/map.h"
 #include "base/str.h"
 #include "cli/table.h"
 
@@ -165,12 +166,58 @@ static int waves(struct plan *p, const struct campaign *c)
     return 0;
 }
 
+/* -- names that stand twice ----------------------------------------------------------------------
+ *
+ * Whatever a gateway retains is its own word.  One that names another one's device would get a
+ * certificate with that device's name, where nothing in the subject tells the two apart.
+ */
+
+static bool wants(const struct campaign *c, const char *gateway, const char *device)
+{
+    return campaign_wants_gateway(c, gateway) && campaign_wants_device(c, device);
+}
+
+/* Gateways that the campaign is not about count, too; those that are left out by name do not. */
+static int check_names(const struct campaign *c, const struct view *v, struct err *err)
+{
+    struct map *first = map_new();
+    int rc = first == NULL ? err_set(err, ERR_NOMEM, "out of memory") : 0;
+
+    list_for_each (it, &v->gateways) {
+        const struct view_gateway *g = list_entry(it, struct view_gateway, link);
+
+        if (campaign_excludes_gateway(c, g->name))
+            continue;
+        list_for_each (at, &g->devices) {
+            struct view_device *d = list_entry(at, struct view_device, link);
+            const struct view_device *twin = rc != 0 ? NULL : map_get(first, d->name);
+
+            if (rc != 0)
+                break;
+            if (twin == NULL && map_put(first, d->name, d) != 0)
+                rc = err_set(err, ERR_NOMEM, "out of memory");
+            else if (twin != NULL &&
+                     (wants(c, g->name, d->name) || wants(c, twin->gateway->name, d->name)))
+                rc = err_set(err, ERR_DENIED,
+                             "device %s stands at gateway %s and at gateway %s, and both would get "
+                             "a certificate with the same subject: leave one of them out "
+                             "(exclude_gateways, exclude_devices), clear the topic of the one that "
+                             "is gone, or put {gateway} into identity.subject",
+                             d->name, twin->gateway->name, g->name);
+        }
+    }
+    map_free(first);
+    return rc;
+}
+
 int plan_make(const struct campaign *c, const struct view *v, struct plan *out, struct err *err)
 {
     struct plan p = {0};
     size_t gateways = 0;
-    int rc = 0;
+    int rc = strstr(c->identity.subject, "{gateway}") == NULL ? check_names(c, v, err) : 0;
 
+    if (rc != 0)
+        return rc;
     list_for_each (it, &v->gateways) {
         const struct view_gateway *g = list_entry(it, struct view_gateway, link);
 

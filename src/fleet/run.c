@@ -12,11 +12,11 @@
 #include "fleet/plan.h"
 #include "fleet/run_inside.h"
 
-struct campaign *run_campaign(const struct fleet_command *cmd, struct err *err)
+struct campaign *run_campaign(const struct fleet_command *cmd, unsigned files, struct err *err)
 {
     struct buf faults = {0};
     unsigned count = 0;
-    struct campaign *c = campaign_load(cmd->line->args[0], &faults, &count);
+    struct campaign *c = campaign_load(cmd->line->args[0], files, &faults, &count);
 
     if (c == NULL) {
         buf_append_u8(&faults, '\0');
@@ -41,7 +41,7 @@ enum fleet_status run_plan(const struct fleet_command *cmd, struct err *err)
         err_set(err, ERR_NOMEM, "out of memory");
         return status;
     }
-    r.conf = run_campaign(cmd, err);
+    r.conf = run_campaign(cmd, CAMPAIGN_ALL, err);
     if (r.conf == NULL)
         status = FLEET_STATUS_USAGE;
     else if ((status = runner_connect(&r, err)) == FLEET_STATUS_DONE) {
@@ -143,30 +143,44 @@ static enum fleet_status begin(struct runner *r, struct err *err)
 static enum fleet_status check(const struct runner *r, const struct fleet_campaign *c, bool resume,
                                struct err *err)
 {
-    if (strcmp(c->name, r->conf->name) != 0) {
-        err_set(err, ERR_INVALID, "%s is the ledger of campaign %s, not of %s: name another one",
-                r->conf->ledger, c->name, r->conf->name);
+    if (runner_is_its(r, c, err) != 0)
         return FLEET_STATUS_REFUSED;
-    }
     if (c->mode == FLEET_DONE || c->mode == FLEET_ABORTED) {
         err_set(err, ERR_PHASE, "campaign %s is over: %s: give the next one a name of its own",
                 c->name, fleet_mode_words(c->mode));
         return FLEET_STATUS_REFUSED;
     }
-    if (strcmp(c->plan, r->conf->digest) != 0) {
-        err_set(err, ERR_INVALID,
-                "%s is not what campaign %s was begun with: who takes part, the waves, identities, "
-                "trust and what is retired cannot change under way: take that back, or abort and "
-                "begin another campaign",
-                r->conf->path, c->name);
+    if (runner_is_unchanged(r, c, err) != 0)
         return FLEET_STATUS_REFUSED;
-    }
     if (!resume && (c->mode == FLEET_PAUSED || c->mode == FLEET_HALTED)) {
         err_set(err, ERR_PHASE, "campaign %s is %s%s%s: certflip-fleet resume goes on with it",
                 c->name, fleet_mode_name(c->mode), c->reason[0] == '\0' ? "" : ": ", c->reason);
         return FLEET_STATUS_REFUSED;
     }
     return FLEET_STATUS_DONE;
+}
+
+/* A wave proves itself while somebody looks.  Nobody knows how long nobody did, so it begins anew.
+ */
+static int soak_anew(struct runner *r, struct fleet_campaign *c, struct err *err)
+{
+    char text[160], when[32];
+    int rc;
+
+    if (c->soak_until_s == 0 || r->conf->waves.soak_s == 0)
+        return 0;
+    c->soak_until_s = clock_wall_s() + (int64_t)r->conf->waves.soak_s;
+    snprintf(text, sizeof(text), "nobody has watched the wave: it proves itself anew, until %s",
+             clock_text(c->soak_until_s, when, sizeof(when)));
+    rc = ledger_begin(r->ledger, err);
+    if (rc == 0)
+        rc = ledger_campaign_put(r->ledger, c, err);
+    if (rc == 0)
+        rc = ledger_note_add(r->ledger, "soak", "", "", text, err);
+    if (rc == 0)
+        return ledger_commit(r->ledger, err);
+    ledger_rollback(r->ledger);
+    return rc;
 }
 
 static enum fleet_status carry_on(struct runner *r, bool resume, struct err *err)
@@ -190,6 +204,8 @@ static enum fleet_status carry_on(struct runner *r, bool resume, struct err *err
         status = begin(r, err);
     if (status != FLEET_STATUS_DONE)
         return status;
+    if (rc == 0 && soak_anew(r, &c, err) != 0)
+        return FLEET_STATUS_UNREACHABLE;
     if (runner_load(r, err) != 0)
         return FLEET_STATUS_REFUSED;
     if (resume && engine_campaign(r->engine)->mode != FLEET_RETURNING &&
@@ -202,7 +218,7 @@ static enum fleet_status carry_on(struct runner *r, bool resume, struct err *err
 static enum fleet_status run(const struct fleet_command *cmd, bool resume, struct err *err)
 {
     struct runner r;
-    enum fleet_status status = runner_open(&r, cmd, !resume, err);
+    enum fleet_status status = runner_open(&r, cmd, CAMPAIGN_ALL, !resume, err);
 
     if (status == FLEET_STATUS_DONE)
         status = carry_on(&r, resume, err);
@@ -223,32 +239,57 @@ enum fleet_status run_resume(const struct fleet_command *cmd, struct err *err)
 /* -- wishes --------------------------------------------------------------------------------------
  */
 
-/* By the one who runs the campaign; or, when nobody does, by ourselves.  A rollback goes on until
- * the devices are back. */
-static enum fleet_status wish(const struct fleet_command *cmd, const char *what, struct err *err)
+/* Until the devices are back. */
+static enum fleet_status bring_back(struct runner *r, struct err *err)
 {
-    struct runner r;
-    enum fleet_status status = runner_open(&r, cmd, false, err);
+    enum fleet_status status = runner_connect(r, err);
+    bool ended;
 
     if (status == FLEET_STATUS_DONE)
-        status = runner_wish(&r, what, err);
-    if (status == FLEET_STATUS_DONE && r.engine != NULL &&
-        engine_campaign(r.engine)->mode == FLEET_RETURNING) {
-        status = runner_connect(&r, err);
-        if (status == FLEET_STATUS_DONE)
-            status = runner_go(&r, err);
-        if (status == FLEET_STATUS_REFUSED && err->code == 0)
-            status = FLEET_STATUS_DONE; /* halted: that is what was wanted */
-    } else if (status == FLEET_STATUS_DONE && r.engine != NULL) {
-        runner_end(&r);
-    }
+        status = runner_go(r, err);
+    ended = engine_campaign(r->engine)->mode == FLEET_ABORTED && status == FLEET_STATUS_STOPPED;
+    /* Halted, or over as it was before: that is what was wanted. */
+    return err->code == 0 && (status == FLEET_STATUS_REFUSED || ended) ? FLEET_STATUS_DONE : status;
+}
+
+/* What connecting takes was not read: nothing else needs it, least of all in an emergency. */
+static enum fleet_status go_on_with_it(const struct fleet_command *cmd, struct err *err)
+{
+    struct runner r;
+    enum fleet_status status = runner_open(&r, cmd, CAMPAIGN_BROKER | CAMPAIGN_ANCHORS, false, err);
+
+    if (status == FLEET_STATUS_DONE && (runner_own(&r, err) != 0 || runner_load(&r, err) != 0))
+        status = FLEET_STATUS_REFUSED;
+    if (status == FLEET_STATUS_DONE)
+        status = bring_back(&r, err);
     runner_fini(&r);
     return status;
 }
 
+/* By the one who runs the campaign; or, when nobody does, by ourselves.  A rollback goes on until
+ * the devices are back.  `files`: of the campaign's, those that it takes. */
+static enum fleet_status wish(const struct fleet_command *cmd, const char *what, unsigned files,
+                              struct err *err)
+{
+    struct runner r;
+    enum fleet_status status = runner_open(&r, cmd, files, false, err);
+    bool returning;
+
+    if (status == FLEET_STATUS_DONE)
+        status = runner_wish(&r, what, err);
+    returning = status == FLEET_STATUS_DONE && r.engine != NULL &&
+                engine_campaign(r.engine)->mode == FLEET_RETURNING;
+    if (returning && (files & CAMPAIGN_BROKER) != 0)
+        status = bring_back(&r, err);
+    else if (!returning && status == FLEET_STATUS_DONE && r.engine != NULL)
+        runner_end(&r);
+    runner_fini(&r);
+    return returning && (files & CAMPAIGN_BROKER) == 0 ? go_on_with_it(cmd, err) : status;
+}
+
 enum fleet_status run_pause(const struct fleet_command *cmd, struct err *err)
 {
-    return wish(cmd, "pause", err);
+    return wish(cmd, "pause", CAMPAIGN_ALONE, err);
 }
 
 enum fleet_status run_abort(const struct fleet_command *cmd, struct err *err)
@@ -256,7 +297,7 @@ enum fleet_status run_abort(const struct fleet_command *cmd, struct err *err)
     enum fleet_status status =
         ask(cmd, "Abort the campaign: what was migrated stays so, nothing more is done", err);
 
-    return status == FLEET_STATUS_DONE ? wish(cmd, "abort", err) : status;
+    return status == FLEET_STATUS_DONE ? wish(cmd, "abort", CAMPAIGN_ALONE, err) : status;
 }
 
 enum fleet_status run_rollback(const struct fleet_command *cmd, struct err *err)
@@ -271,7 +312,8 @@ enum fleet_status run_rollback(const struct fleet_command *cmd, struct err *err)
     snprintf(text, sizeof(text), "Bring the devices of %s back to their old identities",
              cmd->line->all ? "all waves" : "the wave");
     status = ask(cmd, text, err);
-    return status == FLEET_STATUS_DONE ? wish(cmd, what, err) : status;
+    return status == FLEET_STATUS_DONE ? wish(cmd, what, CAMPAIGN_BROKER | CAMPAIGN_ANCHORS, err)
+                                       : status;
 }
 
 enum fleet_status run_skip(const struct fleet_command *cmd, struct err *err)
@@ -285,7 +327,7 @@ enum fleet_status run_skip(const struct fleet_command *cmd, struct err *err)
             err_set(err, ERR_NOMEM, "out of memory");
             return FLEET_STATUS_REFUSED;
         }
-        status = wish(cmd, what, err);
+        status = wish(cmd, what, CAMPAIGN_ALONE, err);
         free(what);
     }
     return status;

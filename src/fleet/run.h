@@ -14,8 +14,9 @@ struct campaign;
 
 fleet_command_fn run_plan, run_run, run_resume, run_pause, run_abort, run_rollback, run_skip;
 
-/* Read the campaign file that the command line names, for other commands as well.  Returns owned;
- * or NULL, when its faults were written to c->err: FLEET_STATUS_USAGE. */
-struct campaign *run_campaign(const struct fleet_command *c, struct err *err);
+/* Read the campaign file that the command line names, with these of its files (enum
+ * campaign_files).  Returns owned; or NULL, when its faults were written to c->err:
+ * FLEET_STATUS_USAGE. */
+struct campaign *run_campaign(const struct fleet_command *c, unsigned files, struct err *err);
 
 #endif

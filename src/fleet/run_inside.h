@@ -25,14 +25,17 @@ struct runner {
     bool was_up, was_down;    /* was said of the link last */
     int64_t wishes_s, said_s; /* when wishes were looked for, and when progress was told last */
     char said[200];
-    char denied[400]; /* what the broker does not let us do: said once */
-    int rc;           /* of what a callback met: the first */
+    char denied[400];   /* what the broker does not let us do: said once */
+    unsigned unclear;   /* messages that were not understood, since one was told of */
+    int64_t unclear_ms; /* when that was; 0: never */
+    int rc;             /* of what a callback met: the first */
     struct err err;
 };
 
-/* Read the campaign file and open the ledger.  Returns FLEET_STATUS_DONE, or what to end with. */
-enum fleet_status runner_open(struct runner *r, const struct fleet_command *cmd, bool create,
-                              struct err *err);
+/* Read the campaign file, with these of its files (enum campaign_files), and open the ledger.
+ * Returns FLEET_STATUS_DONE, or what to end with. */
+enum fleet_status runner_open(struct runner *r, const struct fleet_command *cmd, unsigned files,
+                              bool create, struct err *err);
 void runner_fini(struct runner *r);
 
 /* Take the campaign.  -ERR_BUSY: somebody else has it. */
@@ -40,6 +43,11 @@ int runner_own(struct runner *r, struct err *err);
 
 /* Connect, and learn what is retained.  Returns FLEET_STATUS_DONE, or what to end with. */
 enum fleet_status runner_connect(struct runner *r, struct err *err);
+
+/* Is the ledger of the campaign of the file?  And does the file still say what it began with?  0 or
+ * -ERR_INVALID. */
+int runner_is_its(const struct runner *r, const struct fleet_campaign *c, struct err *err);
+int runner_is_unchanged(const struct runner *r, const struct fleet_campaign *c, struct err *err);
 
 /* Make the engine of what the ledger has. */
 int runner_load(struct runner *r, struct err *err);

@@ -30,11 +30,15 @@ enum {
 /* -- texts ---------------------------------------------------------------------------------------
  */
 
+/* One line, whoever has made the text, and wherever it was cut. */
 static void tell(struct runner *r, const char *what, const char *gateway, const char *device,
-                 const char *text)
+                 const char *said)
 {
-    char when[32];
+    char when[32], *text = strdup(said);
 
+    if (text == NULL)
+        return;
+    str_tidy(text);
     clock_iso(clock_wall_s(), when, sizeof(when));
     if (r->cmd->line->json) {
         json_t *row = json_pack("{s:s, s:s, s:s?, s:s?, s:s}", "time", when, "what", what,
@@ -46,10 +50,12 @@ static void tell(struct runner *r, const char *what, const char *gateway, const 
             buf_printf(&r->told, "%s\n", line);
         free(line);
         json_decref(row);
+        free(text);
         return;
     }
     buf_printf(&r->told, "%s  %-14s %s%s%s%s%s\n", when, what, gateway,
                device[0] == '\0' ? "" : "/", device, gateway[0] == '\0' ? "" : "  ", text);
+    free(text);
 }
 
 static void print_told(struct runner *r)
@@ -224,12 +230,32 @@ static int load_request(void *arg, const struct fleet_request *q)
     return engine_load_request(r->engine, q, &r->err);
 }
 
+int runner_is_its(const struct runner *r, const struct fleet_campaign *c, struct err *err)
+{
+    return strcmp(c->name, r->conf->name) == 0
+               ? 0
+               : err_set(err, ERR_INVALID,
+                         "%s is the ledger of campaign %s, not of %s: name another one",
+                         r->conf->ledger, c->name, r->conf->name);
+}
+
+int runner_is_unchanged(const struct runner *r, const struct fleet_campaign *c, struct err *err)
+{
+    return strcmp(c->plan, r->conf->digest) == 0
+               ? 0
+               : err_set(err, ERR_INVALID,
+                         "%s is not what campaign %s was begun with: who takes part, the waves, "
+                         "identities, trust and what is retired cannot change under way: take that "
+                         "back, or abort and begin another campaign",
+                         r->conf->path, c->name);
+}
+
 int runner_load(struct runner *r, struct err *err)
 {
     struct fleet_campaign c;
     int rc = ledger_campaign(r->ledger, &c, err);
 
-    if (rc != 0)
+    if (rc != 0 || (rc = runner_is_its(r, &c, err)) != 0)
         return rc;
     r->err = (struct err){0};
     r->engine = engine_new(r->conf, &r->view);
@@ -290,6 +316,25 @@ static bool names_of(const struct runner *r, const char *topic, char gateway[FLE
     return true;
 }
 
+/* Said now and then: whoever may publish cannot fill a log with it. */
+static void not_understood(struct runner *r, const struct err *err)
+{
+    int64_t now_ms = clock_boot_ms();
+    char text[sizeof(err->msg) + 60];
+
+    if (r->unclear_ms != 0 && now_ms - r->unclear_ms < INT64_C(1000) * TELL_S) {
+        r->unclear++;
+        return;
+    }
+    if (r->unclear == 0)
+        snprintf(text, sizeof(text), "%s", err->msg);
+    else
+        snprintf(text, sizeof(text), "%s; and %u other messages before it", err->msg, r->unclear);
+    r->unclear = 0;
+    r->unclear_ms = now_ms;
+    tell(r, "not-understood", "", "", text);
+}
+
 static void on_message(void *arg, const char *topic, const void *payload, size_t n, bool retained)
 {
     struct runner *r = arg;
@@ -302,7 +347,7 @@ static void on_message(void *arg, const char *topic, const void *payload, size_t
     if (rc == -ERR_NOMEM && r->rc == 0)
         r->rc = err_set(&r->err, ERR_NOMEM, "out of memory");
     if (rc < 0)
-        tell(r, "not-understood", "", "", err.msg);
+        not_understood(r, &err);
     if (rc != 0 || r->engine == NULL || !names_of(r, topic, gateway, &device))
         return;
     if (device != NULL)
@@ -541,6 +586,12 @@ static bool goes_on(const struct runner *r)
     return mode == FLEET_RUNNING || mode == FLEET_RETURNING;
 }
 
+/* Devices that are brought back need no certificates, and so nobody who signs any. */
+static bool is_running(const struct runner *r)
+{
+    return engine_campaign(r->engine)->mode == FLEET_RUNNING;
+}
+
 static int turn(struct runner *r, struct err *err)
 {
     int64_t now_s = clock_wall_s();
@@ -548,7 +599,7 @@ static int turn(struct runner *r, struct err *err)
 
     if (rc != 0)
         return rc;
-    r->signing = signer_step(r->signer, on_signed, r) > 0;
+    r->signing = r->signer != NULL && signer_step(r->signer, on_signed, r) > 0;
     if (r->rc != 0) {
         *err = r->err;
         return r->rc;
@@ -566,7 +617,9 @@ static int turn(struct runner *r, struct err *err)
     rc = engine_send(r->engine, now_s, on_send, r, err);
     if (rc == 0 && link_is_settled(r->link))
         rc = engine_refresh(r->engine, now_s, on_refresh, r, err);
-    if (rc == 0)
+    if (rc == 0 && is_running(r) && r->signer == NULL)
+        rc = make_signer(r, err);
+    if (rc == 0 && r->signer != NULL)
         rc = engine_sign(r->engine, now_s, (size_t)SIGN_AHEAD * r->conf->sign.parallel, on_sign, r,
                          err);
     return rc;
@@ -574,7 +627,7 @@ static int turn(struct runner *r, struct err *err)
 
 enum fleet_status runner_go(struct runner *r, struct err *err)
 {
-    if (r->signer == NULL && make_signer(r, err) != 0)
+    if (is_running(r) && r->signer == NULL && make_signer(r, err) != 0)
         return FLEET_STATUS_USAGE;
     /* Without memory for it the lines are told as elsewhere. */
     if (r->watch == NULL && r->cmd->live && !r->cmd->line->json)
@@ -637,8 +690,8 @@ static void who_am_i(char *out, size_t n)
         snprintf(out, n, "%u@%s", (unsigned)getuid(), host);
 }
 
-enum fleet_status runner_open(struct runner *r, const struct fleet_command *cmd, bool create,
-                              struct err *err)
+enum fleet_status runner_open(struct runner *r, const struct fleet_command *cmd, unsigned files,
+                              bool create, struct err *err)
 {
     *r = (struct runner){.cmd = cmd};
     if (view_init(&r->view) != 0) {
@@ -646,7 +699,7 @@ enum fleet_status runner_open(struct runner *r, const struct fleet_command *cmd,
         return FLEET_STATUS_REFUSED;
     }
     who_am_i(r->who, sizeof(r->who));
-    r->conf = run_campaign(cmd, err);
+    r->conf = run_campaign(cmd, files, err);
     if (r->conf == NULL)
         return FLEET_STATUS_USAGE;
     r->ledger = ledger_open(r->conf->ledger, create, err);
@@ -745,7 +798,15 @@ enum fleet_status runner_wish(struct runner *r, const char *wish, struct err *er
 {
     char who[340];
     struct looked l = {.who = who};
-    int rc = runner_own(r, err);
+    struct fleet_campaign c;
+    int rc = ledger_campaign(r->ledger, &c, err);
+
+    if (rc != 0)
+        return rc == -ERR_NOT_FOUND ? FLEET_STATUS_REFUSED : FLEET_STATUS_UNREACHABLE;
+    if (runner_is_its(r, &c, err) != 0 ||
+        (strncmp(wish, "rollback:", 9) == 0 && runner_is_unchanged(r, &c, err) != 0))
+        return FLEET_STATUS_REFUSED;
+    rc = runner_own(r, err);
 
     snprintf(who, sizeof(who), "%s/%ld", r->who, (long)getpid());
     if (rc == -ERR_BUSY) {

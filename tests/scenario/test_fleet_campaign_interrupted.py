@@ -3,6 +3,7 @@ off, other operators, a pause, forgeries."""
 
 import base64
 import json
+import time
 
 import pytest
 
@@ -142,19 +143,34 @@ def test_two_operators_and_their_wishes(site, campaign):
     streams = site.streams()
     c.start()
     until("the pilot soaks", lambda: whole(c).get("soak_until_s"), 30)
+    soak = whole(c)["soak_until_s"]
     said = c.do("run", expect=REFUSED)
     assert "pid" in said or str(c.process.pid) in said, said
+    other = campaign("other", ledger=c.ledger)
+    for word in (["abort"], ["pause"], ["rollback", "--all"], ["skip", next(iter(c.rows("devices")))["gateway"] + "/x"]):
+        assert "is the ledger of campaign o1, not of other" in other.do(*word, expect=REFUSED)
+    assert whole(c)["mode"] == "running"
     c.do("pause")
     c.end(ENDED)
     assert whole(c)["mode"] == "paused"
+    assert "is the ledger of campaign o1, not of other" in other.do("abort", expect=REFUSED)
+    time.sleep(1.1)  # the clock of the ledger is one of seconds
     c.start("resume")
     until("it goes on", lambda: whole(c)["mode"] == "running")
+    # Nobody has watched the pilot meanwhile.
+    assert whole(c)["soak_until_s"] > soak
+    # Whoever stops it may have no key of anything.
+    keys = dict(c.conf["operator"])
+    c.conf["operator"]["key_file"] = c.conf["sign"]["ca_key_file"] = c.conf["trust"][0]["file"] = "/gone.pem"
+    assert "o1" in c.do("status")
+    c.do("stragglers")
     c.do("abort")
     c.end(ENDED)
+    c.conf["operator"], c.conf["trust"][0]["file"] = keys, c.pki.new.cert
     assert whole(c)["mode"] == "aborted"
     pilot = {r["name"] for r in c.rows("devices", wave=0)}
     assert {d for d in site.all() if site.told(d)["active"] == "new"} == pilot
-    c.do("rollback", "--all", expect=ENDED)
+    c.do("rollback", "--all")
     until("they are back", lambda: all(site.told(d)["active"] == "old" for d in site.all()))
     assert {r["step"] for r in c.rows("devices", wave=0)} == {"returned"}
     streams.prove()

@@ -6,9 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/durable.h"
+#include "base/str.h"
 #include "fleet/campaign.h"
 
 #define LEAST                             \
@@ -160,6 +164,121 @@ static void finds_every_fault_in_one_run(void **unused)
         "c.conf:7: timezone: \"Mars/Olympus\" is no time zone that this machine knows: \"UTC\", or a name such as \"Europe/Berlin\", with the package tzdata installed\n");
 }
 
+static void no_password_goes_over_the_network_in_the_clear(void **unused)
+{
+    (void)unused;
+    campaign_free(good("name = \"a\"; gateways = [ \"*\" ]; sign = { command = \"x\"; };\n"
+                       "broker = { host = \"127.0.0.1\"; username = \"u\"; password_file = "
+                       "\"p\"; };\n"));
+    campaign_free(good("name = \"a\"; gateways = [ \"*\" ]; sign = { command = \"x\"; };\n"
+                       "broker = { host = \"b.example\"; username = \"u\"; password_file = "
+                       "\"p\"; ca_file = \"ca.pem\"; };\n"));
+    expect_faults("name = \"a\"; gateways = [ \"*\" ]; sign = { command = \"x\"; };\n"
+                  "broker = { host = \"b.example\"; username = \"u\"; password_file = \"p\"; };\n",
+                  "c.conf:2: broker.password_file: would go to b.example in the clear: give "
+                  "broker.ca_file, so that there is TLS\n");
+}
+
+/* -- with files ----------------------------------------------------------------------------------
+ */
+
+static char folder[] = "/tmp/test_fleet_campaign.XXXXXX", file_path[100], secret_path[100];
+
+static void write_files(const char *more, mode_t mode)
+{
+    static const char pem[] = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n";
+    char *text = str_printf("name = \"a\"; gateways = [ \"*\" ];\n%s", more);
+
+    assert_non_null(mkdtemp(folder));
+    snprintf(file_path, sizeof(file_path), "%s/c.conf", folder);
+    snprintf(secret_path, sizeof(secret_path), "%s/secret", folder);
+    assert_int_equal(durable_write(file_path, text, strlen(text), 0600, NULL), 0);
+    assert_int_equal(durable_write(secret_path, pem, strlen(pem), mode, NULL), 0);
+    free(text);
+}
+
+static void remove_files(void)
+{
+    unlink(file_path);
+    unlink(secret_path);
+    rmdir(folder);
+    memcpy(folder + strlen(folder) - 6, "XXXXXX", 6);
+}
+
+/* Returns the faults; owned, "" none. */
+static char *load_with(unsigned files)
+{
+    struct buf faults = {0};
+    unsigned count = 0;
+
+    campaign_free(campaign_load(file_path, files, &faults, &count));
+    assert_int_equal(buf_append_u8(&faults, '\0'), 0);
+    return (char *)faults.p;
+}
+
+static void secrets_are_their_owners_alone(void **unused)
+{
+    static const char *const keys[] = {
+        "broker = { host = \"localhost\"; username = \"u\"; password_file = \"secret\"; };"
+        "sign = { command = \"x\"; };",
+        "broker = { host = \"localhost\"; }; operator = { name = \"o\"; key_file = \"secret\"; };"
+        "sign = { command = \"x\"; };",
+        "broker = { host = \"localhost\"; ca_file = \"no\"; cert_file = \"no\"; key_file = "
+        "\"secret\"; }; sign = { command = \"x\"; };",
+        "broker = { host = \"localhost\"; };"
+        "sign = { ca_cert_file = \"no\"; ca_key_file = \"secret\"; };",
+    };
+    static const mode_t modes[] = {0640, 0604, 0600};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        for (size_t k = 0; k < sizeof(modes) / sizeof(modes[0]); k++) {
+            char *faults;
+
+            write_files(keys[i], modes[k]);
+            faults = load_with(CAMPAIGN_ALL);
+            if ((strstr(faults, "others may use it: chmod 600 ") != NULL) != (modes[k] != 0600))
+                fail_msg("%zu %zu: %s", i, k, faults);
+            free(faults);
+            remove_files();
+        }
+}
+
+/* Whoever stops a campaign in an emergency may have neither the CA nor the operator's key. */
+static void what_a_command_has_no_use_for_need_not_be_there(void **unused)
+{
+    static const char gone[] =
+        "broker = { host = \"b\"; ca_file = \"no-1\"; cert_file = \"no-2\"; key_file = \"no-3\"; };"
+        "operator = { name = \"o\"; key_file = \"no-4\"; };"
+        "sign = { ca_cert_file = \"no-5\"; ca_key_file = \"no-6\"; };"
+        "trust = ( { file = \"no-7\"; } );";
+    static const struct {
+        unsigned files;
+        const char *read;
+    } cases[] = {
+        {CAMPAIGN_ALONE, ""},
+        {CAMPAIGN_BROKER, "1234"},
+        {CAMPAIGN_BROKER | CAMPAIGN_ANCHORS, "12347"},
+        {CAMPAIGN_ALL, "1234567"},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *faults;
+
+        write_files(gone, 0600);
+        faults = load_with(cases[i].files);
+        for (char n = '1'; n <= '7'; n++) {
+            const char name[] = {'n', 'o', '-', n, '\0'};
+
+            if ((strstr(faults, name) != NULL) != (strchr(cases[i].read, n) != NULL))
+                fail_msg("%zu %c: %s", i, n, faults);
+        }
+        free(faults);
+        remove_files();
+    }
+}
+
 /* What was begun goes on as it was planned; how fast, how it is judged and by which way may change.
  */
 static void digest_is_of_what_must_not_change(void **unused)
@@ -187,6 +306,9 @@ int main(void)
         cmocka_unit_test(what_is_left_out_has_its_default),
         cmocka_unit_test(everything_can_be_said),
         cmocka_unit_test(finds_every_fault_in_one_run),
+        cmocka_unit_test(no_password_goes_over_the_network_in_the_clear),
+        cmocka_unit_test(secrets_are_their_owners_alone),
+        cmocka_unit_test(what_a_command_has_no_use_for_need_not_be_there),
         cmocka_unit_test(digest_is_of_what_must_not_change),
     };
 

@@ -13,8 +13,9 @@
 #include "base/str.h"
 #include "fleet/plan.h"
 
-#define ROOT  "certflip/v1"
-#define LEAST "name = \"t\"; broker = { host = \"b\"; }; sign = { command = \"x\"; };\n"
+#define ROOT    "certflip/v1"
+#define LEAST   "name = \"t\"; broker = { host = \"b\"; }; sign = { command = \"x\"; };" SUBJECT
+#define SUBJECT "identity = { subject = \"CN={device},OU={gateway}\"; };\n"
 
 static struct view view;
 
@@ -277,13 +278,75 @@ static void is_shown_to_people_and_programs(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static void expect_refused(const struct campaign *c, const char *text)
+{
+    struct plan p = {0};
+    struct err err = {0};
+
+    assert_int_not_equal(plan_make(c, &view, &p, &err), 0);
+    if (strstr(err.msg, text) == NULL)
+        fail_msg("%s", err.msg);
+}
+
+/* A gateway may name what devices it likes: with the name of somebody else's it would get a
+ * certificate for that one. */
+static void a_name_at_two_gateways_is_refused(void **state)
+{
+    static const char base[] =
+        "name = \"t\"; broker = { host = \"b\"; }; sign = { command = \"x\"; };"
+        "%s";
+    static const struct {
+        const char *more;
+        bool refused;
+    } cases[] = {
+        {"gateways = [ \"*\" ];", true},
+        {"gateways = [ \"gw-1\" ];", true}, /* the other one is no part of it, and there */
+        {"gateways = [ \"gw-2\" ];", true},
+        {"gateways = [ \"*\" ]; identity = { sans = [ \"DNS:{device}.{gateway}.x\" ]; };", true},
+        {"gateways = [ \"gw-3\" ];", false},
+        {"gateways = [ \"*\" ]; exclude_gateways = [ \"gw-2\" ];", false},
+        {"gateways = [ \"*\" ]; exclude_devices = [ \"d-00\" ];", false},
+        {"gateways = [ \"*\" ]; identity = { subject = \"CN={device},OU={gateway}\"; };", false},
+    };
+
+    (void)state;
+    gateway("gw-1", true, 3);
+    gateway("gw-2", true, 1);
+    gateway("gw-3", true, 0);
+    take(ROOT "/gw-3/device/x", "{\"device\":\"x\"}");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *text = str_printf(base, cases[i].more);
+        struct buf faults = {0};
+        unsigned count = 0;
+        struct campaign *c = campaign_load_text("c", text, strlen(text), &faults, &count);
+
+        if (c == NULL)
+            fail_msg("%.*s", (int)faults.len, (const char *)faults.p);
+        if (cases[i].refused) {
+            expect_refused(c, "device d-00 stands at gateway gw-1 and at gateway gw-2");
+        } else {
+            struct plan p = plan(c);
+
+            plan_fini(&p);
+        }
+        campaign_free(c);
+        free(text);
+        buf_fini(&faults);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(percentages_are_cumulative),     TEST(pilot_is_spread_over_those_that_are_there),
-        TEST(those_that_are_named_go_first),  TEST(those_that_are_left_out_are_not_in_it),
-        TEST(a_small_fleet_is_all_pilot),     TEST(nobody_is_said_so),
-        TEST(rows_say_what_is_in_use_before), TEST(is_shown_to_people_and_programs),
+        TEST(a_name_at_two_gateways_is_refused),
+        TEST(percentages_are_cumulative),
+        TEST(pilot_is_spread_over_those_that_are_there),
+        TEST(those_that_are_named_go_first),
+        TEST(those_that_are_left_out_are_not_in_it),
+        TEST(a_small_fleet_is_all_pilot),
+        TEST(nobody_is_said_so),
+        TEST(rows_say_what_is_in_use_before),
+        TEST(is_shown_to_people_and_programs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
