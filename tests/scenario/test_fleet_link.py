@@ -375,3 +375,35 @@ def test_a_fleet_that_does_not_fit_into_the_brokers_queue(folder, tmp_path, pki,
         found = json.loads(fleet("inventory", campaign(folder, broker.port), "--json"))
         client.cut()
     assert len(found["gateways"]) == 40 and len(found["devices"]) == 2000
+
+
+def test_what_a_hostile_gateway_says(folder, tmp_path, pki, reactor):
+    """A reply beyond all bounds is dropped; nonsense does not fill the log; a device of somebody else is not planned."""
+    from lib.mqtt import Client
+
+    def tell(gateway, device):
+        client.publish("certflip/v1/%s/state" % gateway, json.dumps({"online": True, "gateway": gateway}), 0, retain=True)
+        client.publish("certflip/v1/%s/device/%s" % (gateway, device), json.dumps({
+            "device": device, "phase": "steady", "slots": {"old": {"usable": True}}}), 0, retain=True)
+
+    with Mosquitto(tmp_path / "broker", pki) as broker:
+        client = Client(reactor, ("127.0.0.1", broker.port), None, 4)
+        client.connect("publisher")
+        client.subscribe(("certflip/v1/gw-1/cmd", 1))
+        with Link(host="127.0.0.1", port=broker.port) as link:
+            link.wait("settled", settled=True)
+            link.say("request", "gw-1", "big", "device.list", "{}")
+            until("it is asked", lambda: client.messages)
+            for result in ("x" * 5000000, "small"):
+                client.publish("certflip/v1/gw-1/reply", json.dumps({"id": "big", "result": result}), 1)
+            assert link.wait("reply", id="big")["reply"]["result"] == "small"
+        tell("gw-1", "press-1")
+        for i in range(200):
+            client.publish("certflip/v1/gw-%d/state" % (1000 + i), "nonsense", 0, retain=True)
+        client.publish("done", "x", 1)
+        said = fleet("--yes", "plan", campaign(folder, broker.port))
+        assert 1 <= said.count("not-understood") <= 10, said
+        tell("gw-2", "press-1")
+        client.publish("done", "x", 1)
+        assert "device press-1 stands at gateway gw-1 and at gateway gw-2" in fleet("plan", campaign(folder, broker.port), status=1)
+        client.cut()

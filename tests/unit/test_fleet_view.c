@@ -222,14 +222,43 @@ static void names_are_sorted(void **state)
     assert_non_null(view_device(&view, "gw-1", "p-001"));
 }
 
+/* Whoever may publish below the root makes up gateways as he likes. */
+static void gateways_are_bounded(void **state)
+{
+    char topic[100], payload[100];
+    struct err why = {0};
+
+    (void)state;
+    for (int i = 0; i <= VIEW_GATEWAYS_MAX; i++) {
+        int rc;
+
+        snprintf(topic, sizeof(topic), "certflip/v1/g-%06d/state", i);
+        snprintf(payload, sizeof(payload), "{\"gateway\":\"g-%06d\",\"online\":true}", i);
+        rc = view_take(&view, "certflip/v1", topic, payload, strlen(payload), 1000, &why);
+        assert_int_equal(rc, i < VIEW_GATEWAYS_MAX ? 0 : -ERR_INVALID);
+    }
+    assert_non_null(strstr(why.msg, "more than 50000 gateways"));
+    snprintf(payload, sizeof(payload), "{\"device\":\"x\"}");
+    assert_int_equal(view_take(&view, "certflip/v1", "certflip/v1/other/device/x", payload,
+                               strlen(payload), 1000, &why),
+                     -ERR_INVALID);
+    /* Those that are known go on. */
+    assert_int_equal(view_take(&view, "certflip/v1", "certflip/v1/g-000007/device/x", payload,
+                               strlen(payload), 1000, &why),
+                     0);
+    assert_int_equal(view.gateway_count, VIEW_GATEWAYS_MAX);
+    assert_int_equal(view.state_bytes,
+                     VIEW_GATEWAYS_MAX * strlen("{\"gateway\":\"g-000000\",\"online\":true}"));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_device_is_read),           TEST(a_gateway_comes_and_goes),
-        TEST(a_gap_of_events_is_noticed), TEST(what_is_wrong_changes_nothing),
-        TEST(names_are_sorted),
+        TEST(gateways_are_bounded),          TEST(a_device_is_read),
+        TEST(a_gateway_comes_and_goes),      TEST(a_gap_of_events_is_noticed),
+        TEST(what_is_wrong_changes_nothing), TEST(names_are_sorted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
