@@ -123,7 +123,8 @@ static void trust_add(struct engine *e, struct egateway *g)
     if (g->trust_asked)
         engine_trouble(e, g,
                        "trust.add was answered, and its state does not show the new CAs in force: "
-                       "see certflipctl trust list at the gateway");
+                       "see certflipctl trust list at the gateway; of more than 100 CAs of a set "
+                       "the state does not tell: remove those that are not needed");
     /* The retained state shows what came of it; if not, they are added once more. */
     g->wait_s[ORDER_TRUST_ADD] = e->now_s + (int64_t)e->conf->limits.reply_timeout_s;
     later(g, g->wait_s[ORDER_TRUST_ADD]);

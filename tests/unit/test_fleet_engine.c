@@ -346,6 +346,7 @@ static void nobody_flips_before_trust_is_in_force(void **unused)
     assert_int_equal(w->c.phase, FLEET_PREPARE);
     assert_int_equal(w->g_rows[0].step, FLEET_GATEWAY_TRUSTED);
     assert_int_equal(w->g_rows[1].step, FLEET_GATEWAY_PLANNED);
+    assert_non_null(strstr(w->g_rows[1].trouble, "of more than 100 CAs of a set"));
     w->gateways[1].never_trusts = false;
     world_until(w, FLEET_DONE);
     expect_once(w);
