@@ -490,6 +490,18 @@ void engine_set_moving(struct engine *e, struct edevice *d, bool moving)
     e->moving += moving ? 1 : (size_t)-1;
 }
 
+static void replace(struct engine *e, char **into, const char *text)
+{
+    char *copy = text == NULL || text[0] == '\0' ? NULL : strdup(text);
+
+    if (copy == NULL && text != NULL && text[0] != '\0')
+        engine_nomem(e);
+    if (copy != NULL)
+        str_tidy(copy); /* it may be a gateway's word */
+    free(*into);
+    *into = copy;
+}
+
 void engine_set_step(struct engine *e, struct edevice *d, enum fleet_device_step step)
 {
     unplace(e, d);
@@ -501,21 +513,40 @@ void engine_set_step(struct engine *e, struct edevice *d, enum fleet_device_step
         engine_set_moving(e, d, false);
     if (step == FLEET_DEVICE_MIGRATED)
         d->migrated_s = e->now_s;
+    if (d->failure == NULL && step != FLEET_DEVICE_FAILED) { /* it is not kept back any more */
+        replace(e, &d->reason, NULL);
+        replace(e, &d->remedy, NULL);
+    }
     place(e, d);
     engine_save_device(e, d);
     engine_touch_gateway(e, d->gw);
 }
 
-static void replace(struct engine *e, char **into, const char *text)
+void engine_held(struct engine *e, struct edevice *d, const char *what, const char *reason,
+                 const char *remedy)
 {
-    char *copy = text == NULL || text[0] == '\0' ? NULL : strdup(text);
+    char *was = d->reason;
+    bool same;
 
-    if (copy == NULL && text != NULL && text[0] != '\0')
-        engine_nomem(e);
-    if (copy != NULL)
-        str_tidy(copy); /* it may be a gateway's word */
-    free(*into);
-    *into = copy;
+    if (d->failure != NULL)
+        return;
+    d->reason = NULL;
+    replace(e, &d->reason, reason);
+    same = was != NULL && d->reason != NULL && strcmp(was, d->reason) == 0;
+    free(was);
+    if (same)
+        return;
+    replace(e, &d->remedy, remedy);
+    engine_save_device(e, d);
+    engine_note(e, what, d->gw, d, "%s%s%s", reason, remedy == NULL ? "" : ": ",
+                remedy == NULL ? "" : remedy);
+}
+
+void engine_unflip(struct engine *e, struct edevice *d)
+{
+    if (d->attempts > 0)
+        d->attempts--;
+    engine_set_step(e, d, FLEET_DEVICE_READY);
 }
 
 void engine_fail(struct engine *e, struct edevice *d, const char *failure, const char *reason,
@@ -1060,6 +1091,7 @@ static void revive(struct engine *e, bool renew)
         replace(e, &d->remedy, NULL);
         d->wait_s = 0;
         d->alone = false;
+        d->renew = renew;
         if (renew || !engine_is_set(d->new_fp))
             engine_set_step(e, d, FLEET_DEVICE_PLANNED);
         else /* a certificate that was signed may never have been installed */
@@ -1153,11 +1185,16 @@ static int wish_skip(struct engine *e, const char *which, struct err *err)
                        which);
     if (d->step == FLEET_DEVICE_SKIPPED)
         return 0;
-    if (d->step >= FLEET_DEVICE_FLIPPING && d->step <= FLEET_DEVICE_RETIRED)
-        return err_set(err, ERR_PHASE,
-                       "%s is %s: it can only be skipped while it is on its old identity; roll "
-                       "its wave back first",
-                       which, fleet_device_step_name((enum fleet_device_step)d->step));
+    if (d->step == FLEET_DEVICE_RETIRED)
+        return err_set(err, ERR_PHASE, "%s is retired: there is nothing left to skip", which);
+    if (d->step == FLEET_DEVICE_FLIPPING)
+        engine_note(e, "left-behind", d->gw, d,
+                    "its flip may be under way still: it ends by itself at the gateway, on either "
+                    "identity, and nobody looks after it");
+    else if (d->step == FLEET_DEVICE_MIGRATED || d->step == FLEET_DEVICE_VALIDATED)
+        engine_note(e, "left-behind", d->gw, d,
+                    "it stays on its new identity, as far as is known, and its old one is not "
+                    "archived");
     engine_set_step(e, d, FLEET_DEVICE_SKIPPED);
     return 0;
 }

@@ -18,12 +18,15 @@
 struct json_t;
 struct map;
 
-#define ENGINE_INSTALLS  8   /* identity.install at once of one gateway: one device each */
-#define ENGINE_BATCH     100 /* devices of one command, where nothing else bounds it */
-#define ENGINE_RETRY_S   30  /* after a refusal that may pass by itself */
-#define ENGINE_GRACE_S   10  /* a retained topic is true within a second: what comes may be older */
-#define ENGINE_SILENT_S  120 /* or nothing comes at all: so long it may lag */
-#define ENGINE_BACKOFF_S 60  /* after a refusal that somebody has to mend */
+#define ENGINE_INSTALLS 8   /* identity.install at once of one gateway: one device each */
+#define ENGINE_BATCH    100 /* devices of one command, where nothing else bounds it */
+#define ENGINE_RETRY_S  30  /* after a refusal that may pass by itself */
+#define ENGINE_GRACE_S  10  /* a retained topic is true within a second: what comes may be older */
+#define ENGINE_SILENT_S 120 /* or nothing comes at all: so long it may lag */
+#define ENGINE_CONFIRM_S                                                                           \
+    5                       /* after a confirmation that was refused: its trial does not wait long \
+                             */
+#define ENGINE_BACKOFF_S 60 /* after a refusal that somebody has to mend */
 
 enum order {
     ORDER_TRUST_ADD,
@@ -62,6 +65,7 @@ struct edevice {
     bool answered;  /* FLIPPING: the flip's, RETURNING: the rollback's reply was here */
     bool confirmed; /* FLIPPING: confirm was asked for */
     bool counts;    /* FAILED: against the threshold */
+    bool renew;     /* PLANNED: with another key than the one that may wait */
     bool alone;     /* asked for by itself: a command for several was refused for one of them */
 };
 
@@ -162,6 +166,11 @@ void engine_set_step(struct engine *e, struct edevice *d, enum fleet_device_step
 /* It has failed, for the time being when `attempts` are left.  Texts may be NULL. */
 void engine_fail(struct engine *e, struct edevice *d, const char *failure, const char *reason,
                  const char *remedy);
+/* What keeps it back, though it has not failed: said once, and forgotten with its next step. */
+void engine_held(struct engine *e, struct edevice *d, const char *what, const char *reason,
+                 const char *remedy);
+/* Its flip was not begun, so that it is no attempt: it is ordered once more. */
+void engine_unflip(struct engine *e, struct edevice *d);
 void engine_set_moving(struct engine *e, struct edevice *d, bool moving);
 void engine_touch_device(struct engine *e, struct edevice *d);
 void engine_touch_gateway(struct engine *e, struct egateway *g);
@@ -186,7 +195,7 @@ void engine_look_gateway(struct engine *e, struct egateway *g);
 /* Does the view show the new identity of the device staged? */
 bool engine_staged(const struct edevice *d, const struct view_device *v);
 /* The view shows that the device is not, and is not about to be, on the new identity. */
-bool engine_is_back(const struct view_device *v);
+bool engine_is_back(const struct edevice *d, const struct view_device *v);
 /* The new slot holds the identity that was signed for the device, or it is in use. */
 bool engine_has_new(const struct edevice *d, const struct view_device *v);
 
@@ -198,6 +207,7 @@ void engine_take_reply(struct engine *e, struct erequest *r);
 
 /* engine_wave.c */
 void engine_wave(struct engine *e);
+bool engine_takes_part(const struct egateway *g); /* some device of it was not skipped */
 void engine_halt(struct engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void engine_mode(struct engine *e, enum fleet_mode mode, const char *reason);
 size_t engine_total(const struct engine *e, int wave); /* devices of it that take part */

@@ -30,9 +30,9 @@ bool engine_has_new(const struct edevice *d, const struct view_device *v)
     return v != NULL && ((v->fresh.present && is_new(d, v->fresh.fp)) || is_committed(d, v));
 }
 
-bool engine_is_back(const struct view_device *v)
+bool engine_is_back(const struct edevice *d, const struct view_device *v)
 {
-    return v != NULL && !v->active_new &&
+    return v != NULL && !v->active_new && !is_new(d, v->old.fp) &&
            (v->phase == VIEW_STEADY || v->phase == VIEW_STAGED || v->phase == VIEW_ROLLED_BACK);
 }
 
@@ -74,7 +74,8 @@ static void look_flipping(struct engine *e, struct edevice *d, const struct view
     case VIEW_STEADY:
         if (is_committed(d, v))
             engine_set_step(e, d, FLEET_DEVICE_MIGRATED);
-        else if (d->on_trial || v->phase == VIEW_COMMITTED)
+        else if (d->on_trial || v->phase == VIEW_COMMITTED ||
+                 (d->request == NULL && d->gw->online && engine_doubt(e, d)))
             gone(e, d, v);
         return;
     case VIEW_ROLLED_BACK:
@@ -84,7 +85,7 @@ static void look_flipping(struct engine *e, struct edevice *d, const struct view
         /* It did not begin in time, and waits for another order. */
         if (d->on_trial) {
             d->wait_s = e->now_s + 1;
-            engine_set_step(e, d, FLEET_DEVICE_READY);
+            engine_unflip(e, d);
         }
         return;
     default:
@@ -130,7 +131,7 @@ static void look_return(struct engine *e, struct edevice *d, const struct view_d
         fail_rolled_back(e, d, v); /* by itself */
         return;
     }
-    if (d->answered && d->request == NULL && engine_is_back(v)) {
+    if (d->answered && d->request == NULL && engine_is_back(d, v)) {
         engine_set_step(e, d, FLEET_DEVICE_RETURNED);
         engine_note(e, "returned", d->gw, d, "is on its old identity");
     }

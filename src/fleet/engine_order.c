@@ -91,7 +91,7 @@ static void trust_add(struct engine *e, struct egateway *g)
 {
     char note[200];
 
-    if (g->in_force || !is_free(e, g, ORDER_TRUST_ADD))
+    if (g->in_force || !engine_takes_part(g) || !is_free(e, g, ORDER_TRUST_ADD))
         return;
     snprintf(note, sizeof(note), "campaign %.128s", e->c.name);
     for (size_t i = 0; i < e->conf->trust_count; i++) {
@@ -143,9 +143,16 @@ static bool is_to_discard(struct engine *e, struct edevice *d)
            (v->phase == VIEW_STAGED || v->phase == VIEW_ROLLED_BACK);
 }
 
+/* Another key than the one that may wait at the gateway: a device that is planned anew although a
+ * certificate was signed for it, or whose request was refused. */
+static bool needs_other_key(struct engine *e, struct edevice *d)
+{
+    return !is_to_discard(e, d) && (d->renew || engine_is_set(d->new_fp));
+}
+
 static bool needs_key(struct engine *e, struct edevice *d)
 {
-    return !is_to_discard(e, d);
+    return !is_to_discard(e, d) && !needs_other_key(e, d);
 }
 
 static void discard(struct engine *e, struct egateway *g)
@@ -164,13 +171,19 @@ static void keygen(struct engine *e, struct egateway *g)
     struct pick p = {.most = e->conf->limits.keygen_per_gateway};
     const struct campaign *c = e->conf;
     json_t *params, *sans;
+    bool renew;
 
     if (!is_free(e, g, ORDER_KEYGEN))
         return;
-    pick(e, g, FLEET_DEVICE_PLANNED, CAMPAIGN_WAVES_MAX, needs_key, &p);
+    pick(e, g, FLEET_DEVICE_PLANNED, CAMPAIGN_WAVES_MAX, needs_other_key, &p);
+    renew = p.count > 0;
+    if (!renew)
+        pick(e, g, FLEET_DEVICE_PLANNED, CAMPAIGN_WAVES_MAX, needs_key, &p);
     if (p.count == 0)
         return;
     params = json_pack("{s:o}", "target", targets(&p));
+    if (renew)
+        json_object_set_new(params, "renew", json_true());
     if (c->identity.key != 0)
         json_object_set_new(params, "key", json_string(campaign_key_name(c->identity.key)));
     if (c->identity.token != NULL)
@@ -342,9 +355,10 @@ static void confirm(struct engine *e, struct egateway *g)
 /* -- the way back --------------------------------------------------------------------------------
  */
 
+/* Also when that was answered long ago (see wait_s), and nothing has come of it. */
 static bool is_to_return(struct engine *e, struct edevice *d)
 {
-    return !d->answered && engine_in_return(e, d);
+    return engine_in_return(e, d) && !(d->answered && engine_is_back(d, engine_seen(e, d)));
 }
 
 static void roll_back(struct engine *e, struct egateway *g)
@@ -417,8 +431,8 @@ static void distrust(struct engine *e, struct egateway *g)
     char note[200];
     int set = 0;
 
-    if (g->anchors_done || !is_free(e, g, ORDER_TRUST_REMOVE) || engine_left(e) > 0 ||
-        (e->conf->retire.identities && g->count[FLEET_DEVICE_VALIDATED] > 0))
+    if (g->anchors_done || !engine_takes_part(g) || !is_free(e, g, ORDER_TRUST_REMOVE) ||
+        engine_left(e) > 0 || (e->conf->retire.identities && g->count[FLEET_DEVICE_VALIDATED] > 0))
         return;
     ca = nth(e->conf, g->anchor_next, &set);
     if (ca == NULL) {

@@ -65,9 +65,12 @@ static void keyed(struct engine *e, struct edevice *d, const json_t *row)
         return;
     if (csr == NULL) {
         wait_for(e, d, ENGINE_RETRY_S);
+        engine_held(e, d, "no-request", "a key was made, and no request for its certificate came",
+                    NULL);
         return;
     }
     e->rc = e->out->pem(e->out->arg, d->gw->name, d->name, csr, NULL, e->err);
+    d->renew = false;
     engine_set_step(e, d, FLEET_DEVICE_KEYED);
 }
 
@@ -92,6 +95,19 @@ static void installed(struct engine *e, struct edevice *d, const json_t *result)
     engine_set_step(e, d, FLEET_DEVICE_READY);
 }
 
+/* The view shows it soon; else it is asked for once more. */
+static void rolled_back(struct engine *e, struct edevice *d)
+{
+    d->answered = true;
+    wait_for(e, d, ENGINE_SILENT_S);
+}
+
+static void not_confirmed(struct engine *e, struct edevice *d)
+{
+    d->confirmed = false;
+    wait_for(e, d, ENGINE_CONFIRM_S);
+}
+
 static void refused(struct engine *e, struct edevice *d, enum order order, const struct refusal *r)
 {
     if (d->step == FLEET_DEVICE_SKIPPED) /* meanwhile: it is of no concern any more */
@@ -107,15 +123,18 @@ static void refused(struct engine *e, struct edevice *d, enum order order, const
         break;
     case ORDER_ROLLBACK: /* where there is nothing to roll back the view shows the old identity */
         if (r->code == RPC_PHASE || r->code == RPC_NO_IDENTITY)
-            d->answered = true;
+            rolled_back(e, d);
         else
             wait_for(e, d, ENGINE_RETRY_S);
+        if (!engine_is_back(d, engine_seen(e, d)))
+            engine_held(e, d, "rollback-refused", r->message, r->remedy);
         return;
     case ORDER_RETIRE:
         wait_for(e, d, ENGINE_BACKOFF_S);
         engine_note(e, "retire-refused", d->gw, d, "%s", r->message);
         return;
-    case ORDER_CONFIRM: /* its trial is over, or will end without */
+    case ORDER_CONFIRM: /* its trial is over, or has to be confirmed before it ends without */
+        not_confirmed(e, d);
         return;
     case ORDER_CLEAR:
         if (r->code == RPC_PHASE) {
@@ -134,7 +153,8 @@ static void refused(struct engine *e, struct edevice *d, enum order order, const
     if (passes(r->code)) {
         wait_for(e, d, ENGINE_RETRY_S);
         if (d->step == FLEET_DEVICE_FLIPPING)
-            engine_set_step(e, d, FLEET_DEVICE_READY);
+            engine_unflip(e, d);
+        engine_held(e, d, "refused", r->message, r->remedy);
         return;
     }
     engine_fail(e, d, r->name, r->message, r->remedy);
@@ -150,8 +170,10 @@ static void done(struct engine *e, struct edevice *d, enum order order, const js
         installed(e, d, row);
         return;
     case ORDER_FLIP:
-    case ORDER_ROLLBACK:
         d->answered = true;
+        return;
+    case ORDER_ROLLBACK:
+        rolled_back(e, d);
         return;
     case ORDER_RETIRE:
         if (d->step == FLEET_DEVICE_VALIDATED)
@@ -240,11 +262,15 @@ static void take_rest(struct engine *e, struct erequest *r)
             continue;
         switch (r->order) {
         case ORDER_FLIP:
-        case ORDER_ROLLBACK:
             d->answered = true;
             break;
-        case ORDER_CLEAR:
+        case ORDER_ROLLBACK:
+            rolled_back(e, d);
+            break;
         case ORDER_CONFIRM:
+            not_confirmed(e, d);
+            break;
+        case ORDER_CLEAR:
             break;
         case ORDER_DISCARD:
         case ORDER_KEYGEN: /* the same request for a certificate comes once more */
@@ -266,8 +292,9 @@ static bool take_apart(struct engine *e, struct erequest *r, const struct refusa
         return false;
     for (size_t i = 0; i < r->count; i++) {
         r->devices[i]->alone = true;
+        r->devices[i]->confirmed = false;
         if (r->order == ORDER_FLIP && r->devices[i]->step == FLEET_DEVICE_FLIPPING)
-            engine_set_step(e, r->devices[i], FLEET_DEVICE_READY);
+            engine_unflip(e, r->devices[i]);
     }
     return true;
 }
@@ -280,6 +307,18 @@ static void tell_trouble(struct engine *e, struct egateway *g, enum order order,
     snprintf(text, sizeof(text), "%s: %s%s%s", engine_method(order), why->message,
              why->remedy == NULL ? "" : ": ", why->remedy == NULL ? "" : why->remedy);
     engine_trouble(e, g, text);
+}
+
+/* Commands of the kind are taken again: what was said of one that was refused is not so any more.
+ */
+static void end_trouble(struct engine *e, struct egateway *g, enum order order)
+{
+    const char *method = engine_method(order);
+    size_t n = strlen(method);
+
+    if (g->trouble != NULL && strncmp(g->trouble, method, n) == 0 && g->trouble[n] == ':' &&
+        !(order == ORDER_TRUST_REMOVE && g->anchor_refused > 0))
+        engine_trouble(e, g, NULL);
 }
 
 /* It is about the command, not about a device: nothing was done. */
@@ -297,12 +336,17 @@ static void refused_whole(struct engine *e, struct erequest *r, const struct ref
         refused(e, d, r->order, why);
         return;
     }
-    g->wait_s[r->order] = e->now_s + (passes(why->code) ? ENGINE_RETRY_S : ENGINE_BACKOFF_S);
-    for (size_t i = 0; i < r->count; i++)
+    g->wait_s[r->order] = e->now_s + (r->order == ORDER_CONFIRM ? ENGINE_CONFIRM_S
+                                      : passes(why->code)       ? ENGINE_RETRY_S
+                                                                : ENGINE_BACKOFF_S);
+    for (size_t i = 0; i < r->count; i++) {
+        r->devices[i]->confirmed = false;
         if (r->devices[i]->step == FLEET_DEVICE_FLIPPING && r->order == ORDER_FLIP)
-            engine_set_step(e, r->devices[i], FLEET_DEVICE_READY);
+            engine_unflip(e, r->devices[i]);
+    }
     tell_trouble(e, g, r->order, why);
-    if (!passes(why->code) && e->c.phase == FLEET_PREPARE && e->c.mode == FLEET_RUNNING)
+    if (!passes(why->code) && e->c.phase == FLEET_PREPARE && e->c.mode == FLEET_RUNNING &&
+        engine_takes_part(g))
         engine_halt(e, "gateway %s refuses %s: %s%s%s", g->name, engine_method(r->order),
                     why->message, why->remedy == NULL ? "" : ": ",
                     why->remedy == NULL ? "" : why->remedy);
@@ -347,6 +391,8 @@ void engine_take_reply(struct engine *e, struct erequest *r)
         json_decref(reply);
         return;
     }
+    if (error == NULL || json_array_size(results) > 0)
+        end_trouble(e, r->gw, r->order);
     if (r->order == ORDER_TRUST_REMOVE) {
         distrusted(e, r, error);
     } else if (json_array_size(results) > 0) {

@@ -28,6 +28,14 @@ static size_t succeeded(const struct engine *e, int wave)
            e->by_wave[wave][FLEET_DEVICE_RETIRED];
 }
 
+bool engine_takes_part(const struct egateway *g)
+{
+    for (int s = 0; s < FLEET_DEVICE_STEP_COUNT; s++)
+        if (s != FLEET_DEVICE_SKIPPED && g->count[s] > 0)
+            return true;
+    return false;
+}
+
 /* Neither success nor failure yet. */
 static size_t undecided(const struct engine *e, int wave)
 {
@@ -127,18 +135,40 @@ void engine_mode(struct engine *e, enum fleet_mode mode, const char *reason)
     touch_all(e);
 }
 
-void engine_halt(struct engine *e, const char *fmt, ...)
+/* `wave` goes back; -1: none. */
+static void halt_wave(struct engine *e, int wave, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
+
+static void halt_wave(struct engine *e, int wave, const char *fmt, va_list ap)
 {
     char text[512];
+
+    vsnprintf(text, sizeof(text), fmt, ap);
+    str_tidy(text);
+    engine_note(e, "halted", NULL, NULL, "%s", text);
+    e->c.back_from = e->c.back_to = wave;
+    engine_mode(e, e->c.back_from >= 0 && to_return(e) > 0 ? FLEET_RETURNING : FLEET_HALTED, text);
+}
+
+void engine_halt(struct engine *e, const char *fmt, ...)
+{
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    halt_wave(e, e->c.phase == FLEET_MIGRATE ? e->c.wave : -1, fmt, ap);
     va_end(ap);
-    str_tidy(text);
-    engine_note(e, "halted", NULL, NULL, "%s", text);
-    e->c.back_from = e->c.back_to = e->c.phase == FLEET_MIGRATE ? e->c.wave : -1;
-    engine_mode(e, e->c.back_from >= 0 && to_return(e) > 0 ? FLEET_RETURNING : FLEET_HALTED, text);
+}
+
+static void halt_for(struct engine *e, int wave, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void halt_for(struct engine *e, int wave, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    halt_wave(e, wave, fmt, ap);
+    va_end(ap);
 }
 
 static void phase(struct engine *e, enum fleet_phase next)
@@ -193,14 +223,14 @@ static const char *latest(const struct engine *e)
     return e->last_failure[0] == '\0' ? "see certflip-fleet stragglers" : e->last_failure;
 }
 
-static void halt_lost(struct engine *e, const char *what, size_t total, size_t failed)
+static void halt_lost(struct engine *e, int wave, const char *what, size_t total, size_t failed)
 {
     double best = total == 0 ? 0 : 100.0 * (double)(total - failed) / (double)total;
 
-    engine_halt(e,
-                "%s: %zu of %zu devices failed: at most %.3f %% can succeed, %.3f %% must; the "
-                "latest: %s",
-                what, failed, total, best, (double)e->conf->waves.threshold / 1000, latest(e));
+    halt_for(e, wave,
+             "%s: %zu of %zu devices failed: at most %.3f %% can succeed, %.3f %% must; the "
+             "latest: %s",
+             what, failed, total, best, (double)e->conf->waves.threshold / 1000, latest(e));
 }
 
 /* No wave that was begun may have too many failures, not even late ones.  Returns whether it has
@@ -213,7 +243,7 @@ static bool check_thresholds(struct engine *e)
         size_t total = engine_total(e, w), failed = e->by_wave[w][FLEET_DEVICE_FAILED];
 
         if (is_lost(e, total, failed, e->failed[w])) {
-            halt_lost(e, wave_name(e, w, name, sizeof(name)), total - failed + e->failed[w],
+            halt_lost(e, w, wave_name(e, w, name, sizeof(name)), total - failed + e->failed[w],
                       e->failed[w]);
             return true;
         }
@@ -313,7 +343,7 @@ static void migrate(struct engine *e)
         return;
     }
     if (!meets(e, good, good + failed)) {
-        halt_lost(e, name, good + failed, failed);
+        halt_lost(e, w, name, good + failed, failed);
         return;
     }
     if (e->c.soak_until_s == 0) {
@@ -347,16 +377,23 @@ static void prepare(struct engine *e)
     }
     all_skipped = total == 0;
     if (is_lost(e, total, failed, counting)) {
-        halt_lost(e, "prepare", total - failed + counting, counting);
+        halt_lost(e, -1, "prepare", total - failed + counting, counting);
         return;
     }
-    if (ready == 0 && !all_skipped)
+    if (ready == 0 && !all_skipped) {
+        if (failed == total)
+            engine_halt(e,
+                        "prepare: all %zu devices failed, if only in classes that do not count; "
+                        "the latest: %s",
+                        failed, latest(e));
         return;
+    }
     for (size_t i = 0; i < e->gateway_count; i++) {
         const struct egateway *g = e->gateways[i];
 
-        if (g->online && (!g->in_force || g->count[FLEET_DEVICE_PLANNED] > 0 ||
-                          g->count[FLEET_DEVICE_KEYED] > 0 || g->count[FLEET_DEVICE_SIGNED] > 0))
+        if (g->online && engine_takes_part(g) &&
+            (!g->in_force || g->count[FLEET_DEVICE_PLANNED] > 0 ||
+             g->count[FLEET_DEVICE_KEYED] > 0 || g->count[FLEET_DEVICE_SIGNED] > 0))
             return;
     }
     phase(e, FLEET_MIGRATE);
@@ -403,9 +440,17 @@ static void finish(struct engine *e)
     if (e->conf->retire.identities && sum(e, FLEET_DEVICE_VALIDATED) > 0)
         return;
     for (size_t i = 0; i < e->gateway_count; i++) {
-        if (!e->gateways[i]->anchors_done && e->gateways[i]->step != FLEET_GATEWAY_RETIRED)
+        struct egateway *g = e->gateways[i];
+
+        if (!engine_takes_part(g) || g->anchors_done || g->step == FLEET_GATEWAY_RETIRED) {
+            refused += g->anchor_refused > 0 ? 1 : 0;
+            continue;
+        }
+        if (e->conf->retire.anchor_count > 0)
             return;
-        refused += e->gateways[i]->anchor_refused > 0 ? 1 : 0;
+        g->step = FLEET_GATEWAY_RETIRED; /* it may be gone: nothing is asked of it */
+        g->changed_s = e->now_s;
+        engine_save_gateway(e, g);
     }
     if (refused > 0)
         snprintf(reason, sizeof(reason),

@@ -274,6 +274,18 @@ static void say(struct saying *s, const char *fmt, ...)
     s->said++;
 }
 
+/* Devices of the waves that are rolled back that are not back yet. */
+static size_t to_return(const struct overview *o)
+{
+    size_t n = 0;
+
+    for (int w = o->campaign.back_from < 0 ? 0 : o->campaign.back_from;
+         w <= o->campaign.back_to && w < o->waves; w++)
+        n += o->wave[w].step[FLEET_DEVICE_FLIPPING] + o->wave[w].step[FLEET_DEVICE_MIGRATED] +
+             o->wave[w].step[FLEET_DEVICE_VALIDATED];
+    return n;
+}
+
 /* A mode in which it goes nowhere by itself.  True when that is all there is to say. */
 static bool say_mode(const struct overview *o, struct saying *s)
 {
@@ -308,7 +320,7 @@ static bool say_mode(const struct overview *o, struct saying *s)
         say(s, "nobody runs it: `certflip-fleet resume` goes on from here");
     if (c->mode == FLEET_RETURNING)
         say(s, "a wave is being rolled back%s%s: %zu devices are not on their old identity yet",
-            colon, c->reason, overview_part(&o->all, OVERVIEW_FLIPPING));
+            colon, c->reason, to_return(o));
     return c->mode == FLEET_RETURNING;
 }
 

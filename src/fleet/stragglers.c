@@ -42,9 +42,17 @@ static void why_so_far(struct straggler *s, const struct fleet_campaign *c,
     set_why(s, d->reason[0] != '\0' ? d->reason : fleet_device_step_words(d->step), remedy);
 }
 
-static bool is_through(enum fleet_device_step step)
+/* A device that is migrated is not, as long as it keeps the campaign from its end. */
+static bool is_through(const struct fleet_campaign *c, const struct fleet_device *d, bool held)
 {
-    return overview_part_of(step) == OVERVIEW_DONE || step == FLEET_DEVICE_SKIPPED;
+    if (d->step == FLEET_DEVICE_MIGRATED && c->phase == FLEET_VALIDATE)
+        return false;
+    if (held && c->mode == FLEET_RETURNING && d->wave >= c->back_from && d->wave <= c->back_to &&
+        (d->step == FLEET_DEVICE_MIGRATED || d->step == FLEET_DEVICE_VALIDATED))
+        return false;
+    if (held && c->phase == FLEET_RETIRE && d->step == FLEET_DEVICE_VALIDATED)
+        return false;
+    return overview_part_of(d->step) == OVERVIEW_DONE || d->step == FLEET_DEVICE_SKIPPED;
 }
 
 /* In the wave that goes on, who has nothing to be said about is simply not ordered yet, or on its
@@ -69,7 +77,7 @@ bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
     out->device = d;
     out->gateway = g;
     out->why[0] = out->remedy[0] = '\0';
-    if (is_through(d->step))
+    if (is_through(c, d, trouble || d->reason[0] != '\0'))
         return false;
     if (d->step == FLEET_DEVICE_FAILED) {
         why_failed(out, d, file);

@@ -181,7 +181,7 @@ static json_t *row_bad(const struct world_device *d, enum rpc_code code)
                      view_phase_name(d->phase), "error", error_of(code, "not so"));
 }
 
-static json_t *do_keygen(struct world *w, struct world_device *d)
+static json_t *do_keygen(struct world *w, struct world_device *d, const json_t *params)
 {
     json_t *row;
     char *csr;
@@ -189,6 +189,7 @@ static json_t *do_keygen(struct world *w, struct world_device *d)
     if (d->phase != VIEW_STEADY)
         return row_bad(d, RPC_PHASE);
     d->key = true;
+    d->renewals += json_is_true(json_object_get(params, "renew")) ? 1 : 0;
     tell_device(w, d);
     row = row_ok(d);
     csr = str_printf("CSR of %d/%s", d->gateway, d->name);
@@ -274,8 +275,16 @@ static json_t *do_discard(struct world *w, struct world_device *d)
 static json_t *do_one(struct world *w, struct world_device *d, const char *method,
                       const json_t *params)
 {
+    if (d->refusal != 0)
+        return row_bad(d, d->refusal);
+    if (d->confirm_refusal != 0 && strcmp(method, "confirm") == 0) {
+        enum rpc_code code = d->confirm_refusal;
+
+        d->confirm_refusal = 0;
+        return row_bad(d, code);
+    }
     if (strcmp(method, "identity.keygen") == 0)
-        return do_keygen(w, d);
+        return do_keygen(w, d, params);
     if (strcmp(method, "flip") == 0)
         return do_flip(w, d, params);
     if (strcmp(method, "rollback") == 0)
@@ -315,8 +324,11 @@ static json_t *result_of_all(struct world *w, struct world_gateway *g, const cha
     }
     for (size_t i = 0; i < json_array_size(target); i++) {
         struct world_device *d = device_of(w, g, json_string_value(json_array_get(target, i)));
-        json_t *row = do_one(w, d, method, params);
+        json_t *row;
 
+        if (d == NULL)
+            continue;
+        row = do_one(w, d, method, params);
         json_array_append_new(json_is_true(json_object_get(row, "ok")) ? good : bad, row);
     }
     done = json_array_size(good);
@@ -341,6 +353,7 @@ static json_t *result_of(struct world *w, struct world_gateway *g, const char *m
         return NULL;
     }
     if (strcmp(method, "trust.add") == 0) {
+        g->adds++;
         if (g->refuses_trust) {
             *error =
                 error_of(RPC_ANCHOR, w->weak_key == NULL ? "the CA has a weak key" : w->weak_key);
@@ -353,6 +366,7 @@ static json_t *result_of(struct world *w, struct world_gateway *g, const char *m
         return json_pack("{s:s, s:i, s:[]}", "set", "upstream", "changed", 1, "anchors");
     }
     if (strcmp(method, "trust.remove") == 0) {
+        g->removes++;
         for (int i = 0; i < w->device_count; i++)
             assert_true(w->devices[i].retires > 0 || w->d_rows[i].step == FLEET_DEVICE_SKIPPED ||
                         &w->gateways[w->devices[i].gateway] != g);
@@ -488,7 +502,7 @@ static void tick_gateway(struct world *w, struct world_gateway *g)
         if (d->due_s == 0 && w->now_s > d->begin_by_s) {
             d->phase = VIEW_STAGED;
             tell_device(w, d);
-        } else if (d->due_s != 0 && w->now_s >= d->due_s) {
+        } else if (d->due_s != 0 && w->now_s >= d->due_s && !d->stuck) {
             d->phase = d->refuses ? VIEW_ROLLED_BACK : VIEW_COMMITTED;
             d->commits += d->refuses ? 0 : 1;
             d->due_s = 0;
@@ -549,6 +563,14 @@ static struct saved *save(struct world *w, enum what what)
     return s;
 }
 
+static bool takes_part(const struct world *w, int gateway)
+{
+    for (int i = 0; i < w->device_count; i++)
+        if (w->devices[i].gateway == gateway && w->d_rows[i].step != FLEET_DEVICE_SKIPPED)
+            return true;
+    return false;
+}
+
 static int on_campaign(void *arg, const struct fleet_campaign *c, struct err *err)
 {
     struct world *w = arg;
@@ -560,7 +582,7 @@ static int on_campaign(void *arg, const struct fleet_campaign *c, struct err *er
         for (int i = 0; i < w->gateway_count; i++) {
             const struct view_gateway *g = view_gateway(&w->view, w->gateways[i].name);
 
-            if (g != NULL && g->online && w->gateways[i].online)
+            if (g != NULL && g->online && w->gateways[i].online && takes_part(w, i))
                 assert_true(w->gateways[i].in_force);
         }
     return 0;

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "control/rpc.h"
 #include "fleet/engine.h"
 
 enum { WORLD_GATEWAYS = 20, WORLD_DEVICES = 400 };
@@ -32,7 +33,10 @@ struct world_device {
     unsigned flips; /* trials begun */
     unsigned commits, rollbacks, retires;
     bool touched; /* rolled back by command */
-    unsigned installs;
+    unsigned installs, renewals;
+    bool stuck;            /* a trial goes on for ever */
+    enum rpc_code refusal; /* of each command for it; 0: none */
+    enum rpc_code confirm_refusal;
 };
 
 struct world_gateway {
@@ -44,8 +48,10 @@ struct world_gateway {
     bool unauthorised;  /* every command is refused: not-authorised */
     bool in_use;        /* trust.remove is refused */
     bool no_install;    /* identity.install is refused */
-    struct list inbox;  /* commands on their way, in order */
-    struct list done;   /* ids that were carried out, and what was answered */
+    unsigned removes;   /* trust.remove, and trust.add, that were asked of it */
+    unsigned adds;
+    struct list inbox; /* commands on their way, in order */
+    struct list done;  /* ids that were carried out, and what was answered */
 };
 
 struct world {

@@ -547,7 +547,6 @@ static void nothing_is_retired_before_all_are_there(void **unused)
     assert_non_null(strstr(w->c.reason, "1 devices are left on their old identities"));
     assert_int_equal(world_count(w, FLEET_DEVICE_VALIDATED), 39);
     assert_int_equal(world_wish(w, "skip:gw-01/d-999"), -ERR_NOT_FOUND);
-    assert_int_equal(world_wish(w, "skip:gw-01/d-006"), -ERR_PHASE);
     assert_int_equal(world_wish(w, "skip:gw-01/d-007"), 0);
     assert_int_equal(world_wish(w, "resume"), 0);
     world_until(w, FLEET_DONE);
@@ -688,6 +687,248 @@ static void a_late_refusal_does_not_undo_skip(void **unused)
     world_run(w, 10);
     assert_int_equal(world_step_of(w, 1, 2), FLEET_DEVICE_FAILED);
     assert_int_equal(world_step_of(w, 1, 3), FLEET_DEVICE_SKIPPED);
+    world_free(w);
+}
+
+/* A gateway that is taken out altogether is asked for nothing, and keeps nothing from its end. */
+static void a_gateway_without_devices_is_left_alone(void **unused)
+{
+    struct world *w = world_new(2, 2, QUICK_RETIRE "anchors = ( { file = \"old.pem\"; } ); };\n");
+
+    (void)unused;
+    w->gateways[1].refuses_trust = true;
+    world_begin(w);
+    assert_int_equal(world_wish(w, "skip:gw-01/d-000"), 0);
+    assert_int_equal(world_wish(w, "skip:gw-01/d-001"), 0);
+    world_until(w, FLEET_DONE);
+    assert_int_equal(w->gateways[0].removes, 1);
+    assert_int_equal(w->gateways[1].adds, 0);
+    assert_int_equal(w->gateways[1].removes, 0);
+    world_free(w);
+}
+
+/* Where there are no anchors to be removed, a gateway that is gone does not matter any more. */
+static void a_gateway_that_is_gone_needs_no_anchors_removed(void **unused)
+{
+    struct world *w = world_new(2, 3, QUICK_RETIRE "};\n");
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.phase != FLEET_RETIRE)
+        world_run(w, 1);
+    world_online(w, 1, false);
+    for (int i = 0; i < 3; i++) {
+        char wish[40];
+
+        snprintf(wish, sizeof(wish), "skip:gw-01/d-%03d", i);
+        assert_int_equal(world_wish(w, wish), 0);
+    }
+    assert_non_null(strstr(w->log, "left-behind gw-01/d-002 it stays on its new identity"));
+    world_until(w, FLEET_DONE);
+    assert_int_equal(world_count(w, FLEET_DEVICE_RETIRED), 3);
+    assert_int_equal(world_wish(w, "skip:gw-00/d-000"), -ERR_PHASE);
+    world_free(w);
+}
+
+/* A way back that is refused is said once, and can be left out. */
+static void a_way_back_that_is_refused_can_be_skipped(void **unused)
+{
+    static const enum rpc_code codes[] = {RPC_STORE, RPC_NO_IDENTITY};
+
+    (void)unused;
+    for (size_t i = 0; i < 2; i++) {
+        struct world *w = world_new(2, 4, QUICK);
+        const char *said;
+
+        world_begin(w);
+        while (w->c.wave < 2)
+            world_run(w, 1);
+        world_device(w, 0, 0)->refusal = codes[i];
+        assert_int_equal(world_row(w, 0, 0)->wave, 0);
+        assert_int_equal(world_wish(w, "rollback:0"), 0);
+        world_run(w, 400);
+        assert_int_equal(w->c.mode, FLEET_RETURNING);
+        assert_int_equal(world_step_of(w, 0, 0), FLEET_DEVICE_MIGRATED);
+        assert_string_equal(world_row(w, 0, 0)->reason, "not so");
+        said = strstr(w->log, "rollback-refused gw-00/d-000 not so: mend it");
+        assert_non_null(said);
+        assert_null(strstr(said + 1, "rollback-refused"));
+        if (i == 1) { /* asked for again, though the answer was final */
+            world_device(w, 0, 0)->refusal = 0;
+            world_until(w, FLEET_HALTED);
+            assert_int_equal(world_step_of(w, 0, 0), FLEET_DEVICE_RETURNED);
+            assert_string_equal(world_row(w, 0, 0)->reason, "");
+        } else {
+            assert_int_equal(world_wish(w, "skip:gw-00/d-000"), 0);
+            world_until(w, FLEET_HALTED);
+            assert_int_equal(world_step_of(w, 0, 0), FLEET_DEVICE_SKIPPED);
+        }
+        world_free(w);
+    }
+}
+
+/* A flip of a device that is on something else than the campaign knows of comes to an end. */
+static void a_flip_that_cannot_be_is_given_up(void **unused)
+{
+    struct world *w = world_new(2, 4, QUICK);
+    struct world_device *d;
+
+    (void)unused;
+    world_begin(w);
+    d = world_device(w, 0, 0);
+    d->stuck = true;
+    while (world_step_of(w, 0, 0) != FLEET_DEVICE_FLIPPING || d->phase != VIEW_TRIAL)
+        world_run(w, 1);
+    w->gateways[0].online = false;
+    d->phase = VIEW_STEADY;
+    d->new_fp[0] = '\0';
+    world_kill(w); /* it has not seen the trial */
+    world_online(w, 0, true);
+    world_until(w, FLEET_HALTED);
+    assert_int_equal(world_step_of(w, 0, 0), FLEET_DEVICE_FAILED);
+    assert_string_equal(world_row(w, 0, 0)->failure, "replaced");
+    world_free(w);
+}
+
+/* Prepare says what it waits for, once; and halts when there is nobody left. */
+static void prepare_does_not_hang_in_silence(void **unused)
+{
+    struct world *w = world_new(1, 2, QUICK "failures = { ignore = [ \"lint\" ]; };\n");
+    const char *said;
+
+    (void)unused;
+    world_device(w, 0, 1)->refusal = RPC_STORE;
+    w->gateways[0].no_install = true;
+    world_begin(w);
+    world_run(w, 200);
+    assert_int_equal(w->c.mode, FLEET_RUNNING);
+    assert_string_equal(world_row(w, 0, 1)->reason, "not so");
+    said = strstr(w->log, "refused gw-00/d-001 not so: mend it");
+    assert_non_null(said);
+    assert_null(strstr(said + 1, "refused gw-00/d-001 not so"));
+    world_device(w, 0, 1)->refusal = 0;
+    world_until(w, FLEET_HALTED);
+    assert_int_equal(w->c.phase, FLEET_PREPARE);
+    assert_non_null(strstr(w->c.reason, "prepare: all 2 devices failed"));
+    assert_non_null(strstr(w->c.reason, "the chain is too long"));
+    world_free(w);
+}
+
+/* The old slot holds the new identity: the old one was archived, and there is no way back. */
+static void what_was_retired_by_hand_has_not_returned(void **unused)
+{
+    struct world *w = world_new(2, 4, QUICK);
+    struct world_device *d;
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.wave < 2)
+        world_run(w, 1);
+    d = world_device(w, 0, 0);
+    d->phase = VIEW_STEADY;
+    memcpy(d->old_fp, d->new_fp, sizeof(d->old_fp));
+    d->new_fp[0] = '\0';
+    d->retires = 1;
+    world_sensor(w, 0, 0, true);
+    assert_int_equal(world_wish(w, "rollback:0"), 0);
+    world_run(w, 300);
+    assert_int_equal(w->c.mode, FLEET_RETURNING);
+    assert_int_equal(world_step_of(w, 0, 0), FLEET_DEVICE_MIGRATED);
+    assert_string_equal(world_row(w, 0, 0)->reason, "not so");
+    world_free(w);
+}
+
+/* What was refused in passing is no attempt, and is not said any more once it works. */
+static void refusals_use_up_no_attempts(void **unused)
+{
+    struct world *w = world_new(1, 8, QUICK);
+    int n = 0;
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.soak_until_s == 0)
+        world_run(w, 1);
+    while (w->d_rows[n].wave == 0) /* it flips later */
+        n++;
+    w->gateways[0].unauthorised = true;
+    world_run(w, 200);
+    assert_non_null(strstr(w->g_rows[0].trouble, "flip: anna may not do that"));
+    assert_int_equal(world_row(w, 0, n)->attempts, 0);
+    world_device(w, 0, n)->refusal = RPC_BUSY;
+    w->gateways[0].unauthorised = false;
+    world_run(w, 200);
+    assert_string_equal(w->g_rows[0].trouble, "");
+    assert_int_equal(world_row(w, 0, n)->attempts, 0);
+    world_device(w, 0, n)->refusal = 0;
+    world_until(w, FLEET_DONE);
+    assert_int_equal(world_row(w, 0, n)->attempts, 1);
+    expect_once(w);
+    world_free(w);
+}
+
+/* A late failure of an earlier wave brings that one back, and not the one that goes on. */
+static void a_late_failure_brings_its_own_wave_back(void **unused)
+{
+    struct world *w = world_new(2, 8, QUICK);
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.wave < 2 || w->c.soak_until_s == 0)
+        world_run(w, 1);
+    for (int i = 0; i < w->device_count; i++)
+        if (w->d_rows[i].wave == 0) {
+            w->devices[i].phase = VIEW_ROLLED_BACK;
+            world_sensor(w, w->devices[i].gateway, i % 8, true);
+            break;
+        }
+    world_until(w, FLEET_HALTED);
+    for (int i = 0; i < w->device_count; i++)
+        if (w->d_rows[i].wave == 0)
+            assert_true(w->d_rows[i].step == FLEET_DEVICE_FAILED ||
+                        w->d_rows[i].step == FLEET_DEVICE_RETURNED);
+        else if (w->d_rows[i].wave <= 2)
+            assert_int_equal(w->d_rows[i].step, FLEET_DEVICE_MIGRATED);
+    assert_int_equal(world_wish(w, "resume"), 0);
+    world_until(w, FLEET_DONE);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    world_free(w);
+}
+
+/* resume --renew makes other keys, also where one waits for a certificate that never came. */
+static void renewing_makes_other_keys(void **unused)
+{
+    struct world *w = world_new(2, 4, QUICK);
+
+    (void)unused;
+    w->gateways[1].no_install = true;
+    world_begin(w);
+    world_until(w, FLEET_HALTED);
+    w->gateways[1].no_install = false;
+    assert_int_equal(world_wish(w, "renew"), 0);
+    world_kill(w);
+    world_until(w, FLEET_DONE);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(world_device(w, 0, i)->renewals, 0);
+        assert_true(world_device(w, 1, i)->renewals <= 1);
+    }
+    assert_true(world_device(w, 1, 0)->renewals > 0);
+    world_free(w);
+}
+
+/* A confirmation that was refused is sent again while its trial waits. */
+static void a_confirmation_is_repeated(void **unused)
+{
+    struct world *w = world_new(1, 2, QUICK "flip = { confirm = \"central\"; };\n");
+
+    (void)unused;
+    world_device(w, 0, 0)->confirm_refusal = RPC_BUSY;
+    world_device(w, 0, 0)->stuck = true;
+    world_begin(w);
+    world_run(w, 60);
+    assert_int_equal(world_device(w, 0, 0)->confirms, 1);
+    world_device(w, 0, 0)->stuck = false;
+    world_until(w, FLEET_DONE);
     world_free(w);
 }
 
@@ -880,6 +1121,16 @@ int main(void)
         cmocka_unit_test(retiring_stops_when_one_falls_back),
         cmocka_unit_test(what_was_not_installed_is_installed_on_resume),
         cmocka_unit_test(a_late_refusal_does_not_undo_skip),
+        cmocka_unit_test(a_gateway_without_devices_is_left_alone),
+        cmocka_unit_test(a_gateway_that_is_gone_needs_no_anchors_removed),
+        cmocka_unit_test(a_way_back_that_is_refused_can_be_skipped),
+        cmocka_unit_test(a_flip_that_cannot_be_is_given_up),
+        cmocka_unit_test(prepare_does_not_hang_in_silence),
+        cmocka_unit_test(what_was_retired_by_hand_has_not_returned),
+        cmocka_unit_test(refusals_use_up_no_attempts),
+        cmocka_unit_test(a_late_failure_brings_its_own_wave_back),
+        cmocka_unit_test(renewing_makes_other_keys),
+        cmocka_unit_test(a_confirmation_is_repeated),
         cmocka_unit_test(confirms_what_it_sees_connected),
         cmocka_unit_test(one_that_is_gone_does_not_hold_the_others),
         cmocka_unit_test(topics_that_lag_contradict_nobody),
