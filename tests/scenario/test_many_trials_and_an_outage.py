@@ -152,6 +152,7 @@ def whole_within(site, failed, whole, bound_s=2):
     assert took[-1] <= bound_s, "median %.2f s, longest %.2f s" % (took[len(took) // 2], took[-1])
 
 
+@pytest.mark.timed
 def test_a_broker_that_refuses_the_new_ca_rolls_back_all(tmp_path, pki, program):
     """The old legs were never left, so nobody waits for anything."""
     with Site(tmp_path, pki, program) as site:

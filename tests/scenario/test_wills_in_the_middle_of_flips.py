@@ -50,6 +50,7 @@ def test_a_device_that_dies_at_each_step_leaves_its_will_once(plant, links, vers
     assert last == sorted("last/" + d for d in devices), last
 
 
+@pytest.mark.timed
 @pytest.mark.slow
 @pytest.mark.parametrize("tls", ["1.2", "1.3"])
 def test_the_hold_is_two_round_trips(plant, links, tls):
