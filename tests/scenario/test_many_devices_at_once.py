@@ -54,7 +54,7 @@ def test_too_few_files_are_told(tmp_path, pki):
             gateway.write()
             at = len(gateway.log.text())
             gateway.launch(wrap=("prlimit", "--nofile=1024:1024"))
-            assert ("few-files have=1024 wanted=2600 " in gateway.log.text()[at:]) == told
+            assert ("few-files have=1024 wanted=2700 " in gateway.log.text()[at:]) == told
             gateway.stop()
     finally:
         gateway.__exit__(None)
