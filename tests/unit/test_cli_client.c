@@ -721,21 +721,17 @@ static void what_is_no_json_is_told(void **state)
 /* Several questions in one message: what comes back has to be their answers, one for each. */
 static void answers_to_several_questions_are_checked(void **state)
 {
-    static const char *const wrong[] = {
-        "[]",
-        "{}",
-        "[{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":{}},{\"jsonrpc\":\"2.0\",\"id\":\"y\",\"result\":{}}]",
-    };
     struct fake *f = *state;
 
-    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+    fake_answers(f, ANSWERS({RAW, "[]"}, {RAW, "{}"},
+                            {RAW, "[{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":{}},"
+                                  "{\"jsonrpc\":\"2.0\",\"id\":\"y\",\"result\":{}}]"}));
+    for (int i = 0; i < 3; i++) {
         struct client_question all[] = {{"status", NULL, 0, NULL},
                                         {"log.recent", json_pack("{s:i}", "limit", 1), 0, NULL}};
         struct err err = {0};
-        struct client *c;
+        struct client *c = client_open(f->path, &err);
 
-        fake_answers(f, ANSWERS({RAW, wrong[i]}));
-        c = client_open(f->path, &err);
         assert_int_equal(client_ask(c, all, 2, &err), -ERR_SYNTAX);
         assert_null(all[0].answer);
         assert_null(all[1].answer);
