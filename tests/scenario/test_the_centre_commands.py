@@ -188,7 +188,7 @@ def test_the_channel_comes_back_when_nobody_is_heard_on_its_new_identity(plant, 
         centre = Centre(site)
         until("it is connected", lambda: centre.latest("state"))
         first = centre.latest("state")["event_seq"] + 1
-        fingerprint = centre.latest("device/" + GATEWAY)["slots"]["new"]["fingerprint"]
+        fingerprint = centre.wait(GATEWAY, phase="staged")["slots"]["new"]["fingerprint"]
         centre.command("flip", target=GATEWAY, confirm="central", confirm_s=3, probation_s=1)
         centre.wait(GATEWAY, phase="trial", waiting="confirm")
         centre.send({"jsonrpc": "2.0", "id": "unheard", "method": "confirm",
