@@ -19,6 +19,7 @@ libcli_a_SOURCES = \
 	src/cli/show.c src/cli/show.h \
 	src/cli/sign.c src/cli/sign.h \
 	src/cli/table.c src/cli/table.h \
+	src/cli/terminal.c src/cli/terminal.h \
 	src/cli/watch.c src/cli/watch.h \
 	src/cli/watch_model.c src/cli/watch_model.h \
 	src/cli/words.c src/cli/words.h

@@ -5,10 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/devices.h"
@@ -18,6 +16,7 @@
 #include "cli/schema.h"
 #include "cli/sign.h"
 #include "cli/table.h"
+#include "cli/terminal.h"
 #include "cli/watch.h"
 
 #define DEFAULT_SOCKET CERTFLIP_RUN_DIR "/control.sock"
@@ -32,26 +31,10 @@ static const char *socket_path(const char *given)
     return env != NULL && env[0] != '\0' ? env : DEFAULT_SOCKET;
 }
 
-static bool wants_colour(int fd)
-{
-    const char *no = secure_getenv("NO_COLOR"), *term = secure_getenv("TERM");
-
-    return isatty(fd) == 1 && (no == NULL || no[0] == '\0') &&
-           (term == NULL || strcmp(term, "dumb") != 0);
-}
-
-/* Of the terminal; 0: it is none, or does not know. */
-static size_t columns(int fd)
-{
-    struct winsize size;
-
-    return isatty(fd) == 1 && ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
-}
-
 static enum cli_status fail(const struct err *err, enum cli_status status)
 {
     fputs("certflipctl: ", stderr);
-    table_text(stderr, wants_colour(STDERR_FILENO), TABLE_BAD, err->msg);
+    table_text(stderr, terminal_show(stderr).colour, TABLE_BAD, err->msg);
     fputc('\n', stderr);
     return status;
 }
@@ -81,8 +64,8 @@ static enum cli_status run(const struct words_line *line)
     struct err err = {0};
     struct cli cli = {
         .line = line,
-        .out = {stdout, wants_colour(STDOUT_FILENO), clock_wall_s(), columns(STDOUT_FILENO)},
-        .err = {stderr, wants_colour(STDERR_FILENO), clock_wall_s(), columns(STDERR_FILENO)},
+        .out = terminal_show(stdout),
+        .err = terminal_show(stderr),
         .live = isatty(STDOUT_FILENO) == 1,
     };
     enum cli_status status;

@@ -5,13 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "base/clock.h"
 #include "cli/table.h"
+#include "cli/terminal.h"
 #include "fleet/campaign.h"
 #include "fleet/command.h"
 #include "fleet/doctor.h"
@@ -48,29 +47,11 @@ static fleet_command_fn *const commands[FLEET_WORDS_COUNT] = {
     [FLEET_WORDS_REPORT] = report_command,
 };
 
-/* -- the terminal ----------------------------------------------------------------------------- */
-
-static bool wants_colour(int fd)
-{
-    const char *no = secure_getenv("NO_COLOR"), *term = secure_getenv("TERM");
-
-    return isatty(fd) == 1 && (no == NULL || no[0] == '\0') &&
-           (term == NULL || strcmp(term, "dumb") != 0);
-}
-
-/* Of the terminal; 0: it is none, or does not know. */
-static size_t columns(int fd)
-{
-    struct winsize size;
-
-    return isatty(fd) == 1 && ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
-}
-
 static enum fleet_status fail(const struct err *err, enum fleet_status status)
 {
     fflush(stdout);
     fputs("certflip-fleet: ", stderr);
-    table_text(stderr, wants_colour(STDERR_FILENO), TABLE_BAD, err->msg);
+    table_text(stderr, terminal_show(stderr).colour, TABLE_BAD, err->msg);
     fputc('\n', stderr);
     return status;
 }
@@ -156,8 +137,8 @@ static enum fleet_status run(const struct fleet_line *line)
 {
     struct fleet_command c = {
         .line = line,
-        .out = {stdout, wants_colour(STDOUT_FILENO), clock_wall_s(), columns(STDOUT_FILENO)},
-        .err = {stderr, wants_colour(STDERR_FILENO), clock_wall_s(), columns(STDERR_FILENO)},
+        .out = terminal_show(stdout),
+        .err = terminal_show(stderr),
         .live = isatty(STDOUT_FILENO) == 1,
         .stop = &stop,
     };
