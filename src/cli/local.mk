@@ -13,6 +13,7 @@ libcli_a_SOURCES = \
 	src/cli/logs.c src/cli/logs.h \
 	src/cli/logs_inside.h \
 	src/cli/logs_journal.c \
+	src/cli/nearest.c src/cli/nearest.h \
 	src/cli/pem.c src/cli/pem.h \
 	src/cli/rekey.c src/cli/rekey.h \
 	src/cli/schema.c src/cli/schema.h src/cli/schema_texts.h \

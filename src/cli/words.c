@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "cli/explain.h"
+#include "cli/nearest.h"
 #include "cli/schema.h"
 #include "control/rpc.h"
 
@@ -285,39 +286,6 @@ static const struct option *find_option(const char *word, size_t len)
     return NULL;
 }
 
-/* A candidate that is so far the nearest to what was typed. */
-struct nearest {
-    const char *typed;
-    char word[WORD_MAX];
-    unsigned distance;
-};
-
-static struct nearest nearest_to(const char *typed)
-{
-    struct nearest near = {.typed = typed, .distance = strlen(typed) < 4 ? 2 : 3};
-
-    return near;
-}
-
-static void nearest_try(struct nearest *near, const char *word)
-{
-    unsigned distance = str_distance(near->typed, word, near->distance);
-
-    if (distance < near->distance) {
-        near->distance = distance;
-        snprintf(near->word, sizeof(near->word), "%s", word);
-    }
-}
-
-static int fail_word(const struct nearest *near, const char *what, struct err *err)
-{
-    if (near->word[0] != '\0')
-        return err_set(err, ERR_INVALID, "unknown %s \"%s\": did you mean \"%s\"?", what,
-                       near->typed, near->word);
-    return err_set(err, ERR_INVALID, "unknown %s \"%s\": certflipctl %s lists them all", what,
-                   near->typed, strcmp(what, "subsystem") == 0 ? "log" : "help");
-}
-
 static int fail_command(const char *const *args, size_t n, struct err *err)
 {
     struct nearest near = nearest_to(args[0]);
@@ -332,7 +300,7 @@ static int fail_command(const char *const *args, size_t n, struct err *err)
         }
         nearest_try(&near, word);
     }
-    return fail_word(&near, "command", err);
+    return nearest_fail(&near, "command", "certflipctl help", err);
 }
 
 static int fail_option(const char *word, size_t len, struct err *err)
@@ -344,7 +312,7 @@ static int fail_option(const char *word, size_t len, struct err *err)
     near = nearest_to(typed);
     for (size_t i = 0; i < OPTION_COUNT; i++)
         nearest_try(&near, options[i].name);
-    return fail_word(&near, "option", err);
+    return nearest_fail(&near, "option", "certflipctl help", err);
 }
 
 /* -- parsing ---------------------------------------------------------------------------------- */
@@ -581,7 +549,7 @@ static int check_level(const char *subsystem, const char *level, struct err *err
         nearest_try(&near, log_subsystem_name((enum log_subsystem)i));
     }
     if (!known)
-        return fail_word(&near, "subsystem", err);
+        return nearest_fail(&near, "subsystem", "certflipctl log", err);
     if (strcmp(level, "default") != 0 && log_level_parse(level, &unused) != 0)
         return err_set(err, ERR_INVALID,
                        "unknown level \"%s\": must be error, warn, notice, info, debug or default",
@@ -604,7 +572,7 @@ static int check_set(const struct words_line *line, struct err *err)
     nearest_try(&near, sets[1]);
     if (strcmp(line->args[0], sets[0]) != 0 && strcmp(line->args[0], sets[1]) != 0) {
         if (near.word[0] != '\0')
-            return fail_word(&near, "set", err);
+            return nearest_fail(&near, "set", "certflipctl help", err);
         return err_set(err, ERR_INVALID,
                        "%s: \"%s\" must be downstream (who comes in) or upstream "
                        "(which brokers are believed)",

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "cli/nearest.h"
 
 #define ON(id)   (UINT64_C(1) << (id))
 #define EVERY    (~UINT64_C(0))
@@ -141,44 +142,13 @@ static const struct option *find_option(const char *word, size_t len, int comman
     return other;
 }
 
-/* A candidate that is so far the nearest to what was typed. */
-struct nearest {
-    const char *typed;
-    const char *word;
-    unsigned distance;
-};
-
-static struct nearest nearest_to(const char *typed)
-{
-    return (struct nearest){typed, NULL, strlen(typed) < 4 ? 2 : 3};
-}
-
-static void nearest_try(struct nearest *near, const char *word)
-{
-    unsigned distance = str_distance(near->typed, word, near->distance);
-
-    if (distance < near->distance) {
-        near->distance = distance;
-        near->word = word;
-    }
-}
-
-static int fail_word(const struct nearest *near, const char *what, struct err *err)
-{
-    if (near->word != NULL)
-        return err_set(err, ERR_INVALID, "unknown %s \"%s\": did you mean \"%s\"?", what,
-                       near->typed, near->word);
-    return err_set(err, ERR_INVALID, "unknown %s \"%s\": certflip-fleet help lists them all", what,
-                   near->typed);
-}
-
 static int fail_command(const char *word, struct err *err)
 {
     struct nearest near = nearest_to(word);
 
     for (int id = 0; id < FLEET_WORDS_COUNT; id++)
         nearest_try(&near, commands[id].word);
-    return fail_word(&near, "command", err);
+    return nearest_fail(&near, "command", "certflip-fleet help", err);
 }
 
 static int fail_option(const char *word, size_t len, struct err *err)
@@ -190,7 +160,7 @@ static int fail_option(const char *word, size_t len, struct err *err)
     near = nearest_to(typed);
     for (size_t i = 0; i < OPTION_COUNT; i++)
         nearest_try(&near, options[i].name);
-    return fail_word(&near, "option", err);
+    return nearest_fail(&near, "option", "certflip-fleet help", err);
 }
 
 /* -- parsing ---------------------------------------------------------------------------------- */
