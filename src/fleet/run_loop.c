@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "control/rpc.h"
+#include "fleet/gather.h"
 #include "fleet/run_inside.h"
 
 enum {
@@ -378,26 +379,11 @@ static void on_denied(void *arg, const char *topic, const char *id, const char *
 
 static int make_link(struct runner *r, struct err *err)
 {
-    const struct campaign *c = r->conf;
-    const struct link_conf conf = {
-        .root = c->root,
-        .host = c->broker.host,
-        .port = c->broker.port,
-        .client_id = c->broker.client_id,
-        .username = c->broker.username,
-        .password = c->password,
-        .ca_file = c->broker.ca_file,
-        .cert_file = c->broker.cert_file,
-        .key_file = c->broker.key_file,
-        .tls_name = c->broker.tls_name,
-        .keepalive_s = c->broker.keepalive_s,
-        .operator_name = c->operator.name,
-        .operator_key_file = c->operator.key_file,
-        .expiry_s = c->operator.expiry_s,
-    };
     const struct link_events events = {on_up, on_down, on_message, on_reply, on_denied, r};
+    struct link_conf conf;
     int rc;
 
+    gather_link_conf(r->conf, &conf);
     r->link = link_new(&conf, &events, err);
     if (r->link == NULL)
         return -err->code;
