@@ -236,25 +236,13 @@ static int put_serial(struct buf *out)
 
 static int put_usages(struct buf *out)
 {
-    static const uint8_t digital_signature[] = {7, 0x80}; /* seven unused bits */
-    struct buf value = {0}, purpose = {0};
+    struct buf value = {0};
     int rc = der_put(&value, DER_SEQUENCE, NULL, 0);
 
     if (rc == 0) /* no CA */
         rc = der_put_extension(out, OID_CONSTRAINTS, true, &value);
-    if (rc == 0)
-        rc = der_put(&value, DER_BIT_STRING, digital_signature, sizeof(digital_signature));
-    if (rc == 0)
-        rc = der_put_extension(out, OID_KEY_USAGE, true, &value);
-    if (rc == 0)
-        rc = der_put(&purpose, DER_OID, OID_CLIENT_AUTH);
-    if (rc == 0)
-        rc = der_wrap(&value, DER_SEQUENCE, &purpose);
-    if (rc == 0)
-        rc = der_put_extension(out, OID_EXT_KEY_USAGE, false, &value);
     buf_fini(&value);
-    buf_fini(&purpose);
-    return rc;
+    return rc == 0 ? csr_put_usages(out) : rc;
 }
 
 /* Of the contents of the BIT STRING, which is the key itself [RFC 5280, 4.2.1.2]. */

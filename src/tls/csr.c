@@ -113,7 +113,7 @@ static int put_sans(struct buf *out, const struct csr_terms *t)
     return rc;
 }
 
-static int put_usages(struct buf *out)
+int csr_put_usages(struct buf *out)
 {
     static const uint8_t digital_signature[] = {7, 0x80}; /* seven unused bits */
     struct buf value = {0}, purpose = {0};
@@ -126,7 +126,7 @@ static int put_usages(struct buf *out)
     if (rc == 0)
         rc = der_wrap(&value, DER_SEQUENCE, &purpose);
     if (rc == 0)
-        return der_put_extension(out, OID_EXT_KEY_USAGE, false, &value);
+        rc = der_put_extension(out, OID_EXT_KEY_USAGE, false, &value);
     buf_fini(&value);
     buf_fini(&purpose);
     return rc;
@@ -135,7 +135,7 @@ static int put_usages(struct buf *out)
 static int put_attributes(struct buf *out, const struct csr_terms *t)
 {
     struct buf list = {0}, all = {0}, attribute = {0}, attributes = {0};
-    int rc = put_usages(&list);
+    int rc = csr_put_usages(&list);
 
     if (rc == 0)
         rc = put_sans(&list, t);

@@ -27,8 +27,9 @@ enum csr_san {
     CSR_SAN_IP = 0x87,
 };
 
-/* Both append, and return 0 or -ERR_NOMEM. */
+/* All append, and return 0 or -ERR_NOMEM. */
 int csr_put_name(struct buf *out, const struct dn *dn);
 int csr_put_san(struct buf *out, const struct san *san);
+int csr_put_usages(struct buf *out); /* the extensions that say what a client's key is for */
 
 #endif
