@@ -2,13 +2,16 @@
 noinst_LIBRARIES += libfleet.a
 libfleet_a_SOURCES = \
 	src/fleet/campaign.c src/fleet/campaign.h \
-	src/fleet/command.h \
+	src/fleet/command.c src/fleet/command.h \
+	src/fleet/doctor.c src/fleet/doctor.h src/fleet/doctor_judge.c \
 	src/fleet/engine.c src/fleet/engine.h \
 	src/fleet/engine_inside.h \
 	src/fleet/engine_look.c \
 	src/fleet/engine_order.c \
 	src/fleet/engine_reply.c \
 	src/fleet/engine_wave.c \
+	src/fleet/gather.c src/fleet/gather.h \
+	src/fleet/inventory.c src/fleet/inventory.h \
 	src/fleet/ledger.c src/fleet/ledger.h \
 	src/fleet/ledger_inside.h \
 	src/fleet/ledger_rows.c \
@@ -43,5 +46,5 @@ bin_PROGRAMS += certflip-fleet
 certflip_fleet_SOURCES = src/fleet/main.c
 certflip_fleet_LDADD = $(fleet_libs)
 
-dist_man_MANS += src/fleet/certflip-fleet.conf.5
-include src/fleet/program.mk
+dist_man_MANS += src/fleet/certflip-fleet.1 src/fleet/certflip-fleet.conf.5
+dist_bashcompletion_DATA += packaging/completion/certflip-fleet

@@ -37,3 +37,19 @@ tests_unit_test_fleet_sign_LDADD = $(fleet_test_ldadd)
 
 tests_unit_test_fleet_window_SOURCES = tests/unit/test_fleet_window.c
 tests_unit_test_fleet_window_LDADD = $(fleet_test_ldadd)
+
+check_PROGRAMS += tests/unit/test_fleet_view
+tests_unit_test_fleet_view_SOURCES = tests/unit/test_fleet_view.c
+tests_unit_test_fleet_view_LDADD = $(fleet_libs) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_fleet_words
+tests_unit_test_fleet_words_SOURCES = tests/unit/test_fleet_words.c
+tests_unit_test_fleet_words_LDADD = $(fleet_libs) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_fleet_doctor
+tests_unit_test_fleet_doctor_SOURCES = tests/unit/test_fleet_doctor.c
+tests_unit_test_fleet_doctor_LDADD = $(fleet_libs) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_fleet_inventory
+tests_unit_test_fleet_inventory_SOURCES = tests/unit/test_fleet_inventory.c
+tests_unit_test_fleet_inventory_LDADD = $(fleet_libs) $(CMOCKA_LIBS)
