@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from lib.gateway import binary  # noqa: E402
 from lib.link import Link, unavailable  # noqa: E402
+from lib.machine import PLANT, Machine, unavailable as no_machine  # noqa: E402
 from lib.mqtt import Reactor  # noqa: E402
 from lib.pki import Pki  # noqa: E402
 from lib.plant import DIRECT, Plant  # noqa: E402
@@ -67,6 +68,17 @@ def site(request, tmp_path_factory, pki, reactor):
     options.setdefault("devices", ["dev-%02d" % i for i in range(1, 81)])
     with Plant(tmp_path_factory.mktemp("site"), pki, reactor, **options) as p:
         yield p
+
+
+@pytest.fixture
+def machine():
+    """A machine of its own with an integrator's plant on it (see lib.machine and data/plant.sh)."""
+    why = no_machine()
+    if why:
+        pytest.skip(why)
+    with open(PLANT, encoding="utf-8") as f, Machine() as made:
+        made.run(f.read())
+        yield made
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ EXTRA_DIST += \
 	tests/scenario/test_each_sensor_gets_its_chain.py \
 	tests/scenario/test_ends_of_connections_and_wills.py \
 	tests/scenario/test_every_command_shown_runs.py \
+	tests/scenario/test_every_example_runs.py \
+	tests/scenario/test_every_fleet_command_runs.py \
 	tests/scenario/test_fleet_at_scale.py \
 	tests/scenario/test_fleet_campaign.py \
 	tests/scenario/test_fleet_campaign_interrupted.py \

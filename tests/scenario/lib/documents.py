@@ -1,6 +1,7 @@
 """Documents with commands in them: what the reader types, what is printed, and what a test does unseen.
 
-    ```sh                     commands, in order; `exit=N` behind it: how they end; `skip=REASON`: not run here, see SKIPS
+    ```sh                     commands, in order; `exit=N` behind it: how they end; `skip=REASON`: not run here, see SKIPS;
+                              `terminal=WORD`: one that fills a terminal, until WORD is seen there and Ctrl-C is pressed
     ```text                   behind commands: what they print; `...` stands for any text, a line of it for any lines
     <!-- test                 commands that the reader does not see: what happened before, or meanwhile; ends with -->
 
@@ -8,19 +9,23 @@ Dates, fingerprints, durations, sizes and the like differ from run to run: they 
 """
 
 import collections
+import os
+import pathlib
 import re
 
+from .machine import compiled_paths
+
+TOP = pathlib.Path(__file__).resolve().parents[3]
+DOCUMENTS = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 # Why a block is not run on the scratch machine, and where it is instead.
 SKIPS = {
     "package": "apt and dpkg: run by packaging/tests/lifecycle.sh in a chroot",
     "build": "builds all of it: ./bootstrap check and make distcheck do so",
-    "journald": "asks the journal or the service manager, and there are none on the scratch machine",
-    "terminal": "draws on a whole terminal: has tests of its own",
     "timesyncd": "sets the machine's clock",
     "demo": "installs what is missing first: test_the_demo_ends_well runs the rest of it",
 }
 
-Block = collections.namedtuple("Block", "line kind script expected exit skip")
+Block = collections.namedtuple("Block", "line kind script expected exit skip terminal")
 
 FENCE = re.compile(r"^```(\w+)?(.*)$")
 
@@ -33,19 +38,36 @@ def blocks(text):
         line, fence = lines[at], FENCE.match(lines[at])
         if line.startswith("<!-- test"):
             end = lines.index("-->", at)
-            found.append(Block(at + 1, "hidden", "\n".join(lines[at + 1:end]), None, 0, None))
+            found.append(Block(at + 1, "hidden", "\n".join(lines[at + 1:end]), None, 0, None, None))
             at = end
         elif fence:
             end = lines.index("```", at + 1)
             body = lines[at + 1:end]
             words = dict(re.findall(r"(\w+)=(\S+)", fence[2]))
             if fence[1] == "sh":
-                found.append(Block(at + 1, "shown", "\n".join(body), None, int(words.get("exit", 0)), words.get("skip")))
+                found.append(Block(at + 1, "shown", "\n".join(body), None, int(words.get("exit", 0)), words.get("skip"),
+                                   words.get("terminal")))
             elif fence[1] == "text" and found and found[-1].kind == "shown" and found[-1].expected is None:
                 found[-1] = found[-1]._replace(expected="\n".join(body))
             at = end
         at += 1
     return found
+
+
+def blocks_of(path):
+    return blocks(path.read_text(encoding="utf-8"))
+
+
+def documented(text):
+    """As the package's programs would print it."""
+    for compiled, path in compiled_paths().items():
+        text = text.replace(compiled, path)
+    return text
+
+
+def shortened(script):
+    """Only trials are made shorter: nobody waits ten minutes."""
+    return re.sub(r"(--probation|\"probation_s\":|probation_s =|soak_s =|validate_s =) ?\d+", r"\1 1", script)
 
 
 KINDS = (
@@ -98,3 +120,47 @@ def with_output(text, printed):
         end = lines.index("```", at)
         lines[at + 1:end] = printed[line].rstrip("\n").split("\n")
     return "\n".join(lines) + "\n"
+
+
+def follow(document, machine):
+    """Run all commands of a document on the machine, and compare what they print.
+
+    CERTFLIP_DOCS=write puts what is printed now into the document; look at the difference before you keep it.
+    """
+    text = document.read_text(encoding="utf-8")
+    printed, wrong = {}, []
+    for block in blocks(text):
+        if block.skip:
+            continue
+        where = "%s:%d" % (document.relative_to(TOP), block.line)
+        try:
+            if block.terminal:
+                output = machine.terminal(block.script, block.terminal, "\x03")
+            else:
+                output = documented(machine.run(shortened(block.script), block.exit))
+        except AssertionError as e:
+            raise AssertionError("%s: %s" % (where, e)) from None
+        if block.expected is not None:
+            missing = alike(block.expected, output)
+            if missing is not None:
+                printed[block.line] = output
+                wrong.append("%s: not printed: %s\n--- it was:\n%s" % (where, missing, output))
+    if wrong and os.environ.get("CERTFLIP_DOCS") == "write":
+        document.write_text(with_output(text, printed), encoding="utf-8")
+    assert not wrong, "\n".join(wrong)
+
+
+# -- the manual pages
+
+ROFF = (("\\-", "-"), ("\\(aq", "'"), ("\\(dq", '"'), ("\\e", "\\"), ("\\&", ""))
+
+
+def literal(page):
+    """What a page shows to be typed, block by block: .nf, .Bd, and lines in bold that begin with a program's name."""
+    text = (TOP / page).read_text(encoding="utf-8")
+    for found in re.finditer(r"^\.(?:nf|Bd -literal.*)\n(?P<block>(?:.*\n)*?)\.(?:fi|Ed)$|"
+                             r"^(?P<bold>\.B (?:certflip[a-z\\-]*|openssl) .*(?:\n\.br\n\.B .*)*)$", text, re.M):
+        block = found["block"] if found["bold"] is None else re.sub(r'^\.B "?|"$|^\.br\n', "", found["bold"], flags=re.M)
+        for roff, plain in ROFF:
+            block = block.replace(roff, plain)
+        yield block.rstrip("\n")

@@ -12,10 +12,31 @@ import signal
 import subprocess
 import tempfile
 
+from . import journal
 from .gateway import SANITIZER, binary, build_dir
+from .screen import Screen
 from .wait import seconds
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../.."))
+# What an integrator has before the first page: CAs, brokers, sensors.  See the file.
+PLANT = os.path.join(TOP, "tests/scenario/data/plant.sh")
+
+# A systemd-journald there; it is ready when this ends.
+JOURNALD = """
+mkdir -p /run/systemd/journald.conf.d /run/systemd/journal /run/log/journal
+printf '[Journal]\\nReadKMsg=no\\nAudit=no\\nRateLimitBurst=0\\nStorage=volatile\\n' >/run/systemd/journald.conf.d/test.conf
+[ -s /etc/machine-id ] || echo 0123456789abcdef0123456789abcdef >/etc/machine-id
+setsid %s >/var/log/journald.log 2>&1 </dev/null &
+python3 -Ic 'import socket, time
+for left in range(500, -1, -1):
+    try:
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).connect("/run/systemd/journal/stdout")
+        break
+    except OSError:
+        if left == 0:
+            raise
+        time.sleep(0.02)'
+""" % journal.DAEMON
 
 # PID 1 of the machine: makes it, and lives until its standard input ends.
 INIT = r"""
@@ -28,8 +49,9 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root
 cd "$1/root"
 mount -t proc proc proc
 mount --rbind /dev dev
-for empty in tmp run media; do mount -t tmpfs tmpfs "$empty"; done
-chmod 1777 tmp
+mount --rbind /sys sys
+for empty in tmp run media dev/shm; do mount -t tmpfs tmpfs "$empty"; done
+chmod 1777 tmp dev/shm  # faketime's semaphores have the names of processes, which several machines have
 mount -t tmpfs -o mode=700 tmpfs root
 hostname gw-hall-3
 ip link set lo up
@@ -101,14 +123,22 @@ daemon-reload | 'enable certflip' | 'enable certflip-status') if [ -n "$now" ]; 
 esac
 """
 
-# Starts a Type=notify service, and returns when it is ready.
+# Starts a Type=notify service, and returns when it is ready.  Its stderr leads to the journal where there is one, as
+# systemd.exec(5) has it (StandardError=journal, JOURNAL_STREAM).
 NOTIFY_WAIT = r"""import os, signal, socket, subprocess, sys
 path = "/run/notify.%d" % os.getpid()
+more = {}
+if os.path.exists("/run/systemd/journal/stdout"):
+    j = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    j.connect("/run/systemd/journal/stdout")
+    j.sendall(b"certflipd\ncertflip.service\n6\n1\n0\n0\n0\n")
+    os.dup2(j.fileno(), 2)
+    more["JOURNAL_STREAM"] = "%d:%d" % (os.fstat(2).st_dev, os.fstat(2).st_ino)
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
     s.bind(path)
     os.chmod(path, 0o777)
     s.settimeout(0.1)
-    p = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, env={**os.environ, "NOTIFY_SOCKET": path},
+    p = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, env={**os.environ, **more, "NOTIFY_SOCKET": path},
                          start_new_session=True)
     with open(sys.argv[1], "w") as f:
         f.write(str(p.pid))
@@ -217,6 +247,27 @@ trap 'pwd >/tmp/.cwd; export -p >/tmp/.env' EXIT
             done.returncode, expect, script, done.stdout, self.log()[-3000:])
         return done.stdout
 
+    def terminal(self, script, seen, keys):
+        """Run it on a terminal until `seen` is there, then press keys, which have to end it; what stood on the terminal."""
+        screen = Screen(["/usr/bin/nsenter", "-t", self.pid, "-m", "-u", "-n", "-p", "--root", "--wd", "bash", "-c",
+                         'cd "$(cat /tmp/.cwd 2>/dev/null || echo /root)" && exec ' + script], columns=120,
+                        PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", ASAN_OPTIONS="detect_leaks=0")
+        try:
+            lines = screen.wait(seen, 30)
+            screen.keys(keys)
+            status = screen.wait_end()
+        finally:
+            screen.close()
+        assert status in (0, -signal.SIGINT if keys == "\x03" else 0), "exit status %d:\n%s\n--- on the terminal:\n%s" % (status, script, screen.raw.decode(errors="replace"))
+        return "\n".join(lines)
+
+    def journald(self):
+        """From now on there is a journal: services that start log into it.  None, or why that cannot be."""
+        why = journal.unavailable()
+        if why is None:
+            self.run(JOURNALD)
+        return why
+
     def background(self, script):
         """Run it until the machine ends."""
         return subprocess.Popen(["nsenter", "-t", self.pid, "-m", "-u", "-n", "-p", "--root", "--wd", "bash", "-c",
@@ -225,9 +276,12 @@ trap 'pwd >/tmp/.cwd; export -p >/tmp/.env' EXIT
 
     def log(self):
         try:
-            return self.read("/var/log/certflip.log")
+            text = self.read("/var/log/certflip.log")
         except OSError:
-            return ""
+            text = ""
+        if os.path.exists(self.path("/run/systemd/journal/stdout")):
+            text += self.run("journalctl --no-pager -o cat -t certflipd || true")
+        return text
 
     def close(self):
         self.init.stdin.close()
