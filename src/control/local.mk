@@ -4,6 +4,8 @@ noinst_LIBRARIES += libcontrol.a
 libcontrol_a_SOURCES = \
 	src/control/central.c \
 	src/control/central.h \
+	src/control/chains.c \
+	src/control/chains.h \
 	src/control/crls.c \
 	src/control/crls.h \
 	src/control/dispatch.c \

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/chains.h"
 #include "control/crls.h"
 #include "control/dispatch_inside.h"
 #include "control/hub.h"
@@ -43,6 +44,16 @@ static void exceptions_end(struct hub *h, json_t *list)
     }
 }
 
+static void add_chain(void *arg, const struct chains_one *c, const char *msg, const char *todo)
+{
+    char text[1600];
+
+    (void)c;
+    snprintf(text, sizeof(text), "%s: %s", msg, todo);
+    if (json_array_size(arg) < 20)
+        json_array_append_new(arg, rpc_text(text));
+}
+
 static json_t *messages(const struct call *c)
 {
     struct hub_device *const *all;
@@ -68,6 +79,7 @@ static json_t *messages(const struct call *c)
                  flip_clock_text(&clock, why, sizeof(why)));
         json_array_append_new(list, rpc_text(text));
     }
+    chains_worries(hub_snapshot(c->d->hub), clock_date_s(), add_chain, list);
     crls_worries(c->d->hub, add_message, list);
     exceptions_end(c->d->hub, list);
     show_trust_messages(c->d->hub, list);

@@ -24,6 +24,7 @@
 #include "base/log_sink.h"
 #include "base/secret.h"
 #include "control/central.h"
+#include "control/chains.h"
 #include "control/crls.h"
 #include "control/dispatch.h"
 #include "control/hub.h"
@@ -54,6 +55,7 @@ struct daemon {
     char boot[40];       /* which boot of the machine this is */
     const char *path;    /* of the configuration */
     int64_t crls_said_s; /* for crls_watch */
+    int64_t chains_said; /* for chains_watch */
     uv_loop_t loop;
     struct inbox inbox;
     uv_signal_t term, interrupt, hangup;
@@ -243,6 +245,8 @@ static int reload(void *arg, struct json_t **result, struct json_t **faults, str
     notify_reloading();
     rc = reload_run(d->path, d->snapshot->conf, d->hub, d->central, result, faults, err);
     status_conf(d->status_page);
+    if (rc == 0)
+        d->chains_said = 0;
     notify_ready(rc == 0 ? "running" : "running; the last reload was refused");
     return rc;
 }
@@ -291,6 +295,7 @@ static void on_poll(uv_timer_t *timer)
     hub_poll(d->hub);
     token_watch_poll();
     crls_watch(d->hub, &d->crls_said_s);
+    chains_watch(hub_snapshot(d->hub), &d->chains_said);
 }
 
 /* systemd starts the daemon anew when nobody says that it works: this loop turns, and every worker
@@ -695,6 +700,14 @@ static void open_log(const struct conf *conf)
                   LOG_Q("start systemd-journald, or set log.target to \"auto\""));
 }
 
+/* No fault of the configuration, as it is this clock that says so. */
+static void warn_of_chain(void *arg, const struct chains_one *c, const char *msg, const char *todo)
+{
+    (void)arg;
+    (void)c;
+    fprintf(stderr, "certflipd: warning: %s: %s\n", msg, todo);
+}
+
 /* Look at everything that the configuration names, with the changes of the anchors as far as their
  * files tell them: the database may be in use. */
 static int check_all(const struct daemon *d)
@@ -712,6 +725,7 @@ static int check_all(const struct daemon *d)
         status = start_failed(&d->keys);
         snapshot_unref(snapshot);
     } else {
+        chains_worries(snapshot, clock_date_s(), warn_of_chain, NULL);
         printf("%s: ok\n", d->path);
         snapshot_unref(snapshot);
     }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "control/chains.h"
 #include "control/crls.h"
 #include "control/show.h"
 #include "control/token_watch.h"
@@ -412,6 +413,45 @@ static void trust(const struct status_view *v, struct buf *b)
     json_decref(all);
 }
 
+struct ends {
+    struct buf *b;
+    const char *listener; /* of the latest row */
+    int64_t end_s;
+};
+
+static void put_end(const struct ends *e)
+{
+    if (e->listener != NULL && e->end_s > 0)
+        labelled(e->b, "listener_certificate_expiry_timestamp_seconds", "listener", e->listener,
+                 (uint64_t)e->end_s);
+}
+
+/* The chains of one listener come one after the other. */
+static void take_end(void *arg, const struct chains_one *c)
+{
+    struct ends *e = arg;
+
+    if (c->listener != e->listener) {
+        put_end(e);
+        e->listener = c->listener;
+        e->end_s = c->ci->not_after_s;
+    } else if (c->ci->not_after_s < e->end_s) {
+        e->end_s = c->ci->not_after_s;
+    }
+}
+
+static void chains(const struct status_view *v, struct buf *b)
+{
+    struct ends e = {.b = b};
+
+    family(
+        b, "listener_certificate_expiry_timestamp_seconds", "gauge",
+        "When sensors begin to refuse the gateway, as the first certificate that a listener shows "
+        "ends, seconds since 1970.");
+    chains_each(hub_snapshot(v->hub), clock_date_s(), take_end, &e);
+    put_end(&e);
+}
+
 static void crls(const struct status_view *v, struct buf *b)
 {
     json_t *sum = crls_summary(v->hub);
@@ -547,6 +587,7 @@ int status_metrics(const struct status_view *v, struct buf *out)
     packets(&s, out);
     rehomes(&s, out);
     trust(v, out);
+    chains(v, out);
     crls(v, out);
     exceptions(v, out);
     tokens(out);

@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import time
 
 import pytest
 
-from lib.gateway import Refused
+from lib.gateway import Refused, check_config
 from lib.mqtt import Client, tls_context
+from lib.pki import SERVER, Authority
 from lib.wait import free_port, listening, until
+from lib.web import Web
 
 
 @pytest.fixture
@@ -147,6 +150,45 @@ def test_server_certificate_and_anchors_change_for_new_connections(site, pki):
                                         tls_context(pki.new.cert, pki.sensor("re-1", ca=pki.new))))
     fresh.connect("re-1")
     fresh.ping()
+
+
+def test_the_end_of_a_listeners_certificate_is_told_in_time(plant, pki):
+    """When it comes, every sensor refuses the gateway at once: of the chain, whichever certificate ends first."""
+    port = free_port()
+    site = plant(["re-0"], status={"enabled": True, "port": port})
+    between = Authority(pki.folder, "Ends Soon CA", parent=pki.server_ca, at="-355d", days=365)
+    soon = between.issue("ends-soon", "/O=Plant/CN=localhost", SERVER, days=500)
+    over = pki.server_ca.issue("is-over", "/O=Plant/CN=localhost", SERVER, at="-20d", days=10)
+    early = pki.server_ca.issue("is-early", "/O=Plant/CN=localhost", SERVER, at="+20d", days=100)
+
+    def worries():
+        return [m for m in site.gateway.rpc("status")["messages"] if "the certificate of listener" in m]
+
+    def with_chain(pair):
+        site.gateway.listener()["chains"] = [{"chain": pair.chain, "key": pair.key}]
+        mark = site.gateway.log.mark()
+        site.gateway.reload()
+        return mark
+
+    assert worries() == []
+    mark = with_chain(soon)
+    line = site.gateway.log.wait(".*certificate-ends.*", after=mark)[0]
+    assert " warn " in line and "listener=tls" in line and soon.chain in line
+    [said] = worries()
+    assert "CN=Ends Soon CA,O=Plant in %s, expires on" % soon.chain in said and "certflipctl reload" in said
+    end = Web(port).metrics()['certflip_listener_certificate_expiry_timestamp_seconds{listener="tls"}']
+    assert end == pytest.approx(time.time() + 10 * 86400, abs=86400)
+    code, said = check_config(site.gateway.path)
+    assert code == 0 and "certflipd: warning: the certificate of listener tls, CN=Ends Soon CA" in said, said
+    site.connect("re-0").ping()
+
+    for pair, word in ((over, "expired on"), (early, "is not valid before")):
+        line = site.gateway.log.wait(".*certificate-ends.*", after=with_chain(pair))[0]
+        assert " error " in line and word in line, line
+        [said] = worries()
+        assert "CN=localhost,O=Plant in %s, %s" % (pair.chain, word) in said and "sensors refuse this gateway" in said
+    with_chain(pki.server())
+    assert worries() == []
 
 
 def test_a_port_in_use_changes_nothing(site):
