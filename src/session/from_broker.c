@@ -437,8 +437,21 @@ static enum verdict broker_suback(struct session *s, struct run *run, const stru
     return TAKE;
 }
 
+/* What it had to repeat came before the answer to the PINGREQ that was sent behind the CONNECT: it
+ * does not know of the rest. */
+static void sure_at_last(struct session *s, struct run *run)
+{
+    s->unsure = false;
+    run_send(run);
+    list_for_each_safe (it, &s->to_device.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (item->again)
+            forgets(s, item);
+    }
+}
+
 /* Returns true when the barrier was passed by it. */
-static enum verdict broker_pong(struct session *s, bool *barrier)
+static enum verdict broker_pong(struct session *s, struct run *run, bool *barrier)
 {
     if (s->pings == 0)
         return TAKE;
@@ -449,6 +462,8 @@ static enum verdict broker_pong(struct session *s, bool *barrier)
         s->ping_since_ms = 0;
     if (!ours)
         return PASS;
+    if (s->unsure && s->pings_ours == 0)
+        sure_at_last(s, run);
     s->barrier_met = s->barrier_asked && s->phase == RH_DRAINING && s->pings_ours == 0;
     if (s->limited && s->pings_ours == 0)
         pace_ponged(s);
@@ -568,7 +583,7 @@ static enum verdict from_broker(struct session *s, struct leg *leg, struct run *
     case MQTT_UNSUBACK:
         return broker_suback(s, run, pkt);
     case MQTT_PINGRESP:
-        return broker_pong(s, barrier);
+        return broker_pong(s, run, barrier);
     case MQTT_DISCONNECT:
         return broker_disconnect(s, leg, run, pkt);
     case MQTT_AUTH:

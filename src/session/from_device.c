@@ -176,16 +176,22 @@ static enum verdict device_ack(struct session *s, struct run *run, const struct 
     item = inflight_find(&s->to_device, a.packet_id, INFLIGHT_ANY_PUBLISH);
     bool received = pkt->type == MQTT_PUBREC && a.reason < 0x80;
     uint16_t up_id = item != NULL ? item->up_id : s->forgotten ? 0 : a.packet_id;
+    /* A broker that has forgotten the exchange may be about to use its identifier for another one,
+     * and would take the answer for that one's. */
+    bool early = s->unsure && item != NULL && item->again;
     if (item == NULL) {
         /* begun before we came */
     } else if (received) {
         item->state = up_id != 0 ? INFLIGHT_RECEIVED : INFLIGHT_RELEASED;
-        item->answered = true;
+        item->answered = !early;
     } else if (item->again && item->state != INFLIGHT_RECEIVED) {
-        item->acked = item->answered = true; /* the repetition must not be delivered */
+        item->acked = true; /* the repetition must not be delivered */
+        item->answered = !early;
     } else {
         inflight_del(&s->to_device, item);
     }
+    if (early)
+        return TAKE;
     if (up_id == a.packet_id)
         return PASS;
     if (up_id != 0)

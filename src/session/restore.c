@@ -180,6 +180,16 @@ static void expect_repetitions(struct session *s)
     }
 }
 
+/* A 3.1 broker that may have lost the session repeats what it knows of at once; the answer to this
+ * PINGREQ comes behind that. */
+static bool ask_what_it_repeats(struct session *s)
+{
+    list_for_each (it, &s->to_device.items)
+        if (list_entry(it, struct inflight_item, link)->again)
+            return relay_ping(s);
+    return false;
+}
+
 /* The broker has forgotten what it has begun: the device's acknowledgements are of no use to
  * anybody, and the identifiers may come again for something else. */
 static void end_for_the_device(struct session *s)
@@ -226,7 +236,8 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
 {
     /* A 3.1 broker does not say whether it has the session: after an outage it may not. */
     bool renamed = session_present && s->up->dialect != NULL && s->up->dialect->renamed;
-    bool subscribe = !session_present || renamed || (s->up->version == MQTT_V31 && s->leg_lost);
+    bool unsure = s->up->version == MQTT_V31 && (s->leg_lost || s->unsure);
+    bool subscribe = !session_present || renamed || unsure;
 
     *lost = session_present ? 0 : count_uncertain(s);
     aliases_forget(&s->aliases);
@@ -253,4 +264,5 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
         expect_repetitions(s);
     else
         end_for_the_device(s);
+    s->unsure = unsure && ask_what_it_repeats(s);
 }

@@ -173,6 +173,8 @@ struct session {
     enum presence_legacy legacy; /* and what we know of its subscriptions */
     uint64_t client;             /* digest of its client id */
     bool forgotten; /* a broker has forgotten exchanges that the device may still speak of */
+    bool unsure;    /* 3.1: the broker has not shown yet whether it has the session; until then the
+                       device's answers to what it sent before wait for its repetitions */
     char peer[ENV_PEER_BYTES];
     uint8_t fp[CERT_FP_BYTES]; /* downstream certificate; all zero: none */
     char tls[8];               /* "TLSv1.3"; "" plaintext */

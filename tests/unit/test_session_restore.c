@@ -96,6 +96,8 @@ static void qos_2_under_an_id_in_use_is_a_message_of_its_own(void **unused)
                 sees(p.dev, "PUBREL #7");
             }
             lose_and_return(w, &p, false); /* 3.1 does not say so: the new message does */
+            if (version == MQTT_V31)
+                sees(p.brk, "PINGREQ");
             if (stage == 1 && version != MQTT_V31)
                 sees(p.dev, "PUBREL #7");
             say_publish(p.brk, 2, 7, "c", "new");
@@ -113,10 +115,136 @@ static void qos_2_under_an_id_in_use_is_a_message_of_its_own(void **unused)
             say_ack(p.dev, MQTT_PUBCOMP, 7, 0);
             say_ack(p.dev, MQTT_PUBCOMP, 65535, 0);
             sees(p.brk, "PUBCOMP #7");
+            if (version == MQTT_V31)
+                say_ping(p.brk, MQTT_PINGRESP);
             quiet(&p);
             assert_int_equal(the_session(w)->to_device.count, 0);
             world_end(NULL);
         }
+    }
+}
+
+/* A 3.1 broker does not say whether it has the session.  The device answers meanwhile, at each
+ * stage of an exchange; what the broker does not know of it must not hear, since it may use the
+ * identifier for something else at that moment. */
+enum early { EARLY_PUBACK, EARLY_PUBREC, EARLY_PUBCOMP, EARLY_STAGES };
+
+static struct pair answers_early(struct world *w, enum early stage)
+{
+    struct pair p = world_open(w, MQTT_V31, &world_lasting);
+
+    say_publish(p.brk, stage == EARLY_PUBACK ? 1 : 2, 7, "c", "old");
+    (void)end_packet(p.dev, __FILE__, __LINE__);
+    if (stage == EARLY_PUBCOMP) {
+        say_ack(p.dev, MQTT_PUBREC, 7, 0);
+        sees(p.brk, "PUBREC #7");
+        say_ack(p.brk, MQTT_PUBREL, 7, 0);
+        sees(p.dev, "PUBREL #7");
+    }
+    lose_and_return(w, &p, false);
+    sees(p.brk, "PINGREQ");
+    say_ack(p.dev,
+            stage == EARLY_PUBACK   ? MQTT_PUBACK
+            : stage == EARLY_PUBREC ? MQTT_PUBREC
+                                    : MQTT_PUBCOMP,
+            7, 0);
+    say_publish(p.dev, 0, 0, "behind", "it"); /* it was read */
+    sees(p.brk, "PUBLISH q0 behind it");
+    return p;
+}
+
+static void early_answer_waits_for_the_repetition(void **unused)
+{
+    (void)unused;
+    for (enum early stage = 0; stage < EARLY_STAGES; stage++) {
+        struct world *w = world_new(NULL);
+        struct pair p = answers_early(w, stage);
+
+        if (stage == EARLY_PUBACK) {
+            say_again(p.brk, 1, 7, "c", "old");
+            sees(p.brk, "PUBACK #7");
+        } else if (stage == EARLY_PUBREC) {
+            say_again(p.brk, 2, 7, "c", "old");
+            sees(p.brk, "PUBREC #7");
+        } else {
+            say_ack(p.brk, MQTT_PUBREL, 7, 0);
+            sees(p.brk, "PUBCOMP #7");
+        }
+        say_ping(p.brk, MQTT_PINGRESP);
+        if (stage == EARLY_PUBREC) {
+            say_ack(p.brk, MQTT_PUBREL, 7, 0);
+            sees(p.dev, "PUBREL #7");
+            say_ack(p.dev, MQTT_PUBCOMP, 7, 0);
+            sees(p.brk, "PUBCOMP #7");
+        }
+        quiet(&p);
+        assert_int_equal(the_session(w)->to_device.count, 0);
+        world_end(NULL);
+    }
+}
+
+static void early_answer_is_not_told_to_a_broker_that_forgot(void **unused)
+{
+    (void)unused;
+    for (enum early stage = 0; stage < EARLY_STAGES; stage++) {
+        struct world *w = world_new(NULL);
+        struct pair p = answers_early(w, stage);
+
+        say_publish(p.brk, 1, 7, "c", "new");
+        if (stage == EARLY_PUBREC) { /* the old one ends, and its identifier is in use till then */
+            sees(p.dev, "PUBREL #7");
+            sees(p.dev, "PUBLISH q1 #65535 c new");
+            say_ack(p.dev, MQTT_PUBCOMP, 7, 0);
+        } else {
+            sees(p.dev, "PUBLISH q1 #7 c new");
+        }
+        say_ack(p.dev, MQTT_PUBACK, stage == EARLY_PUBREC ? 65535 : 7, 0);
+        sees(p.brk, "PUBACK #7");
+        say_ping(p.brk, MQTT_PINGRESP);
+        quiet(&p);
+        assert_int_equal(the_session(w)->to_device.count, 0);
+        world_end(NULL);
+    }
+}
+
+/* It has nothing to say about the identifier: a device that waits for PUBREL would do so for ever,
+ * and may not show the message to anybody before [MQTT-4.3.3-2, method A]. */
+static void early_answer_is_ended_when_nothing_is_repeated(void **unused)
+{
+    (void)unused;
+    for (enum early stage = 0; stage < EARLY_STAGES; stage++) {
+        struct world *w = world_new(NULL);
+        struct pair p = answers_early(w, stage);
+
+        say_ping(p.brk, MQTT_PINGRESP);
+        if (stage == EARLY_PUBREC) {
+            sees(p.dev, "PUBREL #7");
+            say_ack(p.dev, MQTT_PUBCOMP, 7, 0);
+        }
+        quiet(&p);
+        assert_int_equal(the_session(w)->to_device.count, 0);
+        world_end(NULL);
+    }
+}
+
+/* The next leg is lost as well before the broker has shown what it knows. */
+static void early_answer_waits_for_the_leg_after_the_next(void **unused)
+{
+    (void)unused;
+    for (int forgot = 0; forgot < 2; forgot++) {
+        struct world *w = world_new(NULL);
+        struct pair p = answers_early(w, EARLY_PUBCOMP);
+
+        lose_and_return(w, &p, false);
+        sees(p.brk, "PINGREQ");
+        if (!forgot) {
+            say_ack(p.brk, MQTT_PUBREL, 7, 0);
+            sees(p.brk, "PUBCOMP #7");
+        }
+        say_ping(p.brk, MQTT_PINGRESP);
+        quiet(&p);
+        assert_int_equal(the_session(w)->to_device.count, 0);
+        world_end(NULL);
     }
 }
 
@@ -1206,6 +1334,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         play(new_message_under_an_id_in_use_gets_another),
         play(qos_2_under_an_id_in_use_is_a_message_of_its_own),
+        play(early_answer_waits_for_the_repetition),
+        play(early_answer_is_not_told_to_a_broker_that_forgot),
+        play(early_answer_is_ended_when_nothing_is_repeated),
+        play(early_answer_waits_for_the_leg_after_the_next),
         play(renamed_exchange_survives_the_next_leg),
         play(broker_of_an_older_state_is_not_believed),
         play(refused_by_the_device_is_not_released),
