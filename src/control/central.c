@@ -86,6 +86,8 @@ struct central {
     bool state_stale, state_ready;
     unsigned clock_told; /* what was last seen of the clock: see on_misc */
     unsigned unacked;
+    unsigned
+        former;  /* those of `unacked`, the first, that are told anew: their refusal is no news */
     int goodbye; /* mid of the last words */
     void (*done)(void *arg);
     void *done_arg;
@@ -563,9 +565,13 @@ static void on_publish(struct mosquitto *mosq, void *arg, int mid, int rc,
 
     (void)mosq;
     (void)properties;
+    bool former = c->former > 0; /* brokers answer in order, as clients must [MQTT-4.6.0-2] */
+
+    if (former)
+        c->former--;
     if (c->unacked > 0)
         c->unacked--;
-    if (rc >= 0x80 && c->denied++ == 0) { /* there is one for each device */
+    if (rc >= 0x80 && !former && c->denied++ == 0) { /* there is one for each device */
         snprintf(c->last_error, sizeof(c->last_error),
                  "the broker refuses what is published to it: %s", mosquitto_reason_string(rc));
         log_event(LOG_CENTRAL, LOG_WARN_, "central-publish-refused", "msg=%s todo=%s",
@@ -858,7 +864,7 @@ static int client_open(struct central *c, struct err *err)
         return err_set(err, ERR_INVALID, "management client: topic %s: %s", c->state,
                        mosquitto_strerror(rc));
     c->tried = c->told_all = false;
-    c->unacked = 0;
+    c->unacked = c->former = 0;
     c->backoff_ms = BACKOFF_LEAST;
     return 0;
 }
@@ -936,7 +942,9 @@ void central_conf(struct central *c, struct conf *conf, struct operators *operat
         uv_timer_start(&c->retry, on_retry, 0, 0);
     } else if (c->denied > 0 && c->phase == CENTRAL_ONLINE) { /* it may be allowed by now */
         c->denied = 0;
+        c->former = c->unacked;
         c->last_error[0] = '\0';
+        c->state_stale = true; /* it may have been refused, too */
         tell_all(c);
     }
 }
