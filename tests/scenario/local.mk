@@ -8,6 +8,7 @@ EXTRA_DIST += \
 	tests/scenario/data/plant.sh \
 	tests/scenario/lib/broker.py \
 	tests/scenario/lib/campaign.py \
+	tests/scenario/lib/clock.py \
 	tests/scenario/lib/documents.py \
 	tests/scenario/lib/contract.py \
 	tests/scenario/lib/browser.py \

@@ -1,13 +1,13 @@
 """A real mosquitto: mutual TLS for devices, a plain listener for the observer, its log to know whom it saw."""
 
 import collections
-import glob
 import os
 import re
 import shutil
 import signal
 import subprocess
 
+from . import clock
 from .wait import Log, free_port, listening, until
 
 Seen = collections.namedtuple("Seen", "client_id protocol clean keepalive user")
@@ -92,11 +92,9 @@ class Mosquitto:
         return self
 
     def _environment(self):
-        """Not by the command faketime: it stays in between, and a signal ends it alone."""
         if self.clock is None:
             return None
-        library = glob.glob("/usr/lib/*/faketime/libfaketime.so.1") + glob.glob("/usr/lib/faketime/libfaketime.so.1")
-        return {**os.environ, "LD_PRELOAD": library[0], "FAKETIME": self.clock}
+        return {**os.environ, "LD_PRELOAD": clock.library(), "FAKETIME": self.clock}
 
     def _up(self):
         if self.process.poll() is not None:
@@ -114,6 +112,8 @@ class Mosquitto:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.clock is not None:
+            clock.forget(self.process.pid)
         self.process = None
 
     def stop(self):
