@@ -223,8 +223,8 @@ def test_lists_and_anchors_change_under_many_sessions(site):
             client = site.sensor(name, 4 + copy % 2, ca=site.other if name in others else None)
             client.open(wait=False)
             clients.setdefault(name, []).append((client, "%s-%d" % (name, copy)))
-    for pairs in clients.values():
-        for client, client_id in pairs:
+        for pairs in clients.values():
+            client, client_id = pairs[-1]
             client.connect(client_id)
     gone = set()
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 from . import pki as _pki
 from .contract import check_exchange
@@ -148,7 +149,9 @@ class Certflipd:
                 {"name": "{cn}", "match": {"listener": "tls"}},
                 {"name": "{client_id}", "match": {"listener": "plain"}},
             ],
-            "limits": {"packet_bytes": "4MiB"},
+            # What a sensor may take for its part, by default, and more where all is slow.
+            "limits": {"packet_bytes": "4MiB", "handshake_timeout_ms": int(seconds(20000)),
+                       "connect_timeout_ms": int(seconds(20000))},
             "flip": {"probation_s": 1, "backoff_tls_s": [1], "backoff_network_s": [1]},
             "clock": {"require_sync": False},  # that of a container or a builder seldom is
             "status": {"enabled": False},
@@ -309,6 +312,16 @@ class Certflipd:
         until(lambda: "%s of %s, which is %s\n%s" % (expected, name, json.dumps(last, indent=1), self.log.tail(15)),
               so, timeout, 0.02)
         return last
+
+    def counters(self):
+        """Those of the workers, of now: `status` shows what they said when they were asked last, within a second."""
+        begun = time.monotonic()
+
+        def of_now():
+            waited_ms = (time.monotonic() - begun) * 1000
+            shown = self.rpc("status")["counters"]
+            return shown if 0 <= shown["age_ms"] < waited_ms else None
+        return until("the workers have said what they count", of_now)
 
     def flip(self, target, **params):
         return self.rpc("flip", target=target, **params)

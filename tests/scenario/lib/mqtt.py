@@ -493,6 +493,7 @@ class Client(Link):
         """Open if need be, CONNECT, and return CONNACK; `expect` is the code it must carry (None: whatever comes)."""
         if self.sock is None and not self.ended:
             self.open(timeout)
+        self.opened(timeout)
         self.send_raw(self.connect_packet(client_id, **options))
         return self.connack(timeout, expect)
 
