@@ -24,7 +24,7 @@ def _acl(pki, device, new):
 
 def _site(plant, pki, tmp_path, device, new, version=4, **gateway):
     broker = Mosquitto(tmp_path / "acl-broker", pki, acl=_acl(pki, device, new))
-    upstream = {"echo_timeout_ms": 1500, **gateway.pop("upstream", {})}
+    upstream = {"echo_timeout_ms": 1500, **gateway.pop("upstream", {})}  # for one that does not come
     broker.start()
     try:
         site = plant([device], broker=broker, upstream=upstream, **gateway)
@@ -45,7 +45,8 @@ def _nothing_of_ours_came(streams, device):
 @VERSIONS
 def test_who_may_write_and_read_commits(plant, pki, tmp_path, version):
     device = "may-%d" % version
-    site, streams = _site(plant, pki, tmp_path, device, ["readwrite certflip/echo/" + device], version)
+    site, streams = _site(plant, pki, tmp_path, device, ["readwrite certflip/echo/" + device], version,
+                          upstream={"echo_timeout_ms": 10000})
     streams.progress(10)
     site.gateway.flip(device, probation_s=2, evidence="echo")
     state = site.gateway.wait_device(device, phase="trial", waiting="probation")
@@ -57,10 +58,10 @@ def test_who_may_write_and_read_commits(plant, pki, tmp_path, version):
     assert proven["connack"]["tls"].startswith("TLSv1.")
     assert proven["connack"]["fingerprint"] == pki.identity(device, "new").fingerprint().replace(":", "").lower()
     assert proven["connack"]["session_present"] is True
-    assert 0 < proven["echo"]["ms"] < 1500
+    assert 0 < proven["echo"]["ms"] < 10000
     assert "echo in" in state["evidence"]["text"]
     assert site.gateway.log.lines(r"flip device=%s from=trial to=committed .*proven=\"connack over" % device)
-    assert site.broker.log.find(r"Received UNSUBSCRIBE from " + device)
+    site.broker.log.wait(r"Received UNSUBSCRIBE from " + device)
     streams.progress(10)
     streams.prove()
     _nothing_of_ours_came(streams, device)
@@ -187,7 +188,7 @@ def test_certflipctl_tells_what_is_missing_and_ends_with_the_outcome(plant, pki,
     acl = _acl(pki, may, ["readwrite certflip/echo/" + may]) + _acl(pki, may_not, []).partition(OBSERVERS)[2]
     broker = Mosquitto(tmp_path / "acl-broker", pki, acl=acl)
     with broker:
-        site = plant([may, may_not, away], broker=broker, upstream={"echo_timeout_ms": 1500})
+        site = plant([may, may_not, away], broker=broker, upstream={"echo_timeout_ms": 3000})
         for device in (may, may_not):
             site.connect(device)
         status, out, _ = site.gateway.ctl("flip", "ctl-*", "--probation", "4", "--evidence", "echo",
@@ -202,7 +203,7 @@ def test_certflipctl_tells_what_is_missing_and_ends_with_the_outcome(plant, pki,
         told = site.gateway.ctl("device", may)[1]
         assert "the echo came back in" in told and "accepted over TLSv1." in told
         assert "missing  " in site.gateway.ctl("device", may_not)[1]
-        assert site.gateway.rpc("status")["counters"]["evidence_refused"] == 1
+        until("it is counted", lambda: site.gateway.rpc("status")["counters"]["evidence_refused"] == 1)
         for client in site.clients:
             client.disconnect()
         site.gateway.stop()

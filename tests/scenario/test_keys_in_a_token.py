@@ -90,7 +90,7 @@ def test_a_token_that_does_not_answer_holds_up_nobody(plant, pki, token):
 @pytest.mark.threads
 def test_what_waits_for_a_token_may_be_given_up(plant, pki, token):
     """By its deadline, by its sensor, and by the end of the daemon."""
-    site = _site(plant, token, ["wait-%d" % i for i in range(4)], upstream={"connect_timeout_ms": "500ms"})
+    site = _site(plant, token, ["wait-%d" % i for i in range(4)], upstream={"connect_timeout_ms": "2s"})
     for device in site.devices:
         token.install(site.gateway, device, "old", pki.identity(device, "old"))
     site.gateway.conf["tokens"][0] = {**token.conf, "timeout_ms": "200ms"}

@@ -158,7 +158,7 @@ def test_no_connection_to_a_broker_is_resumed(plant, pki, version):
         wait_more("old", at)
         assert site.gateway.flip("res-1", probation_s=3600)["done"] == 1
         wait_more("new", at)
-        site.gateway.wait_device("res-1", phase="trial", active="new")
+        site.gateway.wait_device("res-1", phase="trial", active="new", waiting="probation")
         at = len(seen())
         assert site.gateway.rollback("res-1")["done"] == 1
         wait_more("old", at)

@@ -85,7 +85,7 @@ class Ejabberd:
         with open(os.path.join(self.folder, "erl.log"), "ab") as out:
             self.process = subprocess.Popen([*(self.host.enter if self.host else ()), *command], stdin=subprocess.DEVNULL,
                                             stdout=out, stderr=out, env=env, cwd=self.folder)
-        until(lambda: "ejabberd listens; its log:\n" + self.log.tail(), self._up, 30)
+        until(lambda: "ejabberd listens; its log:\n" + self.log.tail(), self._up, 60)
         return self
 
     def _up(self):

@@ -28,12 +28,19 @@ def crash_points():
 def read_journal(state):
     """What the database says, read by somebody else: {device: row}.  Whole, or AssertionError.
 
-    A copy is read, so that the daemon finds what it left behind.
+    A copy is read, so that the daemon finds what it left behind; and one of both files as they were at one time, where it
+    is writing still.
     """
+    files = [os.path.join(state, name) for name in ("certflip.db", "certflip.db-wal")]
+
+    def stamps():
+        return [(s.st_ino, s.st_size, s.st_mtime_ns) for s in map(os.stat, filter(os.path.exists, files))]
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("certflip.db", "certflip.db-wal"):
-            if os.path.exists(os.path.join(state, name)):
-                shutil.copy(os.path.join(state, name), folder)
+        before = None
+        while before != stamps():
+            before = stamps()
+            for file in filter(os.path.exists, files):
+                shutil.copy(file, folder)
         db = sqlite3.connect(os.path.join(folder, "certflip.db"))
         try:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
