@@ -80,8 +80,9 @@ static void collect(void *arg, const struct trust_dependent *d)
         json_array_append_new(arg, show_dependent(d));
 }
 
-/* The item of that fingerprint, copied.  Returns 0, or -1 with the fault. */
-static int find_item(struct call *c, enum trust_side side, const char *fp, struct trust_item *out)
+/* The item of that fingerprint, copied; is there one? */
+static bool look_for(const struct call *c, enum trust_side side, const char *fp,
+                     struct trust_item *out)
 {
     size_t n = 0;
     struct trust_item *items = trust_items(c->d->hub, &n);
@@ -93,7 +94,13 @@ static int find_item(struct call *c, enum trust_side side, const char *fp, struc
             found = true;
         }
     free(items);
-    if (found)
+    return found;
+}
+
+/* Returns 0, or -1 with the fault. */
+static int find_item(struct call *c, enum trust_side side, const char *fp, struct trust_item *out)
+{
+    if (look_for(c, side, fp, out))
         return 0;
     return rpc_refuse(&c->fault, RPC_ANCHOR, "see which there are: certflipctl trust list",
                       "there is no anchor %s in the set %s", fp, trust_side_name(side));
@@ -290,9 +297,57 @@ static bool is_vouched_for(const struct adding *in, const struct tls_anchor *a)
     return false;
 }
 
-static int admit(struct call *c, const struct adding *in)
+/* A row takes the place of the former one: it must not take an anchor away, as an intermediate or
+ * from some listeners, that trust.remove would not. */
+static int takes_nothing_away(struct call *c, const struct trust_change *row,
+                              const struct tls_anchor *a)
+{
+    const char *from = trust_takes_away(c->d->hub, row);
+    json_t *rows;
+    size_t n;
+
+    if (from == NULL || call_flag(c, "force"))
+        return 0;
+    rows = json_array();
+    n = trust_dependents(c->d->hub, row->side, row->fp, collect, rows);
+    if (n == 0) {
+        json_decref(rows);
+        return 0;
+    }
+    rpc_refuse(
+        &c->fault, RPC_IN_USE,
+        "see what depends on it: certflipctl trust check; leave it an anchor for all, or "
+        "force it",
+        "nothing was added: %s %s would believe %s (sha256 %.16s..) no more, and it is in use",
+        row->side == TRUST_DOWNSTREAM ? "listener" : "upstream", from, a->info->subject, row->fp);
+    c->fault.list_key = "dependents";
+    c->fault.list = rows;
+    return -1;
+}
+
+/* It was removed, and its file would make it an anchor again. */
+static int revives_no_anchor(struct call *c, const struct trust_change *row)
+{
+    struct trust_item item = {0};
+    json_t *files;
+
+    if (row->kind != TRUST_INTERMEDIATE || !look_for(c, row->side, row->fp, &item) ||
+        item.file == NULL || item.change == NULL || item.change->kind != TRUST_REMOVED)
+        return 0;
+    files = json_array();
+    trust_item_files(c->d->hub, &item, collect_file, files);
+    rpc_refuse(
+        &c->fault, RPC_ANCHOR, "take it out of that file, reload, then add it",
+        "nothing was added: %s was removed, and stands in %s, which makes it an anchor again",
+        item.file->info->subject, json_string_value(json_array_get(files, 0)));
+    json_decref(files);
+    return -1;
+}
+
+static int admit(struct call *c, struct adding *in)
 {
     bool force = call_flag(c, "force");
+    struct trust_change row;
     struct err err = {0};
 
     for (size_t i = 0; i < in->list.count; i++) {
@@ -307,6 +362,10 @@ static int admit(struct call *c, const struct adding *in)
                               "not in the set %s",
                               a->place, a->info->subject, a->info->issuer,
                               trust_side_name(in->side));
+        row = (struct trust_change){.side = in->side, .kind = in->kind, .only = in->only};
+        memcpy(row.fp, a->fp, sizeof(row.fp));
+        if (revives_no_anchor(c, &row) != 0 || takes_nothing_away(c, &row, a) != 0)
+            return -1;
     }
     return 0;
 }
@@ -317,9 +376,9 @@ static bool is_there(const struct call *c, const struct trust_change *row)
     const struct trust_change *was =
         trust_changes_find(hub_snapshot(c->d->hub)->changes, row->side, row->fp);
 
-    if (was != NULL)
+    if (was != NULL && (was->kind == row->kind || was->kind == TRUST_REMOVED))
         return was->kind == row->kind && was->anchor != NULL && strcmp(was->only, row->only) == 0;
-    return row->kind == TRUST_ANCHOR && trust_stands_in_all(c->d->hub, row->side, row->fp, row);
+    return trust_stands_in_all(c->d->hub, row->side, row->fp, row);
 }
 
 /* The anchor as it will stand in its file.  Returns owned, or NULL. */

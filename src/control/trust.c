@@ -307,8 +307,9 @@ static void items_in_force(struct items *all, enum trust_side side, const struct
 
         if (item == NULL)
             continue;
+        /* An anchor of one listener and an intermediate of another is an anchor. */
+        item->helper = helper && (item->helper || !item->in_force);
         item->in_force = true;
-        item->helper = helper;
         if (item->anchor == NULL)
             item->anchor = l->at[i];
     }
@@ -337,7 +338,7 @@ struct trust_item *trust_items(const struct hub *h, size_t *count)
             if (item == NULL)
                 continue;
             item->change = row;
-            item->helper = item->helper || row->kind == TRUST_INTERMEDIATE;
+            item->helper = item->helper || (row->kind == TRUST_INTERMEDIATE && !item->in_force);
             if (item->anchor == NULL)
                 item->anchor = row->anchor;
         }
@@ -383,6 +384,19 @@ bool trust_stands_in_all(const struct hub *h, enum trust_side side, const char *
             trust_list_find(&source->files, fp) == NULL)
             return false;
     return true;
+}
+
+const char *trust_takes_away(const struct hub *h, const struct trust_change *row)
+{
+    const struct snapshot_source *source;
+    const char *name;
+
+    for (size_t i = 0; (name = part(hub_snapshot(h), row->side, i, &source)) != NULL; i++)
+        if (source != NULL && trust_list_find(&source->set.anchors, row->fp) != NULL &&
+            (row->kind == TRUST_REMOVED || trust_list_find(&source->files, row->fp) == NULL) &&
+            (row->kind != TRUST_ANCHOR || !trust_change_serves(row, name)))
+            return name;
+    return NULL;
 }
 
 void trust_item_serves(const struct hub *h, const struct trust_item *item,

@@ -54,6 +54,9 @@ bool trust_has_part(const struct hub *h, enum trust_side side, const char *name)
 /* Does it stand in the files of every one that the row is for? */
 bool trust_stands_in_all(const struct hub *h, enum trust_side side, const char *fp,
                          const struct trust_change *row);
+/* A listener (an upstream) that believes this anchor, and would not any more with this row; borrows
+ * its name, or NULL. */
+const char *trust_takes_away(const struct hub *h, const struct trust_change *row);
 /* All that is in force in a set, whichever listener or upstream it is for; to be freed by
  * trust_set_fini.  False when out of memory. */
 bool trust_whole(const struct hub *h, enum trust_side side, struct trust_set *out);

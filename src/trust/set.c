@@ -81,7 +81,10 @@ int trust_set_make(struct trust_set *out, const struct trust_list *files,
         if (row->side != side || row->anchor == NULL || row->kind == TRUST_REMOVED ||
             !trust_change_serves(row, name))
             continue;
-        rc = add_once(row->kind == TRUST_ANCHOR ? &s.anchors : &s.helpers, row->anchor);
+        if (row->kind == TRUST_ANCHOR)
+            rc = add_once(&s.anchors, row->anchor);
+        else if (trust_list_find(&s.anchors, row->fp) == NULL)
+            rc = add_once(&s.helpers, row->anchor);
     }
     if (rc != 0) {
         trust_set_fini(&s);

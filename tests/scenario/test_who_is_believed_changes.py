@@ -265,6 +265,42 @@ def test_for_one_listener_alone(plant, pki, later):
     client.connect("tr-0")
 
 
+def test_what_is_added_once_more_takes_nothing_away_unawares(site, later):
+    """As an intermediate, or for one listener alone, it would be removed where it is needed."""
+    root, between = later
+    trust, serves = site.trust, site.gateway.listener()["name"]
+    port = free_port()
+    site.gateway.listener()["anchors"].append(between.cert)
+    site.gateway.conf["listeners"] = site.gateway.conf["listeners"] + [
+        {**site.gateway.listener(), "name": "other", "port": port}]
+    site.gateway.reload()
+    trust.add(DOWN, root)
+    stays = is_let_in(site, "tr-0", root)
+    for less in ({"intermediate": True}, {"only": ["other"]}):
+        with pytest.raises(Refused) as refused:
+            trust.add(DOWN, root, **less)
+        assert refused.value.name == "in-use", refused.value.error
+        assert "listener %s would believe" % serves in refused.value.error["message"]
+        assert [(d["what"], d["name"]) for d in refused.value.error["data"]["dependents"]] == [("sensor", "tr-0")]
+        stays.ping()
+    assert trust.row(DOWN, root)["kind"] == "anchor" and trust.row(DOWN, root)["serves"] == [serves, "other"]
+
+    # What stands in a file of anchors is one, and an intermediate besides says nothing.
+    assert trust.add(DOWN, between, intermediate=True)["changed"] == 0
+    assert trust.row(DOWN, between)["kind"] == "anchor"
+    trust.remove(DOWN, between)
+    with pytest.raises(Refused) as refused:
+        trust.add(DOWN, between, intermediate=True)
+    assert refused.value.name == "anchor" and between.cert + ":1" in refused.value.error["message"]
+    assert trust.row(DOWN, between)["state"] == "removed"
+
+    # On purpose it is done, and who came in by it is cut off.
+    trust.add(DOWN, root, only=["other"], force=True)
+    assert trust.row(DOWN, root)["serves"] == ["other"]
+    until(lambda: "tr-0 is cut off", lambda: site.gateway.rpc("status")["counters"]["cut_distrusted"] == 1)
+    is_kept_out(site, "tr-1", root)
+
+
 @pytest.mark.parametrize("pem, says", [
     ("nothing", "holds no certificate"),
     ("-----BEGIN CERTIFICATE-----\nAAAA\n", "has no END line"),
