@@ -445,7 +445,7 @@ static int take_state(struct view *v, const struct topic *t, json_t *state, size
     g = gateway_of(v, t->gateway);
     if (g == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
-    v->state_bytes += n - g->state_bytes;
+    v->state_bytes = v->state_bytes - g->state_bytes + n;
     g->state_bytes = n;
     if (g->known && g->online != online)
         g->since_s = now_s;
