@@ -66,6 +66,9 @@ flags=(
 # keys that come again and again (the CA, the broker): a tenth less CPU for a handshake.
 cppflags="-DWOLFSSL_ALWAYS_VERIFY_CB -DWOLFSSL_GETRANDOM -DWOLFSSL_ALT_NAMES -DWOLFSSL_STATIC_RSA"
 cppflags="$cppflags -DHAVE_SECRET_CALLBACK -DWOLFSSL_EXTRA_ALERTS -DFP_ECC"
+# The same time_t as ours, which the library's interface has.
+time64=$("$here/time64.sh" "$cc")
+cppflags="$cppflags${time64:+ $time64}"
 
 case $variant in
 normal)

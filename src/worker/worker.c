@@ -542,7 +542,7 @@ static void on_prepare(uv_prepare_t *prepare)
     if (p->credit_us >= 0)
         return;
     int64_t sleep_us = -p->credit_us < PACE_SLEEP_US_MAX ? -p->credit_us : PACE_SLEEP_US_MAX;
-    (void)nanosleep(&(struct timespec){.tv_nsec = sleep_us * 1000}, NULL);
+    (void)nanosleep(&(struct timespec){.tv_nsec = (long)(sleep_us * 1000)}, NULL);
 }
 
 /* ---- tick ---- */

@@ -63,7 +63,7 @@ static void grow_table(struct walk *w)
     w->table = must(calloc(slots, sizeof *w->table));
     w->slots = slots;
     for (size_t i = 0; i < w->count; i++) {
-        size_t at = w->marks[i].a & (slots - 1);
+        size_t at = (size_t)w->marks[i].a & (slots - 1);
         while (w->table[at] != 0)
             at = (at + 1) & (slots - 1);
         w->table[at] = (uint32_t)i + 1;
@@ -72,7 +72,7 @@ static void grow_table(struct walk *w)
 
 static uint32_t find(const struct walk *w, uint64_t a, uint64_t b)
 {
-    size_t at = a & (w->slots - 1);
+    size_t at = (size_t)a & (w->slots - 1);
 
     for (; w->slots > 0 && w->table[at] != 0; at = (at + 1) & (w->slots - 1))
         if (w->marks[w->table[at] - 1].a == a && w->marks[w->table[at] - 1].b == b)
@@ -87,7 +87,7 @@ static void note(struct walk *w, const uint8_t *state, uint64_t a, uint64_t b, u
         return;
     if (w->count * 2 >= w->slots)
         grow_table(w);
-    size_t at = a & (w->slots - 1);
+    size_t at = (size_t)a & (w->slots - 1);
     while (w->table[at] != 0)
         at = (at + 1) & (w->slots - 1);
     if (w->count == w->capacity) {

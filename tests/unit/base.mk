@@ -28,19 +28,20 @@ tests_unit_test_base_buf_SOURCES = tests/unit/test_base_buf.c
 tests_unit_test_base_buf_LDADD = $(base_test_ldadd)
 tests_unit_test_base_buf_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=realloc,--wrap=free
 
-tests_unit_test_base_clock_SOURCES = tests/unit/test_base_clock.c
+tests_unit_test_base_clock_SOURCES = tests/unit/test_base_clock.c tests/unit/real_names.h
 tests_unit_test_base_clock_LDADD = $(base_test_ldadd)
-tests_unit_test_base_clock_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getrandom,--wrap=adjtimex,--wrap=clock_gettime
+tests_unit_test_base_clock_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getrandom,--wrap=adjtimex,--wrap=clock_gettime \
+	-Wl,--wrap=___adjtimex64,--wrap=__clock_gettime64
 
 tests_unit_test_base_crash_SOURCES = tests/unit/test_base_crash.c
 tests_unit_test_base_crash_LDADD = $(base_test_ldadd)
 
-tests_unit_test_base_durable_SOURCES = tests/unit/test_base_durable.c
+tests_unit_test_base_durable_SOURCES = tests/unit/test_base_durable.c tests/unit/real_names.h
 tests_unit_test_base_durable_LDADD = $(base_test_ldadd)
 tests_unit_test_base_durable_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=mkostemp,--wrap=fchmod,--wrap=write,--wrap=fsync,--wrap=close,--wrap=rename \
 	-Wl,--wrap=open,--wrap=read,--wrap=fstat,--wrap=mkdir,--wrap=chmod,--wrap=realloc \
-	-Wl,--wrap=strdup,--wrap=strndup
+	-Wl,--wrap=strdup,--wrap=strndup,--wrap=mkostemp64,--wrap=open64,--wrap=__fstat64_time64
 
 tests_unit_test_base_err_SOURCES = tests/unit/test_base_err.c
 tests_unit_test_base_err_LDADD = $(base_test_ldadd)

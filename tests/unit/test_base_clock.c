@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/rand.h"
+#include "real_names.h"
 
 ssize_t __real_getrandom(void *p, size_t n, unsigned flags);
 ssize_t __wrap_getrandom(void *p, size_t n, unsigned flags);
@@ -91,8 +92,8 @@ static void dates_never_fall_behind_what_is_known(void **unused)
 
 static int64_t boot_jump_s, wall_jump_s;
 
-int __real_clock_gettime(clockid_t id, struct timespec *ts);
-int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
+int __real_clock_gettime(clockid_t id, struct timespec *ts) NAME_64("__real___clock_gettime64");
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts) NAME_64("__wrap___clock_gettime64");
 
 int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
 {
@@ -137,7 +138,7 @@ static void built_before_now(void **unused)
 static int adjtimex_returns, adjtimex_status;
 static long adjtimex_error_us;
 
-int __wrap_adjtimex(struct timex *tx);
+int __wrap_adjtimex(struct timex *tx) NAME_64("__wrap____adjtimex64");
 
 int __wrap_adjtimex(struct timex *tx)
 {

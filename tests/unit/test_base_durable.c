@@ -18,6 +18,7 @@
 
 #include "base/durable.h"
 #include "base/str.h"
+#include "real_names.h"
 
 /* clang-format off */
 #define CALLS(X) X(mkostemp) X(fchmod) X(write) X(fsync) X(close) X(rename) X(open) X(read) X(fstat) \
@@ -55,6 +56,11 @@ static bool due(enum call c)
         return due(C_##name) ? (failed) : __real_##name args; \
     }
 
+int __real_mkostemp(char *t, int f) NAME_64("__real_mkostemp64");
+int __wrap_mkostemp(char *t, int f) NAME_64("__wrap_mkostemp64");
+int __real_fstat(int fd, struct stat *st) NAME_64("__real___fstat64_time64");
+int __wrap_fstat(int fd, struct stat *st) NAME_64("__wrap___fstat64_time64");
+
 WRAP(int, mkostemp, (char *t, int f), (t, f), -1)
 WRAP(int, fchmod, (int fd, mode_t m), (fd, m), -1)
 WRAP(int, rename, (const char *a, const char *b), (a, b), -1)
@@ -68,8 +74,8 @@ WRAP(char *, strndup, (const char *s, size_t n), (s, n), NULL)
 
 int __real_close(int fd);
 int __wrap_close(int fd);
-int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...);
+int __real_open(const char *path, int flags, ...) NAME_64("__real_open64");
+int __wrap_open(const char *path, int flags, ...) NAME_64("__wrap_open64");
 ssize_t __real_write(int fd, const void *p, size_t n);
 ssize_t __wrap_write(int fd, const void *p, size_t n);
 ssize_t __real_read(int fd, void *p, size_t n);

@@ -28,7 +28,7 @@ static void blocks_are_wiped_and_used_again(void **state)
         uint8_t *p = secret_alloc(n), *again;
 
         assert_non_null(p);
-        assert_int_equal((uintptr_t)p % 16, 0);
+        assert_int_equal((uintptr_t)p % _Alignof(max_align_t), 0);
         assert_true(secret_owns(p));
         assert_true(secret_room(p) >= n);
         assert_true(is_zero(p, secret_room(p)));

@@ -177,7 +177,7 @@ static void legal_ends(const struct mqtt_packet *pkt, enum mqtt_dir dir, int ver
     case MQTT_UNSUBSCRIBE: /* behind any filter */
         assert_int_equal(mqtt_subscribe_read(pkt, version, &s, &reason, NULL), 0);
         while (mqtt_subscribe_next(&s, pkt->type, &at, &f))
-            legal[s.filters - pkt->body + at] = true;
+            legal[(size_t)(s.filters - pkt->body) + at] = true;
         break;
     case MQTT_SUBACK:
     case MQTT_UNSUBACK: /* behind any code */
