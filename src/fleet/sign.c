@@ -80,8 +80,10 @@ static int try_terms(const struct signer *s, struct err *err);
 
 static int take_way(struct signer *s, const struct signer_conf *conf, struct err *err)
 {
-    if (conf->command != NULL)
+    if (conf->command != NULL) {
+        sign_run_sweep();
         return copy(&s->command, conf->command, err);
+    }
     if (conf->ca_cert_file == NULL || conf->ca_key_file == NULL)
         return err_set(err, ERR_INVALID,
                        "who signs? name a command, or the files of a CA (ca_cert_file, "

@@ -1,5 +1,6 @@
 #include "fleet/sign_run.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -7,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -22,13 +25,18 @@
 #define READ_BYTES  16384
 #define READS       16 /* at once, so that one that writes without end leaves room for the others */
 
-#define CSR_NAME  "request.pem"
-#define CERT_NAME "certificate.pem"
+#define FOLDER     "certflip-sign-" /* and six characters */
+#define CSR_NAME   "request.pem"
+#define CERT_NAME  "certificate.pem"
+#define DIR_BYTES  512
+#define PATH_BYTES (DIR_BYTES + sizeof("/" CERT_NAME))
+#define DEPTH_MAX  8 /* of folders that a command makes in its own */
 
 struct sign_run {
-    pid_t pid;    /* and its process group; 0: ended */
-    int out, err; /* read ends; -1: closed */
-    char dir[64]; /* "" : none */
+    pid_t pid;           /* and its process group; 0: ended */
+    int out, err;        /* read ends; -1: closed */
+    char dir[DIR_BYTES]; /* "" : none */
+    int folder;          /* locked while it is ours; -1: none */
     int64_t due_ms;
     unsigned timeout_s;
     struct buf answer, reason;
@@ -37,35 +45,118 @@ struct sign_run {
 
 /* -- beginning --------------------------------------------------------------------------------- */
 
-static int make_folder(struct sign_run *r, const struct buf *csr, struct err *err)
+/* Whose the folder of a run is is told by a lock on it, which ends with the process however that
+ * ends. */
+static void tmp_path(char *out, size_t size, const char *name)
 {
     const char *tmp = secure_getenv("TMPDIR");
-    char path[96];
-    int n = snprintf(r->dir, sizeof(r->dir), "%s/certflip-sign-XXXXXX",
-                     tmp == NULL || tmp[0] != '/' ? "/tmp" : tmp);
 
-    if (n < 0 || (size_t)n >= sizeof(r->dir))
-        snprintf(r->dir, sizeof(r->dir), "/tmp/certflip-sign-XXXXXX");
+    /* Room for the names in it, too. */
+    if (tmp == NULL || tmp[0] != '/' || strlen(tmp) > size - sizeof(FOLDER "XXXXXX") - 2)
+        tmp = "/tmp";
+    snprintf(out, size, "%s/%s", tmp, name);
+}
+
+/* Everything in the folder; commands may have made folders of their own. */
+static void empty(int folder, unsigned depth)
+{
+    int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = copy < 0 ? NULL : fdopendir(copy);
+    const struct dirent *e;
+
+    if (copy >= 0 && d == NULL)
+        close(copy);
+    (void)fchmod(folder, 0700); /* a command may have taken that away */
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        int below;
+
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            unlinkat(folder, e->d_name, 0) == 0 || depth == 0)
+            continue;
+        below = openat(folder, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (below < 0)
+            continue;
+        empty(below, depth - 1);
+        close(below);
+        (void)unlinkat(folder, e->d_name, AT_REMOVEDIR);
+    }
+    if (d != NULL)
+        closedir(d);
+}
+
+static void remove_folder(struct sign_run *r)
+{
+    if (r->folder >= 0) {
+        empty(r->folder, DEPTH_MAX);
+        close(r->folder);
+    }
+    if (r->dir[0] != '\0')
+        (void)rmdir(r->dir);
+}
+
+/* 0: somebody who sweeps was faster than the lock: once more. */
+static int make_locked(struct sign_run *r, struct err *err)
+{
+    struct stat st;
+
+    tmp_path(r->dir, sizeof(r->dir), FOLDER "XXXXXX");
     if (mkdtemp(r->dir) == NULL) {
         int rc = err_errno(err, errno, "%s: cannot be made", r->dir);
 
         r->dir[0] = '\0';
         return rc;
     }
+    r->folder = open(r->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (r->folder < 0 && errno != ENOENT)
+        return err_errno(err, errno, "%s: cannot be opened", r->dir);
+    if (r->folder >= 0) {
+        (void)flock(r->folder, LOCK_EX); /* who cannot lock here cannot sweep here either */
+        if (fstat(r->folder, &st) != 0 || st.st_nlink > 0)
+            return 1;
+        close(r->folder);
+        r->folder = -1;
+    }
+    r->dir[0] = '\0';
+    return 0;
+}
+
+static int make_folder(struct sign_run *r, const struct buf *csr, struct err *err)
+{
+    char path[PATH_BYTES];
+    int rc = 0;
+
+    while (rc == 0)
+        rc = make_locked(r, err);
+    if (rc < 0)
+        return rc;
     snprintf(path, sizeof(path), "%s/" CSR_NAME, r->dir);
     return durable_write(path, csr->p, csr->len, 0600, err);
 }
 
-static void remove_folder(struct sign_run *r)
+void sign_run_sweep(void)
 {
-    int fd = r->dir[0] == '\0' ? -1 : open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char tmp[DIR_BYTES];
+    struct stat st;
+    DIR *d;
 
-    if (fd < 0)
-        return;
-    (void)unlinkat(fd, CSR_NAME, 0);
-    (void)unlinkat(fd, CERT_NAME, 0);
-    close(fd);
-    (void)rmdir(r->dir);
+    tmp_path(tmp, sizeof(tmp), "");
+    d = opendir(tmp);
+    for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+        int fd;
+
+        if (strncmp(e->d_name, FOLDER, strlen(FOLDER)) != 0)
+            continue;
+        fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            empty(fd, DEPTH_MAX);
+            (void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+        }
+        close(fd);
+    }
+    if (d != NULL)
+        closedir(d);
 }
 
 static const char *const ours[] = {
@@ -124,7 +215,7 @@ static void free_environment(char **env, size_t own)
 /* It inherits three descriptors and nothing else, and no blocked or ignored signals. */
 static int spawn(struct sign_run *r, const char *command, char **env, int to_out, int to_err)
 {
-    char sh[] = "sh", flag[] = "-c", path[96];
+    char sh[] = "sh", flag[] = "-c", path[PATH_BYTES];
     char *words = strdup(command), *argv[] = {sh, flag, words, NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t how;
@@ -225,7 +316,7 @@ struct sign_run *sign_run_new(const struct sign_order *o, struct err *err)
         (void)err_set(err, ERR_NOMEM, "out of memory");
         return NULL;
     }
-    r->out = r->err = -1;
+    r->out = r->err = r->folder = -1;
     r->timeout_s = o->timeout_s;
     r->due_ms = clock_boot_ms() + (int64_t)o->timeout_s * 1000;
     if (start(r, o, err) == 0)
@@ -338,7 +429,7 @@ static int say_status(struct sign_run *r, int status, struct err *why)
 /* On stdout, or else in the file. */
 static int take_answer(struct sign_run *r, struct buf *pem, struct err *why)
 {
-    char path[96];
+    char path[PATH_BYTES];
     int rc;
 
     if (r->answer.len > 0 && memmem(r->answer.p, r->answer.len, "-----BEGIN", 10) != NULL)

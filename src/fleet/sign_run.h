@@ -32,4 +32,7 @@ void sign_run_free(struct sign_run *r);
  * -ERR_BUSY when it may work later; -ERR_DENIED when it refused.  `why` has the reason then. */
 int sign_run_step(struct sign_run *r, struct buf *pem, struct err *why);
 
+/* Remove the folders that processes have left which were killed in the middle of a run. */
+void sign_run_sweep(void);
+
 #endif

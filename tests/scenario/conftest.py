@@ -1,7 +1,9 @@
 """Fixtures of the scenarios.  Set CERTFLIP_TEST_TIMEOUT_FACTOR=4 on a slow machine or under TSan."""
 
 import os
+import shutil
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -24,7 +26,16 @@ def pytest_addoption(parser):
                      "the broker does?  For those of the data plane")
 
 
+# Where programs and tests put what is nobody else's: $TMPDIR of all of them, checked and removed at the end.
+SCRATCH = "CERTFLIP_TEST_SCRATCH"
+
+
 def pytest_configure(config):
+    if SCRATCH not in os.environ:  # else of a worker of pytest-xdist, which has it from the first process
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # pytest keeps some folders for who looks for a fault
+        config.scratch = tempfile.mkdtemp(prefix="certflip-test-", dir="/tmp")  # short: sockets lie there
+        os.chmod(config.scratch, 0o755)
+        os.environ[SCRATCH] = os.environ["TMPDIR"] = tempfile.tempdir = config.scratch
     if config.getoption("--direct"):
         os.environ[DIRECT] = "1"
     if config.getoption("--builddir"):
@@ -34,6 +45,27 @@ def pytest_configure(config):
             binary("certflipd")
         except RuntimeError as e:
             raise pytest.UsageError(str(e)) from None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """What has been left in the scratch folder is a fault of who made it: each name says who."""
+    session.config.left = sorted(os.listdir(session.config.scratch)) if hasattr(session.config, "scratch") else []
+    if session.config.left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if getattr(config, "left", None):
+        terminalreporter.section("left behind in $TMPDIR", red=True)
+        for name in config.left:
+            path = os.path.join(config.scratch, name)
+            terminalreporter.line("%s: %s" % (name, " ".join(os.listdir(path)) if os.path.isdir(path) else "a file"))
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "scratch"):
+        shutil.rmtree(config.scratch, ignore_errors=True)
 
 
 # Of files that go side by side (pytest -n) the long ones begin.

@@ -3,6 +3,7 @@ off, other operators, a pause, forgeries."""
 
 import base64
 import json
+import os
 import time
 
 import pytest
@@ -90,6 +91,7 @@ def test_killed_in_each_phase(site, campaign, pki):
                 have.setdefault(r["name"], count(r["name"]))
     c.start("resume")
     c.end(DONE)
+    assert os.listdir(c.tmp) == [], "what those that were killed had for their signing commands"
     assert set(steps(c).values()) == {"retired"} and len(steps(c)) == 18
     assert flips(site, mark) == {d: 1 for d in site.all()}
     wave = {r["name"]: r["wave"] for r in c.rows("devices")}

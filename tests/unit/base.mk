@@ -1,6 +1,9 @@
 # Faults on purpose: the linker puts the test's own functions before libc's.
 base_test_ldadd = libbase.a $(CMOCKA_LIBS)
 
+# For the tests of every folder.
+EXTRA_DIST += tests/unit/scratch.h
+
 check_PROGRAMS += \
 	tests/unit/test_base_base64url \
 	tests/unit/test_base_buf \

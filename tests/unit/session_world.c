@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "scratch.h"
 
 static char dir[64];
 static struct world *the_world;
@@ -40,8 +41,7 @@ int world_setup(void **state)
     struct err err = {0};
 
     (void)state;
-    snprintf(dir, sizeof dir, "/tmp/test-session-XXXXXX");
-    if (mkdtemp(dir) == NULL)
+    if (!scratch_make(dir, sizeof(dir)))
         return -1;
     snprintf(script, sizeof script, make_certificates, dir);
     if (system(script) != 0) /* NOLINT(cert-env33-c) */

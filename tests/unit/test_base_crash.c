@@ -19,14 +19,14 @@
 #    include <unistd.h>
 
 #    include "base/durable.h"
+#    include "scratch.h"
 
 static char folder[64], armed[96], path[96];
 
 static int folder_make(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/test_base_crash.XXXXXX");
-    assert_non_null(mkdtemp(folder));
+    assert_true(scratch_make(folder, sizeof(folder)));
     snprintf(armed, sizeof(armed), "%s/armed", folder);
     snprintf(path, sizeof(path), "%s/file", folder);
     return 0;

@@ -19,6 +19,7 @@
 #include "base/durable.h"
 #include "base/str.h"
 #include "real_names.h"
+#include "scratch.h"
 
 /* clang-format off */
 #define CALLS(X) X(mkostemp) X(fchmod) X(write) X(fsync) X(close) X(rename) X(open) X(read) X(fstat) \
@@ -123,8 +124,8 @@ ssize_t __wrap_read(int fd, void *p, size_t n)
     return __real_read(fd, p, most_at_once != 0 && n > most_at_once ? most_at_once : n);
 }
 
-static char folder[] = "/tmp/test_base_durable.XXXXXX";
-static char file[64];
+static char folder[64];
+static char file[80];
 
 static int begin(void **unused)
 {
@@ -132,8 +133,7 @@ static int begin(void **unused)
     memset(countdown, 0, sizeof(countdown));
     most_at_once = 0;
     eintrs = 0;
-    strcpy(folder + sizeof(folder) - 7, "XXXXXX");
-    if (mkdtemp(folder) == NULL)
+    if (!scratch_make(folder, sizeof(folder)))
         return -1;
     snprintf(file, sizeof(file), "%s/state", folder);
     return 0;

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/log_sink.h"
+#include "scratch.h"
 
 /* What stands in for cmocka's in a child. */
 #define CHECK(what)                                                           \
@@ -31,7 +32,7 @@
         }                                                                     \
     } while (0)
 
-static char folder[] = "/tmp/certflip-sink-XXXXXX";
+static char folder[64];
 
 static void in_child(void (*story)(void))
 {
@@ -368,7 +369,7 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_written_is_counted),
     };
 
-    if (mkdtemp(folder) == NULL)
+    if (!scratch_make(folder, sizeof(folder)))
         return 1;
     unsetenv("JOURNAL_STREAM");
     return cmocka_run_group_tests(tests, NULL, clean_up);

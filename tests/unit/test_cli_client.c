@@ -22,6 +22,7 @@
 #include "cli/commands.h"
 #include "cli/devices.h"
 #include "control/rpc.h"
+#include "scratch.h"
 
 /* -- the daemon's part ------------------------------------------------------------------------ */
 
@@ -198,8 +199,7 @@ static int fake_make(void **state)
 
     assert_non_null(f);
     pthread_mutex_init(&f->lock, NULL);
-    strcpy(f->dir, "/tmp/certflip-cli-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    assert_true(scratch_make(f->dir, sizeof(f->dir)));
     snprintf(f->path, sizeof(f->path), "%s/control.sock", f->dir);
     strcpy(at.sun_path, f->path);
     f->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

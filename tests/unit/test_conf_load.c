@@ -14,6 +14,7 @@
 
 #include "base/durable.h"
 #include "base/str.h"
+#include "scratch.h"
 #include "test_conf.h"
 
 #define CERT "-----BEGIN CERTIFICATE-----\n"
@@ -24,7 +25,7 @@
     "listeners = ( { name = \"p\"; type = \"plaintext\"; allow = \"::/0\" } )\n" \
     "upstreams = ( { name = \"main\"; address = \"b\"; anchors = \"ca.pem\" } )\n"
 
-static char dir[] = "/tmp/certflip-conf-XXXXXX";
+static char dir[64];
 
 static const char *in_dir(const char *name)
 {
@@ -61,8 +62,7 @@ static void erase(const char *path)
 static int setup(void **unused)
 {
     (void)unused;
-    strcpy(dir + sizeof(dir) - 7, "XXXXXX");
-    if (mkdtemp(dir) == NULL)
+    if (!scratch_make(dir, sizeof(dir)))
         return -1;
     put("ca.pem", CERT);
     return 0;

@@ -13,6 +13,7 @@
 #include "base/durable.h"
 #include "base/str.h"
 #include "conf/schema.h"
+#include "scratch.h"
 #include "test_conf.h"
 
 static char *source(const char *name)
@@ -173,7 +174,7 @@ static void example_shows_every_key(void **unused)
     free(text);
 }
 
-static char dir[] = "/tmp/certflip-manual-XXXXXX";
+static char dir[64];
 
 static void put(const char *name, const char *text)
 {
@@ -206,7 +207,7 @@ static void example_is_a_good_configuration(void **unused)
     char *confd;
 
     (void)unused;
-    assert_non_null(mkdtemp(dir));
+    assert_true(scratch_make(dir, sizeof(dir)));
     tls = str_printf("%s/tls", dir);
     confd = str_printf("%s/conf.d", dir);
     mkdir(tls, 0755);

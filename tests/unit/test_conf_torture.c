@@ -14,6 +14,7 @@
 
 #include "base/durable.h"
 #include "base/str.h"
+#include "scratch.h"
 #include "test_conf.h"
 
 static unsigned calls;
@@ -67,7 +68,7 @@ int __wrap_vasprintf(char **out, const char *fmt, va_list ap)
     return fails() ? -1 : __real_vasprintf(out, fmt, ap);
 }
 
-static char dir[] = "/tmp/certflip-torture-XXXXXX";
+static char dir[64];
 
 static char *put(const char *name, const char *text)
 {
@@ -115,7 +116,7 @@ static void every_allocation_may_fail(void **unused)
     char *confd;
 
     (void)unused;
-    assert_non_null(mkdtemp(dir));
+    assert_true(scratch_make(dir, sizeof(dir)));
     confd = str_printf("%s/conf.d", dir);
     mkdir(confd, 0755);
     files[0] = put("ca.pem", "-----BEGIN CERTIFICATE-----\n");

@@ -17,6 +17,7 @@
 #include "identity/keygen.h"
 #include "identity/slots.h"
 #include "lint/files.h"
+#include "scratch.h"
 #include "tls/bundle.h"
 #include "tls/csr.h"
 #include "tls/keyring.h"
@@ -779,8 +780,7 @@ int world_make(void **state)
     assert_non_null(w);
     here = w;
     log_set_level("*", LOG_ERROR_);
-    strcpy(w->dir, "/tmp/certflip-control-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    assert_true(scratch_make(w->dir, sizeof(w->dir)));
     w->store = store_open(w->dir, &err);
     assert_non_null(w->store);
     w->conf.gateway = gateway;

@@ -14,6 +14,7 @@
 #include "base/durable.h"
 #include "base/str.h"
 #include "fleet/campaign.h"
+#include "scratch.h"
 
 #define LEAST                             \
     "name = \"ca-2027\";\n"               \
@@ -182,14 +183,14 @@ static void no_password_goes_over_the_network_in_the_clear(void **unused)
 /* -- with files ----------------------------------------------------------------------------------
  */
 
-static char folder[] = "/tmp/test_fleet_campaign.XXXXXX", file_path[100], secret_path[100];
+static char folder[64], file_path[100], secret_path[100];
 
 static void write_files(const char *more, mode_t mode)
 {
     static const char pem[] = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n";
     char *text = str_printf("name = \"a\"; gateways = [ \"*\" ];\n%s", more);
 
-    assert_non_null(mkdtemp(folder));
+    assert_true(scratch_make(folder, sizeof(folder)));
     snprintf(file_path, sizeof(file_path), "%s/c.conf", folder);
     snprintf(secret_path, sizeof(secret_path), "%s/secret", folder);
     assert_int_equal(durable_write(file_path, text, strlen(text), 0600, NULL), 0);
@@ -202,7 +203,6 @@ static void remove_files(void)
     unlink(file_path);
     unlink(secret_path);
     rmdir(folder);
-    memcpy(folder + strlen(folder) - 6, "XXXXXX", 6);
 }
 
 /* Returns the faults; owned, "" none. */

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/rand.h"
 #include "fleet/ledger_inside.h"
+#include "scratch.h"
 
 /* -- a folder with a ledger -------------------------------------------------------------------- */
 
@@ -35,8 +36,7 @@ static int folder_make(void **state)
     struct folder *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
-    strcpy(f->dir, "/tmp/certflip-ledger-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    assert_true(scratch_make(f->dir, sizeof(f->dir)));
     *state = f;
     return 0;
 }

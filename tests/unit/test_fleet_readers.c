@@ -19,6 +19,7 @@
 #include "fleet/status.h"
 #include "fleet/stragglers.h"
 #include "fleet/watch.h"
+#include "scratch.h"
 
 #define NOW_S INT64_C(1800000000) /* 2027-01-15 08:00:00 UTC */
 
@@ -78,8 +79,7 @@ static int world_make(void **state)
     struct err err = {0};
 
     assert_non_null(w);
-    strcpy(w->dir, "/tmp/certflip-readers-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    assert_true(scratch_make(w->dir, sizeof(w->dir)));
     snprintf(w->path, sizeof(w->path), "%s/c.db", w->dir);
     w->campaign = campaign_load_text("c.conf", text, strlen(text), &faults, &count);
     if (w->campaign == NULL)

@@ -1,5 +1,6 @@
 /* Requests are signed when they are exactly what the device must have, by a command that may do
  * whatever it likes or by the built-in CA; what comes back is looked at as well. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +20,7 @@
 
 #include "base/clock.h"
 #include "fleet/sign.h"
+#include "scratch.h"
 #include "test_tls_pki.h"
 #include "tls/csr.h"
 #include "tls/key.h"
@@ -488,6 +491,100 @@ static void a_signer_is_ended_at_any_time(void **state)
     free(csr);
 }
 
+/* How many folders of runs there are. */
+static int folders(void)
+{
+    DIR *d = opendir(getenv("TMPDIR"));
+    int n = 0;
+
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d)) != NULL;)
+        n += strncmp(e->d_name, "certflip-sign-", 14) == 0;
+    closedir(d);
+    return n;
+}
+
+/* Wherever a run ends, and whatever the command has put there. */
+static void a_run_leaves_no_folder(void **state)
+{
+    static const char *const litter[] = {
+        "touch \"${CERTFLIP_CSR%/*}/serial\"; exit 1",
+        "cd \"${CERTFLIP_CSR%/*}\"; mkdir -p a/b/c; touch a/b/c/d a/.e; ln -s /etc a/b/l; exit 75",
+        "chmod 500 \"${CERTFLIP_CSR%/*}\"; kill -9 $$",
+        "rm -r \"${CERTFLIP_CSR%/*}\"; exit 1",
+    };
+    char *before = getenv("TMPDIR") == NULL ? NULL : strdup(getenv("TMPDIR")), tmp[64];
+
+    (void)state;
+    assert_true(scratch_make(tmp, sizeof(tmp)));
+    setenv("TMPDIR", tmp, 1);
+    for (size_t i = 0; i < sizeof(litter) / sizeof(litter[0]); i++) {
+        assert_int_not_equal(answer(litter[i]).rc, 0);
+        assert_int_equal(folders(), 0);
+    }
+    assert_int_equal(access("/etc/passwd", F_OK), 0);
+    assert_int_equal(rmdir(tmp), 0);
+    if (before == NULL)
+        unsetenv("TMPDIR");
+    else
+        setenv("TMPDIR", before, 1);
+    free(before);
+}
+
+/* One process is killed in the middle of two runs, another one has a run under way. */
+static void folders_of_the_dead_are_swept(void **state)
+{
+    struct signer_conf conf = conf_of("sleep 100");
+    char *before = getenv("TMPDIR") == NULL ? NULL : strdup(getenv("TMPDIR")), tmp[64];
+    char *csr = request("press-1");
+    struct answer a = {0};
+    struct signer *living;
+    int ready[2];
+    char word;
+    pid_t pid;
+
+    (void)state;
+    assert_true(scratch_make(tmp, sizeof(tmp)));
+    setenv("TMPDIR", tmp, 1);
+    assert_int_equal(pipe(ready), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct signer *s;
+
+        conf.command = "sleep 5"; /* which goes on when its starter is dead */
+        s = signer_new(&conf, NULL);
+        (void)signer_put(s, "gw-1", "press-1", csr, NULL);
+        (void)signer_put(s, "gw-1", "press-1", csr, NULL);
+        (void)!write(ready[1], signer_step(s, take, &a) == 2 ? "y" : "n", 1);
+        pause();
+        _exit(0);
+    }
+    assert_int_equal(read(ready[0], &word, 1), 1);
+    assert_int_equal(word, 'y');
+    assert_int_equal(folders(), 2);
+    living = signer_of(&conf);
+    assert_int_equal(folders(), 2);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(signer_put(living, "gw-1", "press-1", csr, NULL), 0);
+    assert_int_equal(signer_step(living, take, &a), 1);
+    assert_int_equal(folders(), 3);
+    signer_free(signer_of(&conf));
+    assert_int_equal(folders(), 1);
+    signer_free(living);
+    assert_int_equal(folders(), 0);
+    close(ready[0]);
+    close(ready[1]);
+    assert_int_equal(rmdir(tmp), 0);
+    if (before == NULL)
+        unsetenv("TMPDIR");
+    else
+        setenv("TMPDIR", before, 1);
+    free(before);
+    free(csr);
+}
+
 /* -- the built-in CA --------------------------------------------------------------------------- */
 
 static struct signer_conf conf_of_ca(const char *name)
@@ -664,6 +761,8 @@ int main(void)
         cmocka_unit_test(a_hostile_command_is_bounded),
         cmocka_unit_test(several_run_at_once_and_all_come),
         cmocka_unit_test(a_signer_is_ended_at_any_time),
+        cmocka_unit_test(a_run_leaves_no_folder),
+        cmocka_unit_test(folders_of_the_dead_are_swept),
         cmocka_unit_test(the_ca_signs_what_openssl_accepts),
         cmocka_unit_test(an_intermediate_is_sent_along_and_its_end_is_ours),
         cmocka_unit_test(what_cannot_sign_is_said_at_once),

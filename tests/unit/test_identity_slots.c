@@ -15,6 +15,7 @@
 #include "base/durable.h"
 #include "base/str.h"
 #include "identity/slots.h"
+#include "scratch.h"
 #include "tls/ctx.h"
 
 /* Two identities that sign themselves, valid for a century. */
@@ -55,7 +56,7 @@ static const char key_2[] =
     "-----END PRIVATE KEY-----\n";
 /* clang-format on */
 
-static char dir[] = "/tmp/certflip-slots-XXXXXX";
+static char dir[64];
 
 static char *path_of(const char *name)
 {
@@ -102,8 +103,7 @@ static void erase(const char *path)
 static int setup(void **unused)
 {
     (void)unused;
-    strcpy(dir + sizeof(dir) - 7, "XXXXXX");
-    return mkdtemp(dir) == NULL ? -1 : 0;
+    return scratch_make(dir, sizeof(dir)) ? 0 : -1;
 }
 
 static int teardown(void **unused)

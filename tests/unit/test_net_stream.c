@@ -23,6 +23,7 @@
 #include "net/dial.h"
 #include "net/listen.h"
 #include "net/stream.h"
+#include "scratch.h"
 
 static uv_loop_t loop;
 static struct net_loop nl;
@@ -592,12 +593,12 @@ static void star_listens_to_both_families(void **unused)
 
 static void stale_unix_socket_is_replaced_and_a_live_one_is_not(void **unused)
 {
-    char dir[] = "/tmp/test-net-XXXXXX", path[64], text[128];
+    char dir[64], path[80], text[160];
     struct err err = {0};
     struct stat st;
 
     (void)unused;
-    assert_non_null(mkdtemp(dir));
+    assert_true(scratch_make(dir, sizeof(dir)));
     snprintf(path, sizeof path, "%s/s", dir);
     int fd = listen_unix(path, &err);
     assert_true(fd >= 0);

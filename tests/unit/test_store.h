@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/str.h"
+#include "scratch.h"
 #include "store/store.h"
 
 struct folder {
@@ -30,8 +31,7 @@ static inline int folder_make(void **state)
     struct folder *f = calloc(1, sizeof(*f));
 
     assert_non_null(f);
-    strcpy(f->dir, "/tmp/certflip-store-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    assert_true(scratch_make(f->dir, sizeof(f->dir)));
     *state = f;
     return 0;
 }

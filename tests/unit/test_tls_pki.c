@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/durable.h"
+#include "scratch.h"
 #include "tls/ctx.h"
 
 static char dir[64];
@@ -39,8 +40,7 @@ int pki_setup(void **state)
     struct err err = {0};
 
     (void)state;
-    snprintf(dir, sizeof(dir), "/tmp/test-tls-XXXXXX");
-    if (mkdtemp(dir) == NULL || run((const char *const[]){TLS_PKI_SH, dir, NULL}) != 0)
+    if (!scratch_make(dir, sizeof(dir)) || run((const char *const[]){TLS_PKI_SH, dir, NULL}) != 0)
         return -1;
     return tls_init(&err);
 }

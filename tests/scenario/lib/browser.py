@@ -19,7 +19,7 @@ class Browser:
     """One page.  `complaints`: what its console said of errors, and of what its policy forbade."""
 
     def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="certflip-browser-")
+        self.folder = tempfile.mkdtemp(prefix="browser-")  # short: sockets lie below
         self.complaints = []
         self.dialogs = []
         self._ids = itertools.count(1)
@@ -38,7 +38,8 @@ class Browser:
                  "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions", "--disable-background-networking",
                  "--disable-component-update", "--disable-sync", "--no-proxy-server", "--hide-scrollbars",
                  "--user-data-dir=" + self.folder, "about:blank"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=pipes, close_fds=False)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=pipes, close_fds=False,
+                env={**os.environ, "TMPDIR": self.folder})
         os.close(theirs)
         os.close(back)
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -19,8 +19,8 @@ from .wait import Log, seconds, until
 ROOT = "certflip/v1"
 
 
-def environment():
-    env = dict(os.environ)
+def environment(**more):
+    env = {**os.environ, **more}
     env["LSAN_OPTIONS"] = env.get("LSAN_OPTIONS", "") + ":print_suppressions=0:suppressions=" + SUPPRESSIONS % "lsan"
     return env
 
@@ -171,6 +171,7 @@ class Campaign:
         self.path = os.path.join(self.folder, name + ".conf")
         self.ledger = os.path.join(self.folder, name + ".db")
         self.log = Log(os.path.join(self.folder, name + ".log"))
+        self.tmp = os.path.join(self.folder, "tmp")
         self.program_build = program_build
         self.process = None
         self.conf = merge({
@@ -187,6 +188,11 @@ class Campaign:
             "retire": {"identities": True, "validate_s": 0,
                        "anchors": [{"set": "upstream", "file": path} for path in old_anchors]},
         }, changes)
+
+    def environment(self):
+        """Where its programs put what they need for a while, and have to take it away, is `tmp`."""
+        os.makedirs(self.tmp, exist_ok=True)
+        return environment(TMPDIR=self.tmp)
 
     def write(self):
         with open(self.path, "w", encoding="utf-8") as f:
@@ -228,7 +234,7 @@ class Campaign:
         """One command until it ends; what it has printed."""
         self.write()
         done = subprocess.run([self.program(), "--yes", *words[:1], self.path, *words[1:]], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, env=environment(),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, env=self.environment(),
                               timeout=seconds(timeout))
         assert not SANITIZER.search(done.stderr), done.stderr
         assert done.returncode == expect, "%s: %d instead of %d:\n%s%s" % (words, done.returncode, expect, done.stdout[-3000:],
@@ -237,7 +243,7 @@ class Campaign:
 
     def json(self, *words):
         done = subprocess.run([self.program(), "--json", *words[:1], self.path, *words[1:]], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, text=True, check=False, env=environment(), timeout=seconds(30))
+                              stdout=subprocess.PIPE, text=True, check=False, env=self.environment(), timeout=seconds(30))
         return json.loads(done.stdout)
 
     # -- beside the test
@@ -247,7 +253,7 @@ class Campaign:
         self.write()
         with open(self.log.path, "ab") as out:
             self.process = subprocess.Popen([self.program(), "--yes", word, self.path], stdin=subprocess.DEVNULL, stdout=out,
-                                            stderr=out, env=environment())
+                                            stderr=out, env=self.environment())
         return self.process
 
     def check_log(self):
