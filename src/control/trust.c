@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/str.h"
 #include "trust/shelf.h"
 
@@ -438,17 +439,19 @@ bool trust_whole(const struct hub *h, enum trust_side side, struct trust_set *ou
     return true;
 }
 
+/* The fingerprint of the anchor that vouches for the sensor, or for the broker; "" for none. */
+static const char *vouches(const struct hub_session *s, enum trust_side side)
+{
+    return side == TRUST_DOWNSTREAM ? s->anchor : s->leg < 0 ? "" : s->broker;
+}
+
 /* Live sessions of the device for which this anchor vouches on that side. */
 static unsigned sessions_on(const struct hub_device *d, enum trust_side side, const char *fp)
 {
     unsigned n = 0;
 
-    list_for_each (it, &d->sessions) {
-        const struct hub_session *s = list_entry(it, struct hub_session, link);
-        const char *by = side == TRUST_DOWNSTREAM ? s->anchor : s->leg < 0 ? "" : s->broker;
-
-        n += strcmp(by, fp) == 0;
-    }
+    list_for_each (it, &d->sessions)
+        n += strcmp(vouches(list_entry(it, struct hub_session, link), side), fp) == 0;
     return n;
 }
 
@@ -461,38 +464,95 @@ static bool identity_is_of(const struct trust_set *set, const struct hub_device 
     return root != NULL && strcmp(root->fp, fp) == 0;
 }
 
-static void count_one(const struct trust_set *set, const struct hub_device *d,
-                      struct trust_item *item)
-{
-    bool depends = item->side == TRUST_DOWNSTREAM && strcmp(d->sensor, item->fp) == 0;
-    unsigned live = sessions_on(d, item->side, item->fp);
+/* One walk over the devices, which counts for all anchors. */
+struct counting {
+    struct trust_item *items;
+    struct map *by_fp[TRUST_SIDES]; /* of items; owned */
+    size_t *last;                   /* owned; by item: the device that it was counted for */
+    size_t device;                  /* from 1 */
+};
 
-    for (int slot = 0; !depends && slot < FLIP_SLOTS; slot++)
-        depends = identity_is_of(set, d, slot, item->fp);
-    item->devices += depends || live != 0;
-    item->sessions += live;
+static void count_for(struct counting *c, enum trust_side side, const char *fp, size_t sessions)
+{
+    struct trust_item *item = *fp == '\0' ? NULL : map_get(c->by_fp[side], fp);
+    size_t *last;
+
+    if (item == NULL)
+        return;
+    last = &c->last[item - c->items];
+    item->devices += *last != c->device;
+    item->sessions += sessions;
+    *last = c->device;
+}
+
+static void count_device(struct counting *c, const struct trust_set *sets,
+                         const struct hub_device *d)
+{
+    count_for(c, TRUST_DOWNSTREAM, d->sensor, 0);
+    list_for_each (it, &d->sessions) {
+        const struct hub_session *s = list_entry(it, struct hub_session, link);
+
+        for (int side = 0; side < TRUST_SIDES; side++)
+            count_for(c, (enum trust_side)side, vouches(s, (enum trust_side)side), 1);
+    }
+    for (int k = 0; k < TRUST_SIDES * FLIP_SLOTS; k++) {
+        const struct cred *identity = d->cred[k % FLIP_SLOTS];
+        enum trust_side side = (enum trust_side)(k / FLIP_SLOTS);
+        const struct tls_anchor *root =
+            identity == NULL ? NULL : trust_set_root(&sets[side], identity);
+
+        if (root != NULL)
+            count_for(c, side, root->fp, 0);
+    }
+}
+
+static bool counting_init(struct counting *c, struct trust_item *items, size_t n)
+{
+    bool good = true;
+
+    *c = (struct counting){.items = items, .last = calloc(n + 1, sizeof(*c->last))};
+    for (int side = 0; side < TRUST_SIDES; side++)
+        c->by_fp[side] = map_new();
+    if (c->last == NULL || c->by_fp[TRUST_DOWNSTREAM] == NULL || c->by_fp[TRUST_UPSTREAM] == NULL)
+        return false;
+    for (size_t i = 0; good && i < n; i++)
+        good = map_put(c->by_fp[items[i].side], items[i].fp, &items[i]) == 0;
+    return good;
+}
+
+static void counting_fini(struct counting *c)
+{
+    for (int side = 0; side < TRUST_SIDES; side++)
+        map_free(c->by_fp[side]);
+    free(c->last);
 }
 
 struct trust_item *trust_items_counted(const struct hub *h, size_t *count)
 {
     struct trust_item *items = trust_items(h, count);
     struct trust_set sets[TRUST_SIDES] = {0};
+    struct counting c = {0};
     struct hub_device *const *all;
     size_t n;
+    bool good;
 
-    if (items == NULL || !trust_whole(h, TRUST_UPSTREAM, &sets[TRUST_UPSTREAM]) ||
-        !trust_whole(h, TRUST_DOWNSTREAM, &sets[TRUST_DOWNSTREAM])) {
-        trust_set_fini(&sets[TRUST_UPSTREAM]);
-        free(items);
+    if (items == NULL)
         return NULL;
-    }
+    good = counting_init(&c, items, *count) &&
+           trust_whole(h, TRUST_UPSTREAM, &sets[TRUST_UPSTREAM]) &&
+           trust_whole(h, TRUST_DOWNSTREAM, &sets[TRUST_DOWNSTREAM]);
     all = hub_devices(h, &n);
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < *count; k++)
-            count_one(&sets[items[k].side], all[i], &items[k]);
+    for (size_t i = 0; good && i < n; i++) {
+        c.device = i + 1;
+        count_device(&c, sets, all[i]);
+    }
+    counting_fini(&c);
     trust_set_fini(&sets[TRUST_UPSTREAM]);
     trust_set_fini(&sets[TRUST_DOWNSTREAM]);
-    return items;
+    if (good)
+        return items;
+    free(items);
+    return NULL;
 }
 
 struct asking {

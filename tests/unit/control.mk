@@ -9,7 +9,8 @@ check_PROGRAMS += \
 	tests/unit/test_control_outbox \
 	tests/unit/test_control_schema \
 	tests/unit/test_control_signed \
-	tests/unit/test_control_storm
+	tests/unit/test_control_storm \
+	tests/unit/test_control_trust
 
 control_world = tests/unit/test_control_world.c tests/unit/test_control_world.h
 control_world_libs = libcontrol.a libworker.a libstore.a libsession.a libtrust.a liblint.a libflip.a libmqtt.a libtls.a libbase.a $(SQLITE_LIBS) $(WOLFSSL_LIBS) \
@@ -45,3 +46,9 @@ tests_unit_test_control_storm_LDFLAGS = $(control_world_ldflags)
 
 tests_unit_test_control_signed_SOURCES = tests/unit/test_control_signed.c
 tests_unit_test_control_signed_LDADD = libcontrol.a libtls.a libbase.a $(WOLFSSL_LIBS) $(JANSSON_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_control_trust_SOURCES = tests/unit/test_control_trust.c $(tls_test_pki)
+tests_unit_test_control_trust_CPPFLAGS = $(tls_test_cppflags)
+tests_unit_test_control_trust_LDADD = libcontrol.a libworker.a libstore.a libsession.a libtrust.a libidentity.a liblint.a libflip.a \
+	libconf.a libmqtt.a libtls.a libnet.a libbase.a $(external_libs) $(CMOCKA_LIBS)
+tests_unit_test_control_trust_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=hub_snapshot -Wl,--wrap=hub_devices
