@@ -334,14 +334,19 @@ static int set_number(const struct option *o, const char *value, int64_t *into, 
 static int set_text(const struct option *o, const char *value, const char **into, struct err *err)
 {
     const char *const *choice = o->choices;
+    char all[200];
+    size_t n = 0;
 
-    while (choice != NULL && *choice != NULL && strcmp(*choice, value) != 0)
-        choice++;
-    if ((choice != NULL && *choice == NULL) || (value[0] == '\0' && o->kind != MAYBE_TEXT) ||
+    for (; choice != NULL && *choice != NULL && strcmp(*choice, value) != 0; choice++)
+        if (n < sizeof(all))
+            n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s", n == 0 ? "" : "|", *choice);
+    if (choice != NULL && *choice == NULL)
+        return err_set(err, ERR_INVALID, "%s \"%s\": must be %s", o->name, value, all);
+    if ((value[0] == '\0' && o->kind != MAYBE_TEXT) ||
         ((o->kind == TEXT || o->kind == MAYBE_TEXT) &&
          !str_is_utf8((const uint8_t *)value, strlen(value))))
-        return err_set(err, ERR_INVALID, "%s \"%s\": must be %s%s", o->name, value,
-                       choice == NULL ? "some text as " : "", o->value);
+        return err_set(err, ERR_INVALID, "%s \"%s\": must be some text as %s", o->name, value,
+                       o->value);
     *into = value;
     return 0;
 }

@@ -133,14 +133,28 @@ bool hub_stands_on(const struct hub_device *d, enum flip_slot slot)
 static int refuse_slot(const struct hub *h, const struct hub_device *d, enum flip_slot slot,
                        struct rpc_fault *f)
 {
+    char todo[300];
+
     if (d->fault[slot] != NULL)
         return rpc_refuse(f, RPC_NO_IDENTITY, "mend the file, then: certflipctl reload",
                           "device %s: the %s identity cannot be used: %s", d->name,
                           flip_slot_name(slot), d->fault[slot]);
-    return rpc_refuse(
-        f, RPC_NO_IDENTITY, "put chain.pem and key.pem there, then: certflipctl reload",
-        "device %s: there is no %s identity in %s/%s/%s", d->name, flip_slot_name(slot),
-        h->snapshot->conf->identities_dir, d->name, flip_slot_name(slot));
+    if (d->csr_since_s[slot] != 0) {
+        snprintf(
+            todo, sizeof(todo),
+            "have its request signed (certflipctl export %s --csr), then: certflipctl install %s FILE",
+            d->name, d->name);
+        return rpc_refuse(f, RPC_NO_IDENTITY, todo,
+                          "device %s: the key in the %s slot waits for its certificate", d->name,
+                          flip_slot_name(slot));
+    }
+    snprintf(
+        todo, sizeof(todo),
+        "make a key for one: certflipctl keygen %s; or take one in: certflipctl import %s FILE",
+        d->name, d->name);
+    return rpc_refuse(f, RPC_NO_IDENTITY, todo, "device %s: there is no %s identity in %s/%s/%s",
+                      d->name, flip_slot_name(slot), h->snapshot->conf->identities_dir, d->name,
+                      flip_slot_name(slot));
 }
 
 static int refuse_phase(const struct hub_device *d, enum flip_event ev, struct rpc_fault *f)

@@ -196,6 +196,12 @@ def refused(site, name, method, **params):
     return str(why.value)
 
 
+def flips_too_early(site, device, says, todo):
+    """Whoever does is told what comes next."""
+    error = _error(site, "flip", target=device)
+    assert error["data"]["name"] == "no-identity" and says in error["message"] and todo in error["data"]["remedy"], error
+
+
 def test_what_is_no_certificate_of_the_key_changes_nothing(site):
     only_old(site, "life-0", "life-1")
     assert "keygen" in json.dumps(_error(site, "identity.install", device="life-0", chain="x"))
@@ -223,9 +229,11 @@ def test_what_is_no_certificate_of_the_key_changes_nothing(site):
     assert "expired" in refused(site, "no-identity", "identity.install", device="life-0",
                                 chain=sign_dated(site, csr, "20200101000000Z", "20200201000000Z"))
     assert files(site, "life-0") == before
+    flips_too_early(site, "life-0", "waits for its certificate", "certflipctl install life-0 FILE")
     assert_told_to_nobody(site, key, key_of(site, "life-1"))
     assert site.gateway.rpc("identity.install", device="life-0", chain=good)["phase"] == "staged"
     site.gateway.rpc("identity.discard", target=["life-0", "life-1"])
+    flips_too_early(site, "life-1", "there is no new identity", "certflipctl keygen life-1")
 
 
 def sign_dated(site, csr, start, end):

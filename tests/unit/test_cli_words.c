@@ -304,6 +304,8 @@ static void options_of_other_commands_are_refused(void **unused)
     refused("import press-1 a.p12 --dir d", "import: either DEVICE FILE... or --dir DIR");
     refused("import press-1 a.p12 --pattern x", "--pattern: has no meaning without --dir");
     refused("import --dir d --key k", "--key: with --dir it needs --pattern, and is one");
+    refused("keygen press-1 --kind ec-p521",
+            "--kind \"ec-p521\": must be ec-p256|ec-p384|rsa-2048|rsa-3072|rsa-4096");
     refused("import press-1 a.p12 --slot middle", "--slot \"middle\": must be old|new");
 }
 
