@@ -124,13 +124,18 @@ static void on_down(struct hub *h, struct hub_device *d, const struct msg *m)
 
 static void remember_leg(struct hub_device *d, const struct msg *m)
 {
-    if (d->leg == NULL && (d->leg = calloc(1, sizeof(*d->leg))) == NULL)
+    bool again = m->u.leg.what == MSG_LEG_ACCEPTED && m->u.leg.stood_ms != 0;
+    bool known = again && d->leg != NULL && d->leg->what == MSG_LEG_ACCEPTED &&
+                 d->leg->slot == m->u.leg.slot && strcmp(d->leg->fp, m->u.leg.fp) == 0;
+
+    if (known || (d->leg == NULL && (d->leg = calloc(1, sizeof(*d->leg))) == NULL))
         return;
     d->leg->what = m->u.leg.what;
     d->leg->slot = m->u.leg.slot;
     d->leg->session_present = m->u.leg.session_present;
-    d->leg->number++;
-    d->leg->since_s = clock_wall_s();
+    if (!again)
+        d->leg->number++;
+    d->leg->since_s = clock_wall_s() - (again ? (int64_t)(m->u.leg.stood_ms / 1000) : 0);
     memcpy(d->leg->tls, m->u.leg.tls, sizeof(d->leg->tls));
     memcpy(d->leg->fp, m->u.leg.fp, sizeof(d->leg->fp));
 }

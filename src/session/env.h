@@ -48,6 +48,7 @@ struct session_leg_news {
     } what;
     enum flip_slot slot;
     bool rehomed, session_present;
+    uint64_t stood_ms; /* ACCEPTED: told once more, of a leg that has stood for so long */
     uint32_t replayed, restored, lost, hold_us;
     const struct cred *cred; /* the identity that was presented */
     const char *tls;         /* "TLSv1.3" or "" */

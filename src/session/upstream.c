@@ -366,6 +366,7 @@ static void tell_home(struct session *s)
     struct session_leg_news news = {.what = LEG_NEWS_ACCEPTED,
                                     .slot = s->have,
                                     .session_present = s->up->session_present,
+                                    .stood_ms = env_now_ms(s->env) - s->up_since_ms,
                                     .cred = s->up->cred,
                                     .tls = tls_conn_version(s->up->tls)};
 

@@ -90,6 +90,7 @@ struct msg {
             uint64_t flip_seq; /* of the latest MSG_DEVICE that the session had seen */
             bool rehomed;      /* ACCEPTED: a live session moved here from another leg */
             bool session_present;
+            uint64_t stood_ms; /* ACCEPTED: told once more, of a leg that has stood for so long */
             uint32_t replayed, restored, lost; /* by the re-home */
             uint32_t hold_us;                  /* how long the device's traffic was held */
             uint32_t echo_us;                  /* PROVEN: from PUBLISH to its coming back */

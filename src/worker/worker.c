@@ -158,6 +158,7 @@ static void on_leg(void *arg, const struct session *s, const struct session_leg_
     m->u.leg.flip_seq = s->dev->flip_seq;
     m->u.leg.rehomed = news->rehomed;
     m->u.leg.session_present = news->session_present;
+    m->u.leg.stood_ms = news->stood_ms;
     m->u.leg.replayed = news->replayed;
     m->u.leg.restored = news->restored;
     m->u.leg.lost = news->lost;

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import threading
+import time
 
 import pytest
 
@@ -194,6 +195,19 @@ def refused(site, name, method, **params):
         site.gateway.rpc(method, **params)
     assert why.value.name == name, why.value
     return str(why.value)
+
+
+def test_since_when_the_broker_has_accepted_stays_true(site):
+    """What is done about the new slot moves no session, and makes no connection younger."""
+    only_old(site, "life-0")
+    site.connect("life-0").ping()
+    since = site.gateway.wait_device("life-0", online=True)["upstream"]["since"]
+    until(lambda: "the second after " + since, lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) > since)
+    csr, _ = keygen(site, "life-0")
+    site.gateway.rpc("identity.install", device="life-0", chain=sign(site, csr))
+    site.gateway.rpc("identity.discard", target="life-0")
+    site.gateway.reload()
+    assert site.gateway.device("life-0")["upstream"]["since"] == since
 
 
 def flips_too_early(site, device, says, todo):

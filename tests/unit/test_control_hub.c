@@ -1325,6 +1325,48 @@ static void proof_of_an_acceptance_that_could_not_be_saved_is_kept(void **state)
     world_phase(w, "press", FLIP_COMMITTED);
 }
 
+/* After keygen, say, the worker answers what it is told with the leg that has stood all the time.
+ */
+static void an_acceptance_that_is_told_again_is_no_newer(void **state)
+{
+    struct world *w = *state;
+    const struct hub_device *d;
+    struct msg *m = msg_new(MSG_LEG);
+    uint64_t s, number;
+    int64_t now_s;
+
+    world_device(w, "press", 1, 0);
+    world_start(w);
+    d = hub_find(w->hub, "press");
+    s = world_up(w, 0, "press");
+    world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
+    now_s = d->leg->since_s;
+    number = d->leg->number;
+    snprintf(m->device, sizeof(m->device), "press");
+    m->session_id = s;
+    m->u.leg.what = MSG_LEG_ACCEPTED;
+    m->u.leg.slot = FLIP_OLD;
+    m->u.leg.flip_seq = d->told_seq;
+    m->u.leg.stood_ms = 3600000;
+    hub_message(w->hub, m);
+    assert_int_equal(d->leg->since_s, now_s);
+    assert_int_equal(d->leg->number, number);
+
+    /* What came of the other identity meanwhile does not make it younger, either. */
+    world_leg(w, "press", s, FLIP_NEW, DIAG_NETWORK);
+    number = d->leg->number;
+    m = msg_new(MSG_LEG);
+    snprintf(m->device, sizeof(m->device), "press");
+    m->session_id = s;
+    m->u.leg.what = MSG_LEG_ACCEPTED;
+    m->u.leg.slot = FLIP_OLD;
+    m->u.leg.stood_ms = 3600000;
+    hub_message(w->hub, m);
+    assert_int_equal(d->leg->what, MSG_LEG_ACCEPTED);
+    assert_true(d->leg->since_s >= now_s - 3600 && d->leg->since_s < now_s - 3000);
+    assert_int_equal(d->leg->number, number);
+}
+
 static void late_or_foreign_echoes_prove_nothing(void **state)
 {
     struct world *w = *state;
@@ -2319,6 +2361,7 @@ int main(void)
         TEST(a_lost_leg_takes_its_proof_with_it),
         TEST(proof_that_could_not_be_saved_is_no_proof),
         TEST(proof_of_an_acceptance_that_could_not_be_saved_is_kept),
+        TEST(an_acceptance_that_is_told_again_is_no_newer),
         TEST(late_or_foreign_echoes_prove_nothing),
         TEST(an_unexpected_answer_rolls_back),
         TEST(what_was_refused_before_is_not_unexpected),
