@@ -192,6 +192,7 @@ struct hub_device {
     bool queued;                     /* waits for its turn */
     bool unhurried;                  /* on a way back that may wait for its turn */
     bool moving;                     /* its turn: counts against flip.concurrent */
+    uint8_t steps;                   /* of this trial that the audit log has: HUB_STEPS at most */
     uint32_t round;                  /* in which its turn began, for pace_end */
     int64_t moving_until_ms;         /* when its turn ends, whatever happened */
     uint32_t echo_us;                /* how long the latest echo took */

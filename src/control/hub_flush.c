@@ -282,6 +282,26 @@ static int save_devices(struct hub *h, struct err *err)
     return rc;
 }
 
+/* The audit log is never cut.  A sensor that comes and goes is accepted again and again, and would
+ * fill the disk with that before its trial ends. */
+static bool is_within_trial(const struct notice *n)
+{
+    return n->from == FLIP_TRIAL && n->to == FLIP_TRIAL;
+}
+
+static void count_step(const struct notice *n)
+{
+    if (!is_within_trial(n))
+        n->device->steps = 0;
+    else if (n->device->steps < HUB_STEPS)
+        n->device->steps++;
+}
+
+static bool is_for_audit(const struct notice *n)
+{
+    return !is_within_trial(n) || n->device->steps < HUB_STEPS;
+}
+
 static int save_event(struct hub *h, const struct notice *n, struct err *err)
 {
     char what[64], outcome[900];
@@ -305,7 +325,7 @@ static int save_notices(struct hub *h, struct err *err)
         switch (n->kind) {
         case NOTICE_EVENT:
             events++;
-            rc = save_event(h, n, err);
+            rc = is_for_audit(n) ? save_event(h, n, err) : 0;
             break;
         case NOTICE_PROGRESS:
             events++;
@@ -641,6 +661,7 @@ static void do_all(struct hub *h)
         struct notice *n = list_entry(it, struct notice, link);
 
         if (n->kind == NOTICE_EVENT) {
+            count_step(n);
             crash_point("tell.event");
             tell_event(h, n);
             crash_point("tell.event-told");

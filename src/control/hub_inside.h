@@ -13,6 +13,7 @@ struct crl_set; /* tls/crl.h */
 
 #define HUB_RETRY_MS 5000        /* after the store failed */
 #define HUB_SELF     "certflipd" /* who decides when nobody commanded it */
+#define HUB_STEPS    10          /* of one trial go to the audit log */
 
 /* Values that the store keeps. */
 #define HUB_EVENT_SEQ "event-seq"

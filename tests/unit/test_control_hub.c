@@ -1367,6 +1367,41 @@ static void an_acceptance_that_is_told_again_is_no_newer(void **state)
     assert_int_equal(d->leg->number, number);
 }
 
+static int count_row(void *arg, const struct store_audit *a)
+{
+    unsigned *n = arg;
+
+    n[0]++;
+    n[1] += strcmp(a->what, "phase trial") == 0 && strstr(a->outcome, "from trial") != NULL;
+    n[2] += strcmp(a->what, "phase committed") == 0;
+    return 0;
+}
+
+/* The audit log is not cut, ever. */
+static void a_sensor_that_comes_and_goes_does_not_fill_the_audit_log(void **state)
+{
+    struct world *w = *state;
+    unsigned rows[3] = {0};
+    uint64_t s = 0;
+    struct err err;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    world_command(w, "press", EV_FLIP);
+    for (int i = 0; i < 60; i++) {
+        s = world_up(w, 0, "press");
+        world_leg(w, "press", s, FLIP_NEW, DIAG_OK);
+        world_pass(w, 1000);
+        if (i < 59)
+            world_down(w, "press", s);
+    }
+    world_pass(w, 60000);
+    world_phase(w, "press", FLIP_COMMITTED);
+    assert_int_equal(store_audit_each(w->store, 0, 1000, count_row, rows, &err), 0);
+    assert_int_equal(rows[1], 10);
+    assert_int_equal(rows[2], 1);
+}
+
 static void late_or_foreign_echoes_prove_nothing(void **state)
 {
     struct world *w = *state;
@@ -2362,6 +2397,7 @@ int main(void)
         TEST(proof_that_could_not_be_saved_is_no_proof),
         TEST(proof_of_an_acceptance_that_could_not_be_saved_is_kept),
         TEST(an_acceptance_that_is_told_again_is_no_newer),
+        TEST(a_sensor_that_comes_and_goes_does_not_fill_the_audit_log),
         TEST(late_or_foreign_echoes_prove_nothing),
         TEST(an_unexpected_answer_rolls_back),
         TEST(what_was_refused_before_is_not_unexpected),
