@@ -380,6 +380,26 @@ static void roll_back(struct engine *e, struct egateway *g)
 /* -- ends ----------------------------------------------------------------------------------------
  */
 
+/* Its time is over, and it is not seen on the new certificate: what is seen instead. */
+static void not_valid(struct engine *e, struct edevice *d, const struct view_device *v)
+{
+    char reason[700];
+
+    if (!v->up && !v->online)
+        engine_held(e, d, "unseen", "its sensor is away: nothing shows that the new identity works",
+                    "see why its sensor does not come");
+    else if (!v->up) {
+        snprintf(reason, sizeof(reason),
+                 "its sensor is there, and the broker has not accepted it%s%s",
+                 v->message == NULL ? "" : ": ", v->message == NULL ? "" : v->message);
+        engine_held(e, d, "unseen", reason,
+                    v->remedy != NULL ? v->remedy : "see certflipctl device at the gateway");
+    } else
+        engine_held(e, d, "unseen",
+                    "the broker has accepted it with another certificate than that of the campaign",
+                    "see certflipctl device at the gateway: who has changed it?");
+}
+
 /* Seen to use the new certificate, long enough after its flip. */
 static void validate(struct engine *e, struct egateway *g)
 {
@@ -393,9 +413,15 @@ static void validate(struct engine *e, struct egateway *g)
                 later(g, due_s);
                 continue;
             }
-            if (v != NULL && v->up && memcmp(v->up_fp, d->new_fp, 32) == 0 &&
+            if (v == NULL)
+                continue;
+            if (v->up && memcmp(v->up_fp, d->new_fp, 32) == 0 &&
                 (v->phase == VIEW_COMMITTED || v->phase == VIEW_STEADY))
                 engine_set_step(e, d, FLEET_DEVICE_VALIDATED);
+            else if (e->now_s < due_s + ENGINE_RETRY_S)
+                later(g, due_s + ENGINE_RETRY_S);
+            else
+                not_valid(e, d, v);
         }
     }
 }

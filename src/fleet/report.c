@@ -112,6 +112,7 @@ struct report *report_new(struct ledger *l, const struct campaign *c, const char
 {
     struct report *r = calloc(1, sizeof(*r));
     struct reading reading = {r, err};
+    struct straggler_terms terms = {file, c->retire.validate_s, now_s};
     int rc;
 
     if (r == NULL) {
@@ -124,7 +125,7 @@ struct report *report_new(struct ledger *l, const struct campaign *c, const char
     if (rc == 0)
         rc = ledger_notes(l, 0, take_note, &reading, err);
     if (rc == 0)
-        rc = stragglers_json(l, file, now_s, &r->stragglers, err);
+        rc = stragglers_json(l, &terms, &r->stragglers, err);
     times_sort(&r->migrated);
     times_sort(&r->failed);
     times_sort(&r->took);

@@ -12,12 +12,6 @@
 
 /* -- who, and why ------------------------------------------------------------------------------ */
 
-static void set_why(struct straggler *s, const char *why, const char *remedy)
-{
-    snprintf(s->why, sizeof(s->why), "%s", why);
-    snprintf(s->remedy, sizeof(s->remedy), "%s", remedy);
-}
-
 static void why_failed(struct straggler *s, const struct fleet_device *d, const char *file)
 {
     char retry[600];
@@ -32,14 +26,18 @@ static void why_failed(struct straggler *s, const struct fleet_device *d, const 
 static void why_so_far(struct straggler *s, const struct fleet_campaign *c,
                        const struct fleet_device *d, const char *file)
 {
-    char remedy[900];
+    bool soaked = d->step == FLEET_DEVICE_MIGRATED && c->phase == FLEET_VALIDATE;
+    const char *so_far = soaked ? "its time is over, and it was not seen on its new certificate yet"
+                                : fleet_device_step_words(d->step);
 
-    snprintf(remedy, sizeof(remedy),
-             c->mode == FLEET_RUNNING
-                 ? "wait for it; to go on without it: certflip-fleet skip %s %s/%s"
-                 : "certflip-fleet resume %s goes on with it (%s/%s)",
-             file, d->gateway, d->name);
-    set_why(s, d->reason[0] != '\0' ? d->reason : fleet_device_step_words(d->step), remedy);
+    if (c->mode == FLEET_RUNNING)
+        snprintf(s->remedy, sizeof(s->remedy),
+                 "%s; to go on without it: certflip-fleet skip %s %s/%s",
+                 d->remedy[0] != '\0' ? d->remedy : "wait for it", file, d->gateway, d->name);
+    else
+        snprintf(s->remedy, sizeof(s->remedy), "certflip-fleet resume %s goes on with it (%s/%s)",
+                 file, d->gateway, d->name);
+    snprintf(s->why, sizeof(s->why), "%s", d->reason[0] != '\0' ? d->reason : so_far);
 }
 
 /* A device that is migrated is not, as long as it keeps the campaign from its end. */
@@ -55,13 +53,23 @@ static bool is_through(const struct fleet_campaign *c, const struct fleet_device
     return overview_part_of(d->step) == OVERVIEW_DONE || d->step == FLEET_DEVICE_SKIPPED;
 }
 
+/* It is on its new certificate, for a time that it has to prove itself in. */
+static bool is_soaking(const struct fleet_campaign *c, const struct fleet_device *d,
+                       int64_t validate_s, int64_t now_s)
+{
+    return c->phase == FLEET_VALIDATE && d->step == FLEET_DEVICE_MIGRATED &&
+           now_s < d->migrated_s + validate_s;
+}
+
 /* In the wave that goes on, who has nothing to be said about is simply not ordered yet, or on its
  * way. */
 static bool had_its_turn(const struct fleet_campaign *c, const struct fleet_device *d,
-                         int64_t now_s)
+                         int64_t validate_s, int64_t now_s)
 {
     if (c->phase == FLEET_PREPARE)
         return overview_part_of(d->step) == OVERVIEW_WAITING;
+    if (is_soaking(c, d, validate_s, now_s))
+        return false;
     if (c->phase > FLEET_MIGRATE || d->wave < c->wave)
         return true;
     return d->wave == c->wave && (c->soak_until_s > 0 || d->reason[0] != '\0' ||
@@ -69,10 +77,11 @@ static bool had_its_turn(const struct fleet_campaign *c, const struct fleet_devi
 }
 
 bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
-                  const struct fleet_device *d, const char *file, int64_t now_s,
+                  const struct fleet_device *d, const struct straggler_terms *terms,
                   struct straggler *out)
 {
     bool trouble = g != NULL && g->trouble[0] != '\0';
+    const char *file = terms->file;
 
     out->device = d;
     out->gateway = g;
@@ -96,7 +105,7 @@ bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
                  d->gateway, d->name);
         return true;
     }
-    if (!had_its_turn(c, d, now_s))
+    if (!had_its_turn(c, d, terms->validate_s, terms->now_s))
         return false;
     why_so_far(out, c, d, file);
     return true;
@@ -108,8 +117,9 @@ bool straggler_of(const struct fleet_campaign *c, const struct fleet_gateway *g,
 struct pass {
     struct fleet_campaign campaign;
     struct map *gateways; /* of struct fleet_gateway, owned */
-    int64_t now_s;
-    const char *file;
+    const struct straggler_terms *terms;
+    size_t soaking;
+    int64_t soaked_s; /* when the last of these is through */
     int (*each)(void *arg, const struct straggler *s);
     void *arg;
     struct err *err;
@@ -134,36 +144,39 @@ static int look_at(void *arg, const struct fleet_device *d)
     struct pass *p = arg;
     struct straggler s;
 
-    return straggler_of(&p->campaign, map_get(p->gateways, d->gateway), d, p->file, p->now_s, &s)
-               ? p->each(p->arg, &s)
-               : 0;
+    if (straggler_of(&p->campaign, map_get(p->gateways, d->gateway), d, p->terms, &s))
+        return p->each(p->arg, &s);
+    if (is_soaking(&p->campaign, d, p->terms->validate_s, p->terms->now_s)) {
+        int64_t until_s = d->migrated_s + p->terms->validate_s;
+
+        p->soaking++;
+        p->soaked_s = until_s > p->soaked_s ? until_s : p->soaked_s;
+    }
+    return 0;
 }
 
-static int each_straggler(struct ledger *l, const char *file, int64_t now_s,
-                          int (*each)(void *arg, const struct straggler *s), void *arg,
-                          struct fleet_campaign *campaign, struct err *err)
+/* Go over them; *p has what else was seen. */
+static int each_straggler(struct ledger *l, struct pass *p)
 {
-    struct pass p = {
-        .gateways = map_new(), .now_s = now_s, .file = file, .each = each, .arg = arg, .err = err};
     const char *key;
     void *value;
     int rc;
 
-    if (p.gateways == NULL)
-        return err_set(err, ERR_NOMEM, "out of memory");
-    rc = ledger_snapshot(l, err);
+    p->gateways = map_new();
+    if (p->gateways == NULL)
+        return err_set(p->err, ERR_NOMEM, "out of memory");
+    rc = ledger_snapshot(l, p->err);
     if (rc == 0)
-        rc = ledger_campaign(l, &p.campaign, err);
+        rc = ledger_campaign(l, &p->campaign, p->err);
     if (rc == 0)
-        rc = ledger_gateways(l, keep_gateway, &p, err);
+        rc = ledger_gateways(l, keep_gateway, p, p->err);
     if (rc == 0)
-        rc = ledger_devices(l, look_at, &p, err);
+        rc = ledger_devices(l, look_at, p, p->err);
     ledger_rollback(l);
-    for (size_t it = 0; map_next(p.gateways, &it, &key, &value);)
+    for (size_t it = 0; map_next(p->gateways, &it, &key, &value);)
         free(value);
-    map_free(p.gateways);
-    if (campaign != NULL)
-        *campaign = p.campaign;
+    map_free(p->gateways);
+    p->gateways = NULL;
     return rc;
 }
 
@@ -181,12 +194,12 @@ static int add_json(void *arg, const struct straggler *s)
     return rc == 0 ? 0 : -ERR_NOMEM;
 }
 
-int stragglers_json(struct ledger *l, const char *file, int64_t now_s, json_t **out,
+int stragglers_json(struct ledger *l, const struct straggler_terms *terms, json_t **out,
                     struct err *err)
 {
     json_t *all = json_array();
-    int rc = all == NULL ? err_set(err, ERR_NOMEM, "out of memory")
-                         : each_straggler(l, file, now_s, add_json, all, NULL, err);
+    struct pass p = {.terms = terms, .each = add_json, .arg = all, .err = err};
+    int rc = all == NULL ? err_set(err, ERR_NOMEM, "out of memory") : each_straggler(l, &p);
 
     if (rc == 0)
         *out = all;
@@ -258,26 +271,43 @@ static int add_row(void *arg, const struct straggler *s)
     return 0;
 }
 
+/* Nothing is to be done about these. */
+static void show_soaking(const struct pass *p, FILE *to)
+{
+    char when[32];
+
+    if (p->soaking == 0)
+        return;
+    fprintf(to,
+            "%zu more %s on the new certificate, and %s to be for retire.validate_s: until %s\n",
+            p->soaking, p->soaking == 1 ? "is" : "are", p->soaking == 1 ? "has" : "have",
+            clock_text(p->soaked_s, when, sizeof(when)));
+}
+
 static int show_all(struct ledger *l, const struct fleet_command *c,
-                    const struct campaign *campaign, struct err *err)
+                    const struct campaign *campaign, const struct straggler_terms *terms,
+                    struct err *err)
 {
     static const char *const titles[] = {"DEVICE", "WAVE", "STEP", "SINCE", "WHY, AND WHAT TO DO"};
     struct rows r = {.out = &c->out, .c = campaign};
-    struct fleet_campaign now = {0};
+    struct pass p = {.terms = terms, .each = add_row, .arg = &r, .err = err};
     int rc;
 
     table_init(&r.table, 5);
     table_head(&r.table, titles);
-    rc = each_straggler(l, c->line->args[0], c->out.now_s, add_row, &r, &now, err);
+    rc = each_straggler(l, &p);
     flush_row(&r);
     if (rc == 0 && r.all > 0) {
         table_print(&r.table, c->out.to, c->out.colour, c->out.width);
-        fprintf(c->out.to, "\n%zu devices are not through; --json names each\n", r.all);
+        fprintf(c->out.to, "\n%zu %s not through; --json names each\n", r.all,
+                r.all == 1 ? "device is" : "devices are");
     } else if (rc == 0) {
         fprintf(c->out.to, "none: %s\n",
-                now.mode == FLEET_DONE ? "all devices are through"
-                                       : "everybody whose turn it was is through");
+                p.campaign.mode == FLEET_DONE ? "all devices are through"
+                                              : "everybody whose turn it was is through");
     }
+    if (rc == 0)
+        show_soaking(&p, c->out.to);
     table_fini(&r.table);
     return rc;
 }
@@ -287,17 +317,19 @@ enum fleet_status stragglers_command(const struct fleet_command *c, struct err *
     struct campaign *campaign;
     struct ledger *ledger;
     json_t *json = NULL;
+    struct straggler_terms terms = {.file = c->line->args[0], .now_s = c->out.now_s};
     int rc = overview_open(c->line->args[0], c->err.to, &campaign, &ledger, err);
 
     if (rc != 0)
         return overview_status(rc);
+    terms.validate_s = campaign->retire.validate_s;
     if (c->line->json) {
-        rc = stragglers_json(ledger, c->line->args[0], clock_wall_s(), &json, err);
+        rc = stragglers_json(ledger, &terms, &json, err);
         if (rc == 0 && json_dumpf(json, c->out.to, JSON_INDENT(2)) == 0)
             fputc('\n', c->out.to);
         json_decref(json);
     } else {
-        rc = show_all(ledger, c, campaign, err);
+        rc = show_all(ledger, c, campaign, &terms, err);
     }
     ledger_close(ledger);
     campaign_free(campaign);

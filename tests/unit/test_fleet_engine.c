@@ -620,6 +620,40 @@ static void silence_validates_nobody(void **unused)
     world_free(w);
 }
 
+/* Who is not seen on its new certificate says what is seen instead, once, and until that is mended.
+ */
+static void who_cannot_be_validated_says_why(void **unused)
+{
+    struct world *w = world_new(2, 5,
+                                "waves = { pilot = 0; percent = [ 100 ]; soak_s = 1; };\n"
+                                "limits = { reply_timeout_s = 5; };\n"
+                                "retire = { validate_s = 100; };\n");
+    unsigned notes;
+
+    (void)unused;
+    world_begin(w);
+    while (w->c.phase != FLEET_VALIDATE)
+        world_run(w, 1);
+    world_sensor(w, 1, 2, false);
+    world_run(w, 90);
+    assert_string_equal(world_row(w, 1, 2)->reason, ""); /* it may take its time */
+    world_run(w, 60);
+    assert_int_equal(world_count(w, FLEET_DEVICE_VALIDATED), 9);
+    assert_int_equal(world_step_of(w, 1, 2), FLEET_DEVICE_MIGRATED);
+    assert_string_equal(world_row(w, 1, 2)->reason,
+                        "its sensor is away: nothing shows that the new identity works");
+    assert_string_equal(world_row(w, 1, 2)->remedy, "see why its sensor does not come");
+    notes = w->notes;
+    world_run(w, 1000);
+    assert_int_equal(w->notes, notes);
+    assert_int_equal(w->c.phase, FLEET_VALIDATE);
+    world_sensor(w, 1, 2, true);
+    world_until(w, FLEET_DONE);
+    assert_string_equal(world_row(w, 1, 2)->reason, "");
+    expect_once(w);
+    world_free(w);
+}
+
 /* One that is rolled back while the others are retired stops that, and is not "done". */
 static void retiring_stops_when_one_falls_back(void **unused)
 {
@@ -1118,6 +1152,7 @@ int main(void)
         cmocka_unit_test(a_flip_is_tried_again_where_that_is_wanted),
         cmocka_unit_test(what_has_failed_can_get_another_certificate),
         cmocka_unit_test(silence_validates_nobody),
+        cmocka_unit_test(who_cannot_be_validated_says_why),
         cmocka_unit_test(retiring_stops_when_one_falls_back),
         cmocka_unit_test(what_was_not_installed_is_installed_on_resume),
         cmocka_unit_test(a_late_refusal_does_not_undo_skip),

@@ -352,16 +352,17 @@ static const char *text_of(const json_t *row, const char *key)
 static void stragglers_are_those_whose_turn_it_was(void **state)
 {
     struct world *w = *state;
+    struct straggler_terms terms = {"c.conf", 0, NOW_S};
     json_t *all, *row;
 
     /* press-03 of gw-1 flips, press-02 of gw-2 failed, gw-3 is offline. */
-    assert_int_equal(stragglers_json(w->ledger, "c.conf", NOW_S, &all, NULL), 0);
+    assert_int_equal(stragglers_json(w->ledger, &terms, &all, NULL), 0);
     assert_int_equal(json_array_size(all), 5);
     json_decref(all);
     /* Once the wave is through, press-03 of gw-2 is one as well. */
     w->now.soak_until_s = NOW_S + 100;
     set_mode(w, FLEET_MIGRATE, FLEET_RUNNING);
-    assert_int_equal(stragglers_json(w->ledger, "c.conf", NOW_S, &all, NULL), 0);
+    assert_int_equal(stragglers_json(w->ledger, &terms, &all, NULL), 0);
     assert_int_equal(json_array_size(all), 6);
     row = json_array_get(all, 1);
     assert_string_equal(text_of(row, "device"), "press-02");
@@ -377,13 +378,28 @@ static void stragglers_are_those_whose_turn_it_was(void **state)
     json_decref(all);
 
     set_mode(w, FLEET_PREPARE, FLEET_RUNNING);
-    assert_int_equal(stragglers_json(w->ledger, "c.conf", NOW_S, &all, NULL), 0);
+    assert_int_equal(stragglers_json(w->ledger, &terms, &all, NULL), 0);
     assert_int_equal(json_array_size(all), 4); /* the failed one, and those of gw-3 */
     json_decref(all);
     set_mode(w, FLEET_VALIDATE, FLEET_RUNNING);
-    assert_int_equal(stragglers_json(w->ledger, "c.conf", NOW_S, &all, NULL), 0);
+    assert_int_equal(stragglers_json(w->ledger, &terms, &all, NULL), 0);
     /* All but the skipped: who is migrated has yet to be seen on its new certificate. */
     assert_int_equal(json_array_size(all), 11);
+    json_decref(all);
+    /* But not before it has been there for as long as it has to. */
+    terms.validate_s = 899; /* press-01 migrated 899 s ago, twice, press-02 898 s ago */
+    assert_int_equal(stragglers_json(w->ledger, &terms, &all, NULL), 0);
+    assert_int_equal(json_array_size(all), 10);
+    row = json_array_get(all, 0);
+    assert_string_equal(text_of(row, "device"), "press-01");
+    assert_string_equal(text_of(row, "why"),
+                        "its time is over, and it was not seen on its new certificate yet");
+    assert_string_equal(text_of(row, "remedy"), "wait for it; to go on without it: certflip-fleet "
+                                                "skip c.conf gw-1/press-01");
+    json_decref(all);
+    terms.validate_s = 3600;
+    assert_int_equal(stragglers_json(w->ledger, &terms, &all, NULL), 0);
+    assert_int_equal(json_array_size(all), 8);
     json_decref(all);
 }
 
