@@ -26,6 +26,7 @@ struct rows {
     const struct view_gateway **gateways; /* owned */
     const struct view_device **devices;   /* owned */
     size_t gateway_count, device_count;
+    size_t later; /* devices that are left out because they do not expire so soon */
 };
 
 static bool wants_gateway(const struct fleet_line *line, const struct campaign *c, const char *name)
@@ -35,13 +36,16 @@ static bool wants_gateway(const struct fleet_line *line, const struct campaign *
     return line->all || campaign_wants_gateway(c, name);
 }
 
-static bool wants_device(const struct fleet_line *line, const struct campaign *c,
-                         const struct view_device *d, int64_t now_s)
+static bool expires(const struct fleet_line *line, const struct view_device *d, int64_t now_s)
 {
     int64_t until_s = view_active(d)->not_after_s;
 
-    if (line->expiring >= 0 && (until_s == 0 || until_s > now_s + line->expiring * DAY_S))
-        return false;
+    return line->expiring < 0 || (until_s != 0 && until_s <= now_s + line->expiring * DAY_S);
+}
+
+static bool wants_device(const struct fleet_line *line, const struct campaign *c,
+                         const struct view_device *d)
+{
     if (line->device != NULL)
         return str_glob(line->device, d->name);
     return line->all || campaign_wants_device(c, d->name);
@@ -69,9 +73,14 @@ static int by_expiry(const void *a, const void *b)
 static void add_devices(struct rows *r, const struct fleet_command *c,
                         const struct campaign *campaign, const struct view_gateway *g)
 {
-    for (size_t i = 0; i < g->device_count; i++)
-        if (wants_device(c->line, campaign, g->sorted[i], c->out.now_s))
+    for (size_t i = 0; i < g->device_count; i++) {
+        if (!wants_device(c->line, campaign, g->sorted[i]))
+            continue;
+        if (expires(c->line, g->sorted[i], c->out.now_s))
             r->devices[r->device_count++] = g->sorted[i];
+        else
+            r->later++;
+    }
 }
 
 static int rows_make(struct rows *r, const struct fleet_command *c, const struct campaign *campaign,
@@ -408,7 +417,7 @@ static void csv_devices(const struct fleet_command *c, const struct rows *r)
 /* -- the command ------------------------------------------------------------------------------ */
 
 int64_t inventory_show(const struct fleet_command *c, const struct campaign *campaign,
-                       const struct view *v)
+                       const struct view *v, size_t *later)
 {
     struct rows r;
     int64_t n = -ERR_NOMEM;
@@ -423,6 +432,10 @@ int64_t inventory_show(const struct fleet_command *c, const struct campaign *cam
             csv_devices(c, &r);
         else if (n > 0)
             show_table(c, &r);
+        else if (r.later > 0)
+            fprintf(c->out.to, "none of %zu %s expires within %" PRId64 " days\n", r.later,
+                    r.later == 1 ? "device" : "devices", (int64_t)c->line->expiring);
+        *later = r.later;
     }
     rows_fini(&r);
     return n;
@@ -452,13 +465,14 @@ static void warn(const struct fleet_command *c, const struct gather *g)
 static int gathered(const struct fleet_command *c, const struct campaign *campaign,
                     struct gather *g, struct err *err)
 {
+    size_t later = 0;
     int64_t n;
     int rc = gather_wait(g, err);
 
     if (rc != 0)
         return rc;
     warn(c, g);
-    n = inventory_show(c, campaign, &g->view);
+    n = inventory_show(c, campaign, &g->view, &later);
     if (n < 0)
         return err_set(err, ERR_NOMEM, "out of memory");
     if (n == 0 && g->view.gateway_count == 0)
@@ -466,7 +480,7 @@ static int gathered(const struct fleet_command *c, const struct campaign *campai
             err, ERR_NOT_FOUND,
             "nothing is retained below %s: is root right, and may this client read there?",
             campaign->root);
-    if (n == 0)
+    if (n == 0 && later == 0)
         return err_set(err, ERR_NOT_FOUND,
                        "none of %zu gateways and %zu devices below %s is wanted: see gateways and "
                        "devices in %s, or ask with --all",

@@ -77,6 +77,8 @@ static int teardown(void **state)
     return 0;
 }
 
+static size_t later;
+
 /* What is printed, with as many rows. */
 static int64_t show(void)
 {
@@ -87,7 +89,7 @@ static int64_t show(void)
     free(text);
     text = NULL;
     c.out.to = open_memstream(&text, &n);
-    rows = inventory_show(&c, &campaign, &view);
+    rows = inventory_show(&c, &campaign, &view, &later);
     fclose(c.out.to);
     return rows;
 }
@@ -113,6 +115,7 @@ static void it_is_narrowed_by_words(void **state)
     (void)state;
     line.expiring = 30;
     assert_int_equal(show(), 2 + 2);
+    assert_int_equal(later, 2);
     assert_null(strstr(text, "200 d"));
     line.gateway = "gw-*";
     line.device = "?-[19]";
@@ -122,6 +125,27 @@ static void it_is_narrowed_by_words(void **state)
     assert_int_equal(show(), 3 + 6);
     line.gateway = "nobody";
     assert_int_equal(show(), 0);
+}
+
+/* Which is what one hopes for: it is told, and is not the same as that there are none. */
+static void nothing_may_expire(void **state)
+{
+    (void)state;
+    line.expiring = 30;
+    line.device = "p-1";
+    line.gateway = "gw-1";
+    assert_int_equal(show(), 0);
+    assert_int_equal(later, 1);
+    assert_string_equal(text, "none of 1 device expires within 30 days\n");
+    line.json = true;
+    assert_int_equal(show(), 0);
+    assert_non_null(strstr(text, "\"devices\": []"));
+    line = (struct fleet_line){.expiring = 30, .csv = true, .device = "p-1", .gateway = "gw-1"};
+    assert_int_equal(show(), 0);
+    assert_int_equal(strncmp(text, "gateway,device,", 15), 0);
+    line = (struct fleet_line){.expiring = 30, .device = "nobody"};
+    assert_int_equal(show(), 0);
+    assert_int_equal(later, 0);
 }
 
 static void gateways_are_summed_up(void **state)
@@ -177,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_expires_first_stands_first),
         TEST(it_is_narrowed_by_words),
+        TEST(nothing_may_expire),
         TEST(gateways_are_summed_up),
         TEST(csv_is_safe),
         TEST(json_has_it_all),
