@@ -28,6 +28,7 @@ EXTRA_DIST += \
 	tests/scenario/lib/screen.py \
 	tests/scenario/lib/scripted.py \
 	tests/scenario/lib/streams.py \
+	tests/scenario/lib/tab.py \
 	tests/scenario/lib/token.py \
 	tests/scenario/lib/lsan.supp \
 	tests/scenario/lib/tsan.supp \

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from lib import tab
 from lib.broker import Mosquitto
 from lib.gateway import binary, config_text, sanitizer
 from lib.plant import Plant
@@ -125,6 +126,8 @@ def test_inventory_tells_what_is_retained(site, folder):
     rows = fleet("inventory", path, "--csv").splitlines()
     assert rows[0].startswith("gateway,device,phase") and len(rows) == 4
     assert "none of 1 gateways and 3 devices" in fleet("inventory", path, "--gateway", "other", status=1)
+    assert fleet("inventory", path, "--expiring", "0").startswith("none of 3 devices expires within 0 days")
+    assert "none of 1 gateways and 3 devices" in fleet("inventory", path, "--expiring", "0", "--device", "other", status=1)
 
 
 def test_doctor_gives_a_verdict(site, folder, alice):
@@ -322,6 +325,10 @@ def test_devices_of_a_campaign_that_was_begun_are_completed(site, folder):
         until("the campaign has begun", lambda: offered("skip", path, GATEWAY + "/p"), 20)
         assert offered("skip", path, GATEWAY + "/p") == [GATEWAY + "/p-1", GATEWAY + "/p-2"]
         assert offered("skip", path, GATEWAY + "/p-1", "other") == []
+        for typed, expected in (("skip FILE GW/p", ["p-1", "p-2"]), ("skip FILE 'GW/p-2", ["p-2"]), ("skip FILE GW/x", []),
+                                ("--yes skip FILE GW/p-1 GW/p", ["p-1", "p-2"]), ("skip FILE ", DEVICES)):
+            line = "certflip-fleet " + typed.replace("FILE", path).replace("GW", GATEWAY)
+            assert sorted(tab.offered(line)) == sorted(GATEWAY + "/" + device for device in expected), line
     finally:
         running.kill()
         running.wait()

@@ -1,48 +1,17 @@
 """What bash offers when the tab key is pressed behind certflipctl and certflip-fleet: commands, options, values, files, and devices.
 
-By the completion that is installed, in a bash that no one sits at.
+GATEWAY/DEVICE of a campaign: see test_fleet_link.py, which has one.
 """
 
-import os
-import pathlib
 import re
 import subprocess
 
 import pytest
 
 from lib.gateway import binary
-from lib.wait import seconds
-
-TOP = pathlib.Path(__file__).resolve().parents[2]
-
-# As readline would: breaks the line, calls the function, prints what it offers.
-PRESS_TAB = r"""
-cd "$1" && source "$2" && line=$3
-program=${line%% *}
-COMP_LINE=$line COMP_POINT=${#line} COMP_WORDS=() COMP_TYPE=9 COMP_KEY=9
-broken=${line//=/ = }
-read -ra COMP_WORDS <<<"$broken"
-if [[ $broken == *' ' && ${COMP_WORDS[-1]} != = ]]; then COMP_WORDS+=(""); fi
-COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-compopt() { :; }
-how=$(complete -p "$program") || exit 3
-function=$(sed -n 's/.* -F \([^ ]*\) .*/\1/p' <<<"$how")
-"$function" "$program" "${COMP_WORDS[COMP_CWORD]}" ""
-printf '%s\n' "${COMPREPLY[@]}"
-"""
+from lib.tab import offered
 
 SITE = {"devices": ["press-1", "press-2", "pump-1"]}
-
-
-def offered(line, gateway=None, folder="/"):
-    program = line.split()[0]
-    env = {**os.environ, "PATH": os.path.dirname(binary(program)) + ":" + os.environ["PATH"], "LC_ALL": "C",
-           "CERTFLIP_SOCKET": gateway.control if gateway else "/nonexistent"}
-    done = subprocess.run(["bash", "--norc", "-c", PRESS_TAB, "tab", str(folder), str(TOP / "packaging/completion" / program),
-                           line], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env=env, check=False, timeout=seconds(20))
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
 
 
 def commands_of(program):
