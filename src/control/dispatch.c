@@ -348,6 +348,8 @@ static void carry_out(struct call *c, const char *method)
         rpc_refuse(&c->fault, RPC_DENIED,
                    "ask as root, as the daemon's user, or as a member of the control group",
                    "%s may only look, not %s", c->caller->who, method);
+        log_event(LOG_CONTROL, LOG_WARN_, "command-refused", "by=%s method=%s cause=denied msg=%s",
+                  LOG_Q(c->caller->who), rpc_method_name(c->method), LOG_Q(c->fault.message));
         return;
     }
     c->admitted = true;

@@ -127,6 +127,7 @@ def test_somebody_else_may_only_look(plant):
     assert ask("status", {})["result"]["gateway"] == "gw-test"
     assert ask("flip", {"target": "dev"})["error"]["data"]["name"] == "denied"
     assert ask("config.reload", {})["error"]["data"]["name"] == "denied"
+    site.gateway.log.wait("command-refused by=\"local:nobody\" method=config.reload cause=denied")
     assert site.gateway.device("dev")["phase"] == "staged"
 
 
