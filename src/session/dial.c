@@ -155,6 +155,7 @@ void upstream_dial(struct session *s)
         return;
     }
     if (s->up == NULL && s->state == SESSION_RELAYING) {
+        s->cand->alone = true;
         s->counted = s->cand;
         s->dialled_ms = env_now_ms(s->env);
         go_to_gate(s);

@@ -68,10 +68,12 @@ struct leg {
     uint8_t version;      /* upstream: of MQTT, as it is spoken there */
     uint16_t keepalive_s; /* upstream: what it has agreed to */
     bool downstream;
-    bool away;            /* upstream: its handshake is on the thread of its identity's token */
-    bool ended;           /* the end was told */
-    bool watch;           /* upstream, until CONNACK: tell `progress`, acknowledge quickly */
-    bool answered;        /* upstream: CONNACK came */
+    bool away;     /* upstream: its handshake is on the thread of its identity's token */
+    bool ended;    /* the end was told */
+    bool alone;    /* upstream: dialled when the session had no leg: what it leads to may have
+                      been away since the former one */
+    bool watch;    /* upstream, until CONNACK: tell `progress`, acknowledge quickly */
+    bool answered; /* upstream: CONNACK came */
     bool session_present; /* upstream: CONNACK's flag, where the session is the device's */
     bool foreign;         /* upstream: the flag of a session that is not, as far as one can know */
     uint32_t denied;      /* upstream: publishes that the broker refused with a reason code */

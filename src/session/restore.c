@@ -236,7 +236,7 @@ void relay_restore(struct session *s, bool session_present, uint32_t *replayed, 
 {
     /* A 3.1 broker does not say whether it has the session: after an outage it may not. */
     bool renamed = session_present && s->up->dialect != NULL && s->up->dialect->renamed;
-    bool unsure = s->up->version == MQTT_V31 && (s->leg_lost || s->unsure);
+    bool unsure = s->up->version == MQTT_V31 && (s->leg_lost || s->up->alone || s->unsure);
     bool subscribe = !session_present || renamed || unsure;
 
     *lost = session_present ? 0 : count_uncertain(s);
