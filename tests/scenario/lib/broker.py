@@ -6,9 +6,10 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 
 from . import clock
-from .wait import Log, free_port, listening, until
+from .wait import BEGIN, Log, free_port, listening, until
 
 Seen = collections.namedtuple("Seen", "client_id protocol clean keepalive user")
 
@@ -49,6 +50,10 @@ class Mosquitto:
         self.address = host.address if host else "127.0.0.1"
         self.clock = clock  # "+800d": it lives in another time
         self.process = None
+        self._reading = threading.Lock()
+        self._read = BEGIN
+        self._connections = []  # (where its line begins, Seen)
+        self._latest = {}  # client id -> Seen
         self.write()
 
     def write(self):
@@ -136,16 +141,27 @@ class Mosquitto:
     _CONNECTED = (r"New client connected from \S+ as (?P<id>.*?) "
                   r"\(p(?P<p>\d+), c(?P<c>\d+), k(?P<k>\d+)(?:, u'(?P<u>.*)')?\)\.?$")
 
+    def _read_on(self):
+        """Take note of the connections that the log has got since the last time: it becomes long, and is asked often."""
+        with self._reading:
+            lines, at = self.log.whole_lines(self._read)
+            begin = self._read.chars
+            for m in re.finditer(self._CONNECTED, lines, re.M):
+                seen = Seen(m["id"], int(m["p"]), m["c"] == "1", int(m["k"]), m["u"])
+                self._connections.append((begin + m.start(), seen))
+                self._latest[seen.client_id] = seen
+            self._read = at
+
     def seen(self, client_id=None, after=0):
         """Who has connected, in order; `user` is what the certificate made of the client."""
-        found = [Seen(m["id"], int(m["p"]), m["c"] == "1", int(m["k"]), m["u"])
-                 for m in self.log.find(self._CONNECTED, after)]
-        return [s for s in found if client_id is None or s.client_id == client_id]
+        self._read_on()
+        return [s for at, s in self._connections if at >= after and client_id in (None, s.client_id)]
 
     def user(self, client_id):
         """The certificate identity of the latest connection with that client id; None before there was one."""
-        found = self.seen(client_id)
-        return found[-1].user if found else None
+        self._read_on()
+        seen = self._latest.get(client_id)
+        return seen.user if seen else None
 
     def slot(self, client_id):
         """"old" or "new": which identity the broker saw last for that client id."""

@@ -1,5 +1,7 @@
 """Deadlines.  Nothing here sleeps for a guessed time: it waits until something holds, or says what did not."""
 
+import collections
+import io
 import os
 import random
 import re
@@ -100,6 +102,10 @@ def listening(port, host="127.0.0.1", pid="self"):
     return False
 
 
+Place = collections.namedtuple("Place", "bytes chars")  # in a log; characters as Log.text() counts them
+BEGIN = Place(0, 0)
+
+
 class Log:
     """A log file that is still being written."""
 
@@ -112,6 +118,18 @@ class Log:
                 return f.read()
         except FileNotFoundError:
             return ""
+
+    def whole_lines(self, place):
+        """The lines from this Place on that are complete, and the Place behind them."""
+        try:
+            with open(self.path, "rb") as f:
+                f.seek(place.bytes)
+                data = f.read()
+        except FileNotFoundError:
+            return "", place
+        data = data[:data.rfind(b"\n") + 1]
+        text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", errors="replace").read()
+        return text, Place(place.bytes + len(data), place.chars + len(text))
 
     def mark(self):
         """The present end: pass it as `after` to look only at what comes later."""
