@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "base/clock.h"
 #include "base/str.h"
@@ -41,10 +42,30 @@ static time_t date_now(time_t *out)
     return now;
 }
 
+/* The library's AES, GCM and SHA-256 for arm64 are instructions that ARMv8 leaves to the maker of
+ * the processor, and it does not ask: it would be killed in the first handshake. */
+static int processor_serves(struct err *err)
+{
+#if defined(__aarch64__) && defined(WOLFSSL_ARMASM)
+    const unsigned long needed = HWCAP_AES | HWCAP_PMULL | HWCAP_SHA2;
+
+    if ((getauxval(AT_HWCAP) & needed) != needed)
+        return err_set(err, ERR_TLS,
+                       "this processor has no instructions for AES and SHA-256, which the TLS "
+                       "library was built with: build anew with a wolfSSL that does without "
+                       "(--with-system-wolfssl)");
+#endif
+    (void)err;
+    return 0;
+}
+
 int tls_init(struct err *err)
 {
-    int rc = wolf_heap_init();
+    int rc = processor_serves(err);
 
+    if (rc != 0)
+        return rc;
+    rc = wolf_heap_init();
     if (rc == 0)
         rc = wolfSSL_Init();
     wc_SetTimeCb(date_now);

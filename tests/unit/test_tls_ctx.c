@@ -6,7 +6,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
+
+#include <wolfssl/options.h>
 
 #include <cmocka.h>
 
@@ -242,6 +245,37 @@ static void the_library_says_its_name(void **state)
     assert_memory_equal(tls_library(), "wolfSSL ", 8);
 }
 
+static unsigned long lacking;
+
+unsigned long __real_getauxval(unsigned long type);
+unsigned long __wrap_getauxval(unsigned long type);
+
+unsigned long __wrap_getauxval(unsigned long type)
+{
+    return __real_getauxval(type) & (type == AT_HWCAP ? ~lacking : ~0ul);
+}
+
+/* A processor that cannot do what the library was built with is told so, not killed. */
+static void a_processor_that_does_not_serve_is_refused(void **state)
+{
+    struct err err = {0};
+
+    (void)state;
+#if defined(__aarch64__) && defined(WOLFSSL_ARMASM)
+    static const unsigned long each[] = {HWCAP_AES, HWCAP_PMULL, HWCAP_SHA2};
+
+    for (size_t i = 0; i < sizeof(each) / sizeof(each[0]); i++) {
+        lacking = each[i];
+        assert_int_equal(tls_init(&err), -ERR_TLS);
+        assert_non_null(strstr(err.msg, "this processor has no instructions"));
+    }
+    lacking = 0;
+#else
+    (void)err;
+    skip();
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +283,7 @@ int main(void)
         cmocka_unit_test(chains_need_one_without_conditions),
         cmocka_unit_test(threads_share_contexts_and_credentials),
         cmocka_unit_test(the_library_says_its_name),
+        cmocka_unit_test(a_processor_that_does_not_serve_is_refused),
     };
 
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);

@@ -50,6 +50,7 @@ tests_unit_test_tls_crl_LDADD = $(tls_test_ldadd)
 tests_unit_test_tls_ctx_SOURCES = tests/unit/test_tls_ctx.c $(tls_test_pki)
 tests_unit_test_tls_ctx_CPPFLAGS = $(tls_test_cppflags)
 tests_unit_test_tls_ctx_LDADD = $(tls_test_ldadd) -lpthread
+tests_unit_test_tls_ctx_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=getauxval
 
 tests_unit_test_tls_fail_SOURCES = tests/unit/test_tls_fail.c
 tests_unit_test_tls_fail_LDADD = libtls.a libbase.a $(CMOCKA_LIBS)
