@@ -223,6 +223,10 @@ struct pin {
     CK_ULONG n;
 };
 
+#define PIN_REMEDY                                                             \
+    "put the right PIN there (or touch it once the token's own was changed): " \
+    "it is not tried again before, since tokens lock themselves"
+
 static char *pin_path(const struct token *t)
 {
     const char *folder = secure_getenv("CREDENTIALS_DIRECTORY");
@@ -250,11 +254,8 @@ static bool pin_check(const struct token *t, const char *path, const struct stat
                            "token %s: %.200s: a PIN with mode %03o: others may get at it", t->name,
                            path, (unsigned)(st->st_mode & 0777));
     if (t->pin_refused && is_same_file(st, &t->pin_file_was))
-        return trouble_set(
-            why, "login",
-            "put the right PIN there (or touch it once the token's own was changed): "
-            "it is not tried again before, since tokens lock themselves",
-            "token %s: the PIN in %.160s was refused", t->name, path);
+        return trouble_set(why, "login", PIN_REMEDY, "token %s: the PIN in %.160s was refused",
+                           t->name, path);
     return true;
 }
 
@@ -292,17 +293,19 @@ static bool pin_read(struct token *t, struct pin *pin, struct token_trouble *why
 
 static bool login_failed(struct token *t, CK_RV rv, struct token_trouble *why)
 {
-    char name[CK_NAME_BYTES];
+    char name[CK_NAME_BYTES], *path;
 
     switch (rv) {
     case CK_R_PIN_INCORRECT:
     case CK_R_PIN_INVALID:
     case CK_R_PIN_LEN_RANGE:
         t->pin_refused = true;
-        return trouble_set(why, "login",
-                           "put the right PIN into the file (or touch it once the token's own was "
-                           "changed): it is not tried again before, since tokens lock themselves",
-                           "token %s: C_Login: %s", t->name, ck_name(rv, name));
+        path = pin_path(t);
+        trouble_set(why, "login", PIN_REMEDY,
+                    "token %s: the PIN in %.160s was refused: C_Login: %s", t->name,
+                    path == NULL ? "its file" : path, ck_name(rv, name));
+        free(path);
+        return false;
     case CK_R_PIN_LOCKED:
     case CK_R_PIN_EXPIRED:
     case CK_R_USER_PIN_NOT_INITIALIZED:

@@ -175,7 +175,8 @@ def test_a_wrong_pin_is_tried_once(plant, pki, token):
     site.gateway.rpc("config.reload")
     assert token.count("logins") == 1
     assert _state(site) == "no-login"
-    assert "CKR_PIN_INCORRECT" in site.gateway.ctl("status")[1]
+    said = site.gateway.ctl("status")[1]
+    assert "CKR_PIN_INCORRECT" in said and "the PIN in %s was refused" % token.pin_file in said
     assert "4321" not in site.gateway.log.text()
     token.write_pin("1234")
     until("the token lets us in", lambda: site.gateway.rpc("config.reload") and _state(site) == "ready", 20)
