@@ -297,6 +297,7 @@ int engine_load_device(struct engine *e, const struct fleet_device *row, struct 
     d->migrated_s = row->migrated_s;
     d->changed_s = row->changed_s;
     d->attempts = row->attempts;
+    d->renew = row->renew;
     d->wave = (int16_t)row->wave;
     d->step = (uint8_t)row->step;
     d->counts = d->failure == NULL || campaign_counts(e->conf, d->failure);
@@ -753,7 +754,8 @@ static void put_device(struct engine *e, const struct edevice *d)
                                .new_until_s = d->new_until_s,
                                .flip_s = d->flip_s,
                                .migrated_s = d->migrated_s,
-                               .changed_s = d->changed_s};
+                               .changed_s = d->changed_s,
+                               .renew = d->renew};
 
     text_to(row.gateway, sizeof(row.gateway), d->gw->name);
     text_to(row.name, sizeof(row.name), d->name);

@@ -112,6 +112,7 @@ static const char *const steps[] = {
     " device TEXT NOT NULL,"
     " text TEXT NOT NULL"
     ") STRICT;",
+    "ALTER TABLE devices ADD COLUMN renew INTEGER NOT NULL DEFAULT 0;",
 };
 #define SCHEMA_VERSION ((int)(sizeof(steps) / sizeof(steps[0])))
 

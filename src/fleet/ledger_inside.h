@@ -18,7 +18,7 @@
 #define LEDGER_GATEWAY_COLUMNS "name, step, changed_s, trouble"
 #define LEDGER_DEVICE_COLUMNS                                                                      \
     "gateway, name, wave, step, attempts, old_fp, new_fp, new_until_s, old_until_s, flip_s,"       \
-    " migrated_s, changed_s, failure, reason, remedy"
+    " migrated_s, changed_s, failure, reason, remedy, renew"
 #define LEDGER_REQUEST_COLUMNS "id, gateway, state, sent_s, method, params, reply"
 
 /* Each statement that is kept prepared: when it does not fit the schema, opening fails. */
@@ -35,12 +35,12 @@
     X(LEDGER_GATEWAY_GET,  "SELECT " LEDGER_GATEWAY_COLUMNS " FROM gateways WHERE name = ?1")      \
     X(LEDGER_GATEWAY_EACH, "SELECT " LEDGER_GATEWAY_COLUMNS " FROM gateways ORDER BY name")        \
     X(LEDGER_DEVICE_PUT,   "INSERT INTO devices (" LEDGER_DEVICE_COLUMNS ")"                       \
-                           " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"          \
+                           " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)"      \
                            " ON CONFLICT (gateway, name) DO UPDATE SET wave = ?3, step = ?4,"      \
                            " attempts = ?5, old_fp = ?6, new_fp = ?7, new_until_s = ?8,"           \
                            " old_until_s = iif(?9 = 0, old_until_s, ?9), flip_s = ?10,"            \
                            " migrated_s = ?11, changed_s = ?12, failure = ?13, reason = ?14,"      \
-                           " remedy = ?15")                                                        \
+                           " remedy = ?15, renew = ?16")                                           \
     X(LEDGER_DEVICE_GET,   "SELECT " LEDGER_DEVICE_COLUMNS " FROM devices"                         \
                            " WHERE gateway = ?1 AND name = ?2")                                    \
     X(LEDGER_DEVICE_EACH,  "SELECT " LEDGER_DEVICE_COLUMNS " FROM devices"                         \

@@ -241,6 +241,7 @@ int ledger_device_put(struct ledger *l, const struct fleet_device *d, struct err
     bind_text(&b, d->failure);
     bind_text(&b, d->reason);
     bind_text(&b, d->remedy);
+    bind_int(&b, d->renew);
     return ledger_write(l, b.st, err);
 }
 
@@ -261,6 +262,7 @@ static int read_device(struct reader *r, struct fleet_device *d)
     TAKE_TEXT(r, d->failure);
     TAKE_TEXT(r, d->reason);
     TAKE_TEXT(r, d->remedy);
+    d->renew = take_int(r) != 0;
     return r->rc;
 }
 

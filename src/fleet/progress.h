@@ -7,6 +7,7 @@
 #ifndef FLEET_PROGRESS_H
 #define FLEET_PROGRESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -103,6 +104,7 @@ struct fleet_device {
     int64_t changed_s;
     char failure[40]; /* class of its failure ("identity", "refused", "lint", ...); "" */
     char reason[512], remedy[512];
+    bool renew; /* planned: with another key than the one that may wait at the gateway */
 };
 
 /* A command on its way.  It is in the ledger with its id before it is sent, so that a resume sends

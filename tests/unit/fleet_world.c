@@ -189,7 +189,10 @@ static json_t *do_keygen(struct world *w, struct world_device *d, const json_t *
     if (d->phase != VIEW_STEADY)
         return row_bad(d, RPC_PHASE);
     d->key = true;
-    d->renewals += json_is_true(json_object_get(params, "renew")) ? 1 : 0;
+    if (json_is_true(json_object_get(params, "renew"))) {
+        d->renewals++;
+        d->odd_request = false;
+    }
     tell_device(w, d);
     row = row_ok(d);
     csr = str_printf("CSR of %d/%s", d->gateway, d->name);
@@ -964,6 +967,10 @@ static void finish_signing(struct world *w)
         snprintf(cert.fp, sizeof(cert.fp), "%060x%04x", ++serial, 0xabcd);
         snprintf(chain, sizeof(chain), "%s", cert.fp);
         cert.not_after_s = w->now_s + 365 * DAY;
+        if (w->devices[index_of(w, s->gateway, s->device)].odd_request) {
+            cert.rc = -ERR_DENIED;
+            cert.why = "its request is not signed by its own key";
+        }
         assert_int_equal(engine_signed(w->engine, &cert, &err), 0);
         list_del(it);
         free(s->gateway);

@@ -34,6 +34,7 @@ struct world_device {
     unsigned commits, rollbacks, retires;
     bool touched; /* rolled back by command */
     unsigned installs, renewals;
+    bool odd_request;      /* the signer refuses it, until it is of another key */
     bool stuck;            /* a trial goes on for ever */
     enum rpc_code refusal; /* of each command for it; 0: none */
     enum rpc_code confirm_refusal;

@@ -950,6 +950,30 @@ static void renewing_makes_other_keys(void **unused)
     world_free(w);
 }
 
+/* Nothing but the wish says so of one that never got a certificate: a kill must not forget it. */
+static void a_kill_does_not_forget_to_renew(void **unused)
+{
+    struct world *w = world_new(2, 4, QUICK);
+
+    (void)unused;
+    world_device(w, 1, 2)->odd_request = true;
+    world_begin(w);
+    world_until(w, FLEET_HALTED);
+    assert_int_equal(world_step_of(w, 1, 2), FLEET_DEVICE_FAILED);
+    assert_string_equal(world_row(w, 1, 2)->new_fp, "");
+    assert_int_equal(world_wish(w, "resume"), 0);
+    world_until(w, FLEET_HALTED); /* the same key, the same request */
+    assert_int_equal(world_device(w, 1, 2)->renewals, 0);
+    assert_int_equal(world_wish(w, "renew"), 0);
+    assert_true(world_row(w, 1, 2)->renew);
+    world_kill(w);
+    world_until(w, FLEET_DONE);
+    assert_int_equal(world_device(w, 1, 2)->renewals, 1);
+    assert_false(world_row(w, 1, 2)->renew);
+    expect_all(w, FLEET_DEVICE_RETIRED);
+    world_free(w);
+}
+
 /* A confirmation that was refused is sent again while its trial waits. */
 static void a_confirmation_is_repeated(void **unused)
 {
@@ -1165,6 +1189,7 @@ int main(void)
         cmocka_unit_test(refusals_use_up_no_attempts),
         cmocka_unit_test(a_late_failure_brings_its_own_wave_back),
         cmocka_unit_test(renewing_makes_other_keys),
+        cmocka_unit_test(a_kill_does_not_forget_to_renew),
         cmocka_unit_test(a_confirmation_is_repeated),
         cmocka_unit_test(confirms_what_it_sees_connected),
         cmocka_unit_test(one_that_is_gone_does_not_hold_the_others),

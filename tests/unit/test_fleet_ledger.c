@@ -751,6 +751,31 @@ static void a_later_version_is_left_alone(void **state)
     refused(f, ERR_STORE, "later certflip-fleet (schema 99");
 }
 
+/* What a campaign has written that was begun by an earlier version is all there. */
+static void an_earlier_version_is_brought_up(void **state)
+{
+    struct folder *f = *state;
+    struct fleet_device d = device(1, 1, 0), got = {0};
+    struct err err = {0};
+    struct ledger *l;
+
+    d.renew = true;
+    put(own_it(f), &d);
+    close_it(f);
+    run_sql(f, "ALTER TABLE devices DROP COLUMN renew; PRAGMA user_version = 1;");
+    l = own_it(f);
+    if (ledger_device(l, d.gateway, d.name, &got, &err) != 0)
+        fail_msg("%s", err.msg);
+    d.renew = false; /* which that version did not know */
+    assert_memory_equal(&got, &d, sizeof(d));
+    d.renew = true;
+    put(l, &d);
+    close_it(f);
+    l = own_it(f);
+    assert_int_equal(ledger_device(l, d.gateway, d.name, &got, NULL), 0);
+    assert_true(got.renew);
+}
+
 static void a_word_of_a_later_version_is_said(void **state)
 {
     struct folder *f = *state;
@@ -878,6 +903,7 @@ int main(void)
         IN_FOLDER(the_file_is_not_for_everybody),
         IN_FOLDER(what_is_no_ledger_is_left_alone),
         IN_FOLDER(a_later_version_is_left_alone),
+        IN_FOLDER(an_earlier_version_is_brought_up),
         IN_FOLDER(a_word_of_a_later_version_is_said),
         IN_FOLDER(a_corrupt_ledger_is_said_before_anything_is_run),
         IN_FOLDER(a_large_fleet_fits),
