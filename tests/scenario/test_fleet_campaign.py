@@ -61,8 +61,9 @@ def test_a_whole_campaign(site, campaign, pki, tmp_path):
     trusted_before_flips(wire, new)
     retired_last(wire, site.all())
     for device, row in rows.items():
+        until(lambda d=device: "it is told of %s that it is through: %s" % (d, site.told(d)), lambda d=device: (
+            lambda t: (t["phase"], t["slots"]["new"], t["upstream"]["state"]) == ("steady", None, "accepted"))(site.told(d)))
         told = site.told(device)
-        assert (told["phase"], told["slots"]["new"], told["upstream"]["state"]) == ("steady", None, "accepted"), told
         assert told["slots"]["old"]["fingerprint"] == told["upstream"]["fingerprint"] == row["new_fp"] != row["old_fp"]
     assert set(site.users().values()) == {"CN=%s,OU=c1,O=Plant" % d for d in site.all()}
     for name in site.names:
@@ -103,7 +104,8 @@ def test_a_wave_that_the_broker_refuses(site, campaign, pki):
     assert wire.ordered("flip") <= {d for d, w in wave.items() if w < 2}
     assert {d for d in wire.ordered("rollback") if wave[d] != 1} == set()
     for device, w in wave.items():
-        assert site.told(device)["active"] == ("new" if w == 0 else "old"), site.told(device)
+        until(lambda d=device: "%s is told to be where it belongs: %s" % (d, site.told(d)),
+              lambda d=device, active="new" if w == 0 else "old": site.told(d)["active"] == active)
     failed = [r for r in c.rows("devices") if r["step"] == "failed"]
     assert failed and {r["name"] for r in failed} <= set(bad) and {r["failure"] for r in failed} == {"identity"}
     assert all(r["reason"] and r["remedy"] for r in failed)

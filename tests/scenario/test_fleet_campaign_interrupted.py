@@ -170,7 +170,7 @@ def test_two_operators_and_their_wishes(site, campaign):
     c.conf["operator"], c.conf["trust"][0]["file"] = keys, c.pki.new.cert
     assert whole(c)["mode"] == "aborted"
     pilot = {r["name"] for r in c.rows("devices", wave=0)}
-    assert {d for d in site.all() if site.told(d)["active"] == "new"} == pilot
+    until("the pilot alone has moved", lambda: {d for d in site.all() if site.told(d)["active"] == "new"} == pilot)
     c.do("rollback", "--all")
     until("they are back", lambda: all(site.told(d)["active"] == "old" for d in site.all()))
     assert {r["step"] for r in c.rows("devices", wave=0)} == {"returned"}

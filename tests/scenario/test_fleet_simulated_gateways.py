@@ -85,7 +85,7 @@ def test_the_life_of_an_identity(sim, centre, pki, tmp_path):
     assert told["slots"]["old"]["fingerprint"] == fp and told["slots"]["new"] is None
     events = [json.loads(p) for p in centre.payloads(gateway + "/event")]
     assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
-    assert centre.latest(gateway + "/state")["devices"]["steady"] == 4
+    until("the state counts it", lambda: centre.latest(gateway + "/state")["devices"]["steady"] == 4)
     assert sim.stats()["retires"] == 1
 
 

@@ -74,7 +74,8 @@ def test_one_stuck_worker_is_noticed(plant, manager, tmp_path):
     site.clients.append(client := Client(site.reactor, ("127.0.0.1", site.gateway.plain_port)))
     client.open()
     client.send_raw(client.connect_packet("press-01"))
-    site.gateway.log.wait("worker-stuck")
+    site.gateway.log.wait("worker-stuck")  # seen by who feeds the watchdog; the health has a bound of its own
+    until("it is told", lambda: web.ask("/healthz").status == 503)
     assert re.match(r"worker \d has not answered for 5 s", web.text("/healthz", 503))
     assert re.match(r"worker \d has not answered for 5 s", web.text("/readyz", 503))
     fed = manager.heard("WATCHDOG=1")
