@@ -70,10 +70,16 @@ static void holds(void **state)
 {
     const struct walk *walk = *state;
     const char *emulator = getenv("CERTFLIP_EMULATOR");
+    bool emulated = emulator != NULL && emulator[0] != '\0';
+    unsigned from = 0, to = walk->large ? 3 : 4;
 
-    if (walk->large && (!LARGE_TOO || (emulator != NULL && emulator[0] != '\0')))
+    if (walk->large && (!LARGE_TOO || emulated))
         skip();
-    for (unsigned i = 0; i < (walk->large ? 3u : 4u); i++) {
+    if (emulated) { /* which is forty times slower: one kind of device for each, in turn */
+        from = (unsigned)(walk - walks) % 4;
+        to = from + 1;
+    }
+    for (unsigned i = from; i < to; i++) {
         struct flip_world_args args = walk->args;
         args.tls13 = (i & 1) != 0;
         args.has_will = (i & 2) != 0;
