@@ -95,6 +95,23 @@ tests_fuzz_fuzz_hello_SOURCES = tests/fuzz/fuzz_hello.c
 tests_fuzz_fuzz_hello_LDADD = libtls.a libbase.a
 tests_fuzz_fuzz_hello_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
+# Seeds: an octet, then issuer, certificate and response of tests/unit/ocsp_pki.sh.
+EXTRA_PROGRAMS += tests/fuzz/fuzz_ocsp
+fuzz_programs += tests/fuzz/fuzz_ocsp
+EXTRA_DIST += tests/fuzz/corpus/ocsp
+
+tests_fuzz_fuzz_ocsp_SOURCES = tests/fuzz/fuzz_ocsp.c
+tests_fuzz_fuzz_ocsp_LDADD = libtls.a libbase.a $(WOLFSSL_LIBS)
+tests_fuzz_fuzz_ocsp_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS) -Wl,--wrap=sig_verify
+
+EXTRA_PROGRAMS += tests/fuzz/fuzz_uri
+fuzz_programs += tests/fuzz/fuzz_uri
+EXTRA_DIST += tests/fuzz/corpus/uri
+
+tests_fuzz_fuzz_uri_SOURCES = tests/fuzz/fuzz_uri.c
+tests_fuzz_fuzz_uri_LDADD = libtls.a libbase.a
+tests_fuzz_fuzz_uri_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
 # Seeds: requests by openssl, with and without extensions.
 EXTRA_PROGRAMS += tests/fuzz/fuzz_csr
 fuzz_programs += tests/fuzz/fuzz_csr

@@ -4,7 +4,7 @@ tls_test_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit \
 tls_test_pki = tests/unit/test_tls_pki.c tests/unit/test_tls_pki.h
 tls_test_ldadd = libtls.a libbase.a $(WOLFSSL_LIBS) $(CMOCKA_LIBS)
 
-EXTRA_DIST += tests/unit/tls_pki.sh tests/unit/crl_pki.sh tests/unit/tls_containers.sh
+EXTRA_DIST += tests/unit/tls_pki.sh tests/unit/crl_pki.sh tests/unit/ocsp_pki.sh tests/unit/tls_containers.sh
 
 check_PROGRAMS += \
 	tests/unit/test_tls_bundle \
@@ -18,6 +18,7 @@ check_PROGRAMS += \
 	tests/unit/test_tls_jws \
 	tests/unit/test_tls_key \
 	tests/unit/test_tls_keyring \
+	tests/unit/test_tls_ocsp \
 	tests/unit/test_tls_openssl \
 	tests/unit/test_tls_policy
 
@@ -66,6 +67,10 @@ tests_unit_test_tls_key_LDADD = $(tls_test_ldadd)
 tests_unit_test_tls_keyring_SOURCES = tests/unit/test_tls_keyring.c $(tls_test_pki)
 tests_unit_test_tls_keyring_CPPFLAGS = $(tls_test_cppflags)
 tests_unit_test_tls_keyring_LDADD = $(tls_test_ldadd)
+
+tests_unit_test_tls_ocsp_SOURCES = tests/unit/test_tls_ocsp.c
+tests_unit_test_tls_ocsp_CPPFLAGS = $(AM_CPPFLAGS) -DOCSP_PKI_SH='"$(abs_top_srcdir)/tests/unit/ocsp_pki.sh"'
+tests_unit_test_tls_ocsp_LDADD = $(tls_test_ldadd)
 
 tests_unit_test_tls_openssl_SOURCES = tests/unit/test_tls_openssl.c $(tls_test_pki)
 tests_unit_test_tls_openssl_CPPFLAGS = $(tls_test_cppflags)
