@@ -8,6 +8,10 @@
  * Whoever says CONNECT takes over the session that is to be wiped, and the broker reads no more of
  * the leg that has it: the device's last messages would be lost.  So that leg is ended first.
  *
+ * The device may be back meanwhile, on another worker, and its session with it.  So each dial is
+ * counted where all workers see it (presence.h), and what is to be wiped is left alone when another
+ * one came.
+ *
  * Two names, or two ports, may lead to one broker, and wiping there would end the session that has
  * just moved.  So the leg that is left is asked first: PINGREQ and DISCONNECT.  Whose session was
  * taken over has been closed by the broker, and does not answer.
@@ -18,6 +22,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "session/presence.h"
 
 #define CLEANER_MS 10000u
 
@@ -32,6 +37,7 @@ struct cleaner {
     struct leg *leg;               /* owned: the one that is left, then the one that wipes */
     struct buf connect;            /* owned: CONNECT with Clean Session */
     uint32_t home;                 /* greet_home() */
+    uint64_t dialled;              /* session.dialled */
     unsigned pongs;                /* that are still to come on the leg that is left */
     uint8_t version;
     bool with_will; /* ends without DISCONNECT, which publishes it */
@@ -58,10 +64,26 @@ static void end(struct cleaner *c, const char *trouble)
     free(c);
 }
 
+/* The device is back at that broker, by whatever worker: its session there is in use again. */
+static bool is_late(const struct cleaner *c)
+{
+    return presence_dialled_since(c->dev->presence, c->home, c->dialled);
+}
+
 static void on_open(struct leg *leg)
 {
     struct cleaner *c = leg->owner;
+    bool late = is_late(c);
 
+    if (!late) {
+        leg_part(leg,
+                 c->dev->presence); /* who dials now does not say CONNECT before this one is over */
+        late = is_late(c);
+    }
+    if (late) {
+        end(c, NULL);
+        return;
+    }
     leg_write(leg, c->connect.p, c->connect.len);
 }
 
@@ -118,6 +140,7 @@ static struct cleaner *cleaner_new(struct session *s, enum flip_slot slot, struc
     c->u = upstream_profile(s, slot, NULL);
     c->cred = cred_ref(cred);
     c->home = greet_home(s, slot, GREET_HOST_AND_PORT);
+    c->dialled = s->dialled;
     c->version = dialect_version(s, c->u);
     c->with_will = with_will;
     c->until_ms = env_now_ms(s->env) + CLEANER_MS;
@@ -138,6 +161,10 @@ static void wipe(struct cleaner *c)
 {
     struct tls_ctx *ctx = c->snap->upstream_ctx[c->u - c->snap->conf->upstreams];
 
+    if (is_late(c)) {
+        end(c, NULL);
+        return;
+    }
     c->leg = leg_dial(c->env, c->u, ctx, c->cred, &ops, c, NULL);
     if (c->leg == NULL)
         end(c, "out of memory");

@@ -67,6 +67,7 @@ static struct leg *dial_leg(struct session *s, enum flip_slot slot, struct cred 
     struct leg *leg = NULL;
     struct tls_ctx *ctx;
     const struct conf_upstream *u = upstream_profile(s, slot, &ctx);
+    uint32_t home;
 
     if (dialect_new(s, u, &dialect, err) == 0)
         leg = leg_dial(s->env, u, ctx, cred, &upstream_leg_ops, s, err);
@@ -78,7 +79,9 @@ static struct leg *dial_leg(struct session *s, enum flip_slot slot, struct cred 
     leg->version = dialect_version(s, u);
     leg->dialect = dialect;
     /* What is cleared there may be what this leg goes on with. */
-    cleaner_yield(s->dev, greet_home(s, slot, GREET_HOST_AND_PORT));
+    home = greet_home(s, slot, GREET_HOST_AND_PORT);
+    cleaner_yield(s->dev, home);
+    s->dialled = presence_dial(s->dev->presence, home);
     s->due_ms = env_now_ms(s->env) + u->connect_timeout_ms;
     return leg;
 }

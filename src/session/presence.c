@@ -6,6 +6,8 @@
 
 #include "session/subs.h"
 
+#define DIALS_MAX 64 /* client identifiers of one device */
+
 struct presence {
     atomic_uint refs;
     atomic_uint sessions;
@@ -14,6 +16,13 @@ struct presence {
     enum presence_legacy legacy;
     uint64_t client;
     struct subs subs;
+    struct dial {
+        uint64_t number; /* of the latest one there */
+        uint32_t home;
+    } * dials;             /* owned: one for each home */
+    size_t dial_count;     /* DIALS_MAX at most */
+    uint64_t dialled;      /* all together */
+    uint64_t dial_dropped; /* the latest of those that there was no room for */
 };
 
 struct presence *presence_new(void)
@@ -44,6 +53,7 @@ void presence_unref(struct presence *p)
     if (p == NULL || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
         return;
     subs_fini(&p->subs);
+    free(p->dials);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
@@ -98,6 +108,74 @@ void presence_leave(struct presence *p)
 unsigned presence_count(struct presence *p)
 {
     return p != NULL ? atomic_load_explicit(&p->sessions, memory_order_acquire) : 0;
+}
+
+static struct dial *dial_find(struct presence *p, uint32_t home)
+{
+    for (size_t i = 0; i < p->dial_count; i++)
+        if (p->dials[i].home == home)
+            return &p->dials[i];
+    return NULL;
+}
+
+/* Room for one more; NULL when there is none. */
+static struct dial *dial_add(struct presence *p)
+{
+    struct dial *more;
+
+    if (p->dial_count == DIALS_MAX)
+        return NULL;
+    more = realloc(p->dials, (p->dial_count + 1) * sizeof(*more));
+    if (more == NULL)
+        return NULL;
+    p->dials = more;
+    return &p->dials[p->dial_count++];
+}
+
+/* The one whose latest dial is longest ago makes room. */
+static struct dial *dial_oldest(struct presence *p)
+{
+    struct dial *oldest = p->dials;
+
+    for (size_t i = 1; i < p->dial_count; i++)
+        if (p->dials[i].number < oldest->number)
+            oldest = &p->dials[i];
+    if (oldest != NULL && oldest->number > p->dial_dropped)
+        p->dial_dropped = oldest->number;
+    return oldest;
+}
+
+uint64_t presence_dial(struct presence *p, uint32_t home)
+{
+    struct dial *d;
+    uint64_t number;
+
+    if (p == NULL)
+        return 0;
+    pthread_mutex_lock(&p->lock);
+    number = ++p->dialled;
+    if ((d = dial_find(p, home)) == NULL && (d = dial_add(p)) == NULL)
+        d = dial_oldest(p);
+    if (d != NULL)
+        *d = (struct dial){number, home};
+    else
+        p->dial_dropped = number;
+    pthread_mutex_unlock(&p->lock);
+    return number;
+}
+
+bool presence_dialled_since(struct presence *p, uint32_t home, uint64_t number)
+{
+    const struct dial *d;
+    bool since;
+
+    if (p == NULL)
+        return false;
+    pthread_mutex_lock(&p->lock);
+    d = dial_find(p, home);
+    since = (d != NULL ? d->number : p->dial_dropped) > number;
+    pthread_mutex_unlock(&p->lock);
+    return since;
 }
 
 void presence_part(struct presence *p)

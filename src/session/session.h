@@ -75,6 +75,7 @@ struct session {
     uint64_t hold_since_us;
     uint32_t drain_us;      /* of that hold: until what was under way had been acknowledged */
     uint64_t up_since_ms;   /* the leg in use was accepted then */
+    uint64_t dialled;       /* presence_dial() of the latest leg */
     uint64_t ping_since_ms; /* the broker owes us a sign of life since then; 0: it does not */
     uint64_t connected_us; /* CLOCK_MONOTONIC of CONNECT: which session of a device is the newest */
     uint64_t verdict_ms;   /* a message that is too large in a trial waits until then for main to go

@@ -66,3 +66,31 @@ def test_ten_in_a_row(site):
     winner.connack(expect=0)
     winner.ping()
     until("one session is left", lambda: len(site.gateway.device(device)["sessions"]) == 1)
+
+
+def test_what_the_former_session_leaves_is_not_cleared_under_the_next_one(plant, links):
+    """A clean session of 3.1.1 is cleared behind the device by one more connection.  The device is back before that, on the
+    other worker: the clearing must not take its session over."""
+    link = links()
+    site = plant(["back"], link=link)
+    link.weather(rtt_ms=60)
+
+    def comes():
+        client = site.sensor("back")
+        client.connect("back", keepalive=0)
+        return client, site.gateway.rpc("sessions.list")["sessions"][-1]["worker"]
+
+    client, worker = comes()
+    for _ in range(20):  # which worker gets it is the kernel's choice
+        former = worker
+        client.disconnect()
+        mark = site.broker.log.mark()
+        client, worker = comes()
+        if worker != former:
+            break
+    assert worker != former
+    client.subscribe(("back", 1))
+    site.observer().publish("back", "x", 1)
+    assert client.wait_messages(1)[0].payload == b"x"
+    assert not site.broker.log.find("Client back already connected", mark)
+    assert not site.gateway.log.find("uplink-lost")

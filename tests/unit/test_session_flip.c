@@ -1075,6 +1075,79 @@ static void some_turns(struct world *w)
         world_turn(w);
 }
 
+/* Another worker has the device again: what is to be cleared is the session that it goes on with.
+ */
+static void what_is_in_use_again_is_not_cleared(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct presence *all = world_device(w, "d1")->presence;
+    struct pair p;
+    struct end *wipe;
+    uint32_t home;
+    unsigned ends;
+
+    (void)unused;
+    /* It dials before the leg that is left has ended, ... */
+    p = world_open(w, MQTT_V311, &world_clean);
+    home = world_session(w, "d1")->home;
+    say_disconnect(p.dev, 0, NULL);
+    sees(p.brk, "DISCONNECT");
+    tells(w, "down d1: the device left");
+    presence_dial(all, home);
+    end_finish(p.brk);
+    world_until(w, list_empty(&w->env.cleaners));
+    some_turns(w);
+    assert_false(broker_has_next(w));
+
+    /* ... or while the one that clears is on its way. */
+    p = world_open(w, MQTT_V311, &world_clean);
+    say_disconnect(p.dev, 0, NULL);
+    sees(p.brk, "DISCONNECT");
+    tells(w, "down d1: the device left");
+    ends = w->end_count;
+    end_finish(p.brk);
+    world_until(w, w->end_count > ends);
+    presence_dial(all, home);
+    wipe = broker_next(w);
+    sees_end(wipe); /* without CONNECT */
+    assert_true(list_empty(&w->env.cleaners));
+
+    /* Another client identifier is another session, and who comes later waits for the end of it. */
+    p = world_open(w, MQTT_V311, &world_clean);
+    say_disconnect(p.dev, 0, NULL);
+    sees(p.brk, "DISCONNECT");
+    tells(w, "down d1: the device left");
+    presence_dial(all, home + 1);
+    end_finish(p.brk);
+    wipe = broker_next(w);
+    sees(wipe, "CONNECT 3.1.1 d1 clean ka=60");
+    assert_true(presence_parting(all));
+    say_connack(wipe, false, 0, NULL);
+    sees(wipe, "DISCONNECT");
+    sees_end(wipe);
+    end_finish(wipe);
+    world_until(w, !presence_parting(all));
+}
+
+static void dials_are_known_of_many_client_identifiers(void **unused)
+{
+    struct presence *all = presence_new();
+    uint64_t number[100];
+
+    (void)unused;
+    for (uint32_t home = 0; home < 100; home++)
+        number[home] = presence_dial(all, home);
+    for (uint32_t home = 50; home < 100; home++)
+        assert_false(presence_dialled_since(all, home, number[home]));
+    presence_dial(all, 60);
+    assert_true(presence_dialled_since(all, 60, number[60]));
+    assert_true(presence_dialled_since(all, 0, number[0])); /* forgotten: nobody can know */
+    assert_false(presence_dialled_since(all, 1000, number[99]));
+    presence_unref(all);
+    assert_int_equal(presence_dial(NULL, 1), 0);
+    assert_false(presence_dialled_since(NULL, 1, 0));
+}
+
 /* Whoever says CONNECT takes the session over, and the broker reads no more of the leg that had it.
  */
 static void clearing_waits_until_the_last_packets_are_read(void **unused)
@@ -1239,6 +1312,8 @@ int main(void)
         play(drop_mode_cuts_the_device_off),
         play(clean_session_never_sees_an_earlier_life),
         play(clean_session_leaves_nothing_behind),
+        play(what_is_in_use_again_is_not_cleared),
+        play(dials_are_known_of_many_client_identifiers),
         play(clearing_waits_until_the_last_packets_are_read),
         play(new_session_waits_until_the_former_ones_packets_are_read),
         play(new_session_does_not_wait_for_ever),
