@@ -19,9 +19,12 @@ static int base64(const struct buf *from, struct buf *to)
         size_t n = from->len - i < 3 ? from->len - i : 3;
         uint32_t v = (uint32_t)from->p[i] << 16 | (n > 1 ? (uint32_t)from->p[i + 1] << 8 : 0) |
                      (n > 2 ? from->p[i + 2] : 0);
-        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], n > 1 ? digits[v >> 6 & 63] : '=',
-                        n > 2 ? digits[v & 63] : '='};
+        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], '=', '='};
 
+        if (n > 1)
+            four[2] = digits[v >> 6 & 63];
+        if (n > 2)
+            four[3] = digits[v & 63];
         if (buf_append(to, four, sizeof(four)) != 0)
             return -ERR_NOMEM;
     }

@@ -230,13 +230,16 @@ struct pattern {
     const char *after; /* "/b.pem" */
 };
 
-static int parse_pattern(const char *text, struct pattern *out, struct err *err)
+/* False with err when it is none. */
+static bool parse_pattern(const char *text, struct pattern *out, struct err *err)
 {
     const char *mark = strstr(text, MARK), *slash;
 
-    if (mark == NULL || strstr(mark + strlen(MARK), MARK) != NULL)
-        return err_set(err, ERR_INVALID,
-                       "pattern \"%s\": must hold " MARK " once, as in \"" MARK ".p12\"", text);
+    if (mark == NULL || strstr(mark + strlen(MARK), MARK) != NULL) {
+        (void)err_set(err, ERR_INVALID,
+                      "pattern \"%s\": must hold " MARK " once, as in \"" MARK ".p12\"", text);
+        return false;
+    }
     slash = memrchr(text, '/', (size_t)(mark - text));
     out->before = text;
     out->before_n = slash == NULL ? 0 : (size_t)(slash + 1 - text);
@@ -245,7 +248,7 @@ static int parse_pattern(const char *text, struct pattern *out, struct err *err)
     out->tail = mark + strlen(MARK);
     out->tail_n = strcspn(out->tail, "/");
     out->after = out->tail + out->tail_n;
-    return 0;
+    return true;
 }
 
 /* The device that an entry's name stands for: *n bytes at the return, or NULL. */
@@ -272,8 +275,11 @@ static int find_pattern(const char *dir, const struct pattern *p, const struct p
 {
     char *folder = str_printf("%s/%.*s", dir, (int)p->before_n, p->before);
     struct dirent **entries = NULL;
-    int n = folder == NULL ? no_memory(err) : list(folder, &entries, err), rc = 0;
+    int n, rc = 0;
 
+    if (folder == NULL)
+        return no_memory(err);
+    n = list(folder, &entries, err);
     for (int i = 0; i < n && rc == 0; i++) {
         size_t len = 0;
         const char *device = device_in(p, entries[i]->d_name, &len);
@@ -300,17 +306,15 @@ int find_identities(const char *dir, const char *pattern, const char *key_patter
 {
     struct find f = {0};
     struct pattern p, key;
-    int rc = 0;
+    int rc;
 
-    if (pattern == NULL) {
+    if (pattern == NULL)
         rc = find_known(dir, &f, err);
-    } else {
-        rc = parse_pattern(pattern, &p, err);
-        if (rc == 0 && key_pattern != NULL)
-            rc = parse_pattern(key_pattern, &key, err);
-        if (rc == 0)
-            rc = find_pattern(dir, &p, key_pattern == NULL ? NULL : &key, &f, err);
-    }
+    else if (!parse_pattern(pattern, &p, err) ||
+             (key_pattern != NULL && !parse_pattern(key_pattern, &key, err)))
+        rc = -ERR_INVALID;
+    else
+        rc = find_pattern(dir, &p, key_pattern == NULL ? NULL : &key, &f, err);
     if (rc != 0) {
         find_fini(&f);
         return rc;

@@ -14,7 +14,7 @@
 
 #define LATEST         1000 /* lines, where nobody says how many */
 #define LOOK_EVERY_MS  500
-#define COMES_BACK_MIN 24 * 60 /* so long a daemon that has gone is waited for */
+#define COMES_BACK_MIN (INT64_C(24) * 60) /* so long a daemon that has gone is waited for */
 
 struct showing {
     const struct cli *cli;
@@ -242,8 +242,7 @@ static enum cli_status show_recent(const struct cli *cli, const struct logs_want
         }
         if (rc == -ERR_CLOSED && w->follow) {
             note(cli, "-- certflipd has gone --");
-            rc = client_again(cli->client, clock_mono_us() + COMES_BACK_MIN * INT64_C(60000000),
-                              &err);
+            rc = client_again(cli->client, clock_mono_us() + COMES_BACK_MIN * 60000000, &err);
             more = true;
         }
         if (rc < 0)

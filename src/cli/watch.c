@@ -709,8 +709,8 @@ enum cli_status watch_command(const struct cli *cli)
     w.interval_us =
         (cli->line->interval_s > 0 ? cli->line->interval_s : INTERVAL_S) * INT64_C(1000000);
     client_set_patience(cli->client, PATIENCE_MS);
-    setlocale(LC_CTYPE, "");
-    w.ascii = strcmp(nl_langinfo(CODESET), "UTF-8") != 0;
+    setlocale(LC_CTYPE, ""); /* NOLINT(concurrency-mt-unsafe): this program has one thread */
+    w.ascii = strcmp(nl_langinfo(CODESET), "UTF-8") != 0; /* NOLINT(concurrency-mt-unsafe) */
     on_signals();
     /* Asked for first: where newterm fails it leaks. */
     screen = term != NULL && tgetent(NULL, term) == 1 ? newterm(NULL, stdout, stdin) : NULL;

@@ -153,12 +153,13 @@ void watch_fini(struct watch_model *m)
 static bool grow(struct watch_model *m)
 {
     size_t capacity = m->capacity == 0 ? 256 : m->capacity * 2;
-    struct watch_device **all = reallocarray(m->all, capacity, sizeof(*all)), **shown;
+    struct watch_device **all = reallocarray(m->all, capacity, sizeof(struct watch_device *));
+    struct watch_device **shown;
 
     if (all == NULL)
         return false;
     m->all = all;
-    shown = reallocarray(m->shown, capacity, sizeof(*shown));
+    shown = reallocarray(m->shown, capacity, sizeof(struct watch_device *));
     if (shown == NULL)
         return false;
     m->shown = shown;
@@ -282,7 +283,7 @@ void watch_arrange(struct watch_model *m)
             m->widest = width;
     }
     if (m->shown_count > 1)
-        qsort(m->shown, m->shown_count, sizeof(*m->shown), orders[m->sort]);
+        qsort(m->shown, m->shown_count, sizeof(struct watch_device *), orders[m->sort]);
 }
 
 size_t watch_place(const struct watch_model *m, const char *name, size_t otherwise)

@@ -836,6 +836,7 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
     switch (commands[command].shape) {
     case WORDS_MAYBE_TARGET:
     case WORDS_DEVICE_FILE:
+    case WORDS_IMPORTS:
         return at == 0 ? WORDS_MORE_DEVICES : WORDS_MORE_FILES;
     case WORDS_ONE_DEVICE:
     case WORDS_TARGETS:
@@ -844,8 +845,6 @@ static enum words_more offer_args(const struct offers *o, int command, const cha
         return at == 0 ? WORDS_MORE_FILES : WORDS_NO_MORE;
     case WORDS_FILES:
         return strchr(o->partial, '/') != NULL ? WORDS_MORE_FILES : WORDS_MORE_DEVICES;
-    case WORDS_IMPORTS:
-        return at == 0 ? WORDS_MORE_DEVICES : WORDS_MORE_FILES;
     case WORDS_MAYBE_SET:
     case WORDS_SET_FILE:
     case WORDS_SET_ANCHOR:

@@ -66,8 +66,8 @@ static void empty(int folder, unsigned depth)
 
     if (copy >= 0 && d == NULL)
         close(copy);
-    (void)fchmod(folder, 0700); /* a command may have taken that away */
-    while (d != NULL && (e = readdir(d)) != NULL) {
+    (void)fchmod(folder, 0700);                     /* a command may have taken that away */
+    while (d != NULL && (e = readdir(d)) != NULL) { /* NOLINT(concurrency-mt-unsafe): our stream */
         int below;
 
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
@@ -141,7 +141,8 @@ void sign_run_sweep(void)
 
     tmp_path(tmp, sizeof(tmp), "");
     d = opendir(tmp);
-    for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+    for (const struct dirent *e; /* NOLINTNEXTLINE(concurrency-mt-unsafe): our stream */
+         d != NULL && (e = readdir(d)) != NULL;) {
         int fd;
 
         if (strncmp(e->d_name, FOLDER, strlen(FOLDER)) != 0)

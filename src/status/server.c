@@ -173,10 +173,11 @@ static bool has_body(struct MHD_Connection *c)
            (length != NULL && strcmp(length, "0") != 0);
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): the library's signature */
+/* NOLINTBEGIN(readability-non-const-parameter): the library's signature */
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **request_arg)
+/* NOLINTEND(readability-non-const-parameter) */
 {
     struct server *s = arg;
     struct server_request r = {.path = url, .host = header_of(c, "Host"), .inside = c};
