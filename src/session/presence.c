@@ -6,7 +6,7 @@
 
 #include "session/subs.h"
 
-#define DIALS_MAX 64 /* client identifiers of one device */
+#define DIALS_MAX 64 /* latest dials of one device, each of another client identifier */
 
 struct presence {
     atomic_uint refs;
@@ -19,10 +19,9 @@ struct presence {
     struct dial {
         uint64_t number; /* of the latest one there */
         uint32_t home;
-    } * dials;             /* owned: one for each home */
-    size_t dial_count;     /* DIALS_MAX at most */
-    uint64_t dialled;      /* all together */
-    uint64_t dial_dropped; /* the latest of those that there was no room for */
+    } * dials;         /* owned: one for each home */
+    size_t dial_count; /* DIALS_MAX at most */
+    uint64_t dialled;  /* all together */
 };
 
 struct presence *presence_new(void)
@@ -140,8 +139,6 @@ static struct dial *dial_oldest(struct presence *p)
     for (size_t i = 1; i < p->dial_count; i++)
         if (p->dials[i].number < oldest->number)
             oldest = &p->dials[i];
-    if (oldest != NULL && oldest->number > p->dial_dropped)
-        p->dial_dropped = oldest->number;
     return oldest;
 }
 
@@ -158,8 +155,6 @@ uint64_t presence_dial(struct presence *p, uint32_t home)
         d = dial_oldest(p);
     if (d != NULL)
         *d = (struct dial){number, home};
-    else
-        p->dial_dropped = number;
     pthread_mutex_unlock(&p->lock);
     return number;
 }
@@ -173,7 +168,7 @@ bool presence_dialled_since(struct presence *p, uint32_t home, uint64_t number)
         return false;
     pthread_mutex_lock(&p->lock);
     d = dial_find(p, home);
-    since = (d != NULL ? d->number : p->dial_dropped) > number;
+    since = d != NULL && d->number > number;
     pthread_mutex_unlock(&p->lock);
     return since;
 }

@@ -39,7 +39,8 @@ unsigned presence_count(struct presence *p); /* 0 for NULL */
 /* Somebody, on whatever worker, is about to say CONNECT at this home (greet_home()) for the device.
  * Returns the number of it, for the call below; 0 for NULL. */
 uint64_t presence_dial(struct presence *p, uint32_t home);
-/* Has anybody else been, since that number was given?  Whoever clears what the device left asks it
+/* Has anybody else been, since that number was given, as far as the latest dials of the device are
+ * known?  Whoever clears what the device left asks it
  * when its leg is marked as parting, and the other one looks for such legs after it has dialled: so
  * one of the two sees the other. */
 bool presence_dialled_since(struct presence *p, uint32_t home, uint64_t number);
