@@ -57,11 +57,12 @@ int pki_teardown(void **state)
 
 const char *pki(const char *file)
 {
-    static char paths[8][128];
+    static char paths[8][256];
     static unsigned next;
     char *path = paths[next++ % 8];
 
-    snprintf(path, sizeof(paths[0]), "%s/%s", dir, file);
+    if (snprintf(path, sizeof(paths[0]), "%s/%s", dir, file) >= (int)sizeof(paths[0]))
+        fail_msg("%s/%s: too long a path", dir, file);
     return path;
 }
 
