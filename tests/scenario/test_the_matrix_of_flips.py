@@ -163,6 +163,7 @@ class Story:
                     up, down = s.up[name], s.down[name]
                     self.under_way[name] = (set(range(max(1, up.sent - 2 * WINDOW), up.sent + 1)),
                                             set(range(min([down.sent] + down.got[-1:]) - WINDOW, down.sent + 1)))
+                    s.written_off[name] = down.sent - len(down.got)
         self.broker.start()
         self.wills = self._observe_wills()
         for s in self.streams:

@@ -22,14 +22,19 @@ class Screen:
         self.stream = pyte.ByteStream(self.screen)
         self.raw = b""
         self.status = None
+        looked, look = os.pipe()
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            os.read(looked, 1)  # before the program changes the modes, they are looked at
             os.environ.update({"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **env})
             os.environ.pop("NO_COLOR", None) if "NO_COLOR" not in env else None
             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             os.execv(command[0], command)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.modes = termios.tcgetattr(self.fd)
+        os.write(look, b"x")
+        os.close(looked)
+        os.close(look)
 
     def read(self, wait=0):
         """What has been written until now; False when the program has ended."""

@@ -49,6 +49,7 @@ class NumberedStreams:
         self.up = {d: Account() for d in clients}
         self.down = {d: Account() for d in clients}
         self.quiet = set()  # devices that have a pause
+        self.written_off = dict.fromkeys(clients, 0)  # messages to each that a broker took along when it died
         self.muted = False  # the observer has one
         self._stop = threading.Event()
         self._error = None
@@ -92,7 +93,7 @@ class NumberedStreams:
 
     def _room(self, device):
         """May the observer send one more?  What QoS 0 has lost must not stop it."""
-        behind = self.down[device].sent - len(self.down[device].got)
+        behind = self.down[device].sent - len(self.down[device].got) - self.written_off[device]
         if self.qos == 0:
             return self.observer.unsent() < 65536
         return behind < self.window * 4 and len(self.observer.inflight) < 500
