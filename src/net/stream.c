@@ -132,12 +132,13 @@ int stream_read(struct stream *s, bool on)
     return rc;
 }
 
-void stream_read_now(struct stream *s)
+static void read_now(struct stream *s, bool all)
 {
     uint8_t *mine = malloc(NET_READ_BYTES); /* the shared one may hold what another read brought */
     uv_os_fd_t fd;
 
-    while (mine != NULL && !s->closing && !s->ended && uv_fileno(&s->u.handle, &fd) == 0) {
+    while (mine != NULL && !s->closing && !s->ended && (all || s->reading) &&
+           uv_fileno(&s->u.handle, &fd) == 0) {
         ssize_t n = read(fd, mine, NET_READ_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
@@ -153,6 +154,16 @@ void stream_read_now(struct stream *s)
         s->ops->on_read(s, mine, (size_t)n, 0);
     }
     free(mine);
+}
+
+void stream_read_now(struct stream *s)
+{
+    read_now(s, true);
+}
+
+void stream_hear_out(struct stream *s)
+{
+    read_now(s, false);
 }
 
 void stream_prepare(struct stream *s)

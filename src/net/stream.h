@@ -77,6 +77,8 @@ int stream_read(struct stream *s, bool on); /* 0 or a negative uv error */
 /* Take what the socket holds right now, without the loop, through on_read; stops at an empty
  * socket, the peer's end, or when on_read closed the stream. */
 void stream_read_now(struct stream *s);
+/* The same, as long as it is read from: on_read may have enough. */
+void stream_hear_out(struct stream *s);
 
 void stream_prepare(struct stream *s); /* give `out` memory before it is appended to */
 void stream_flush(struct stream *s);

@@ -324,7 +324,7 @@ void leg_read(struct leg *leg, bool on)
         (void)stream_read(&leg->st, on);
 }
 
-void leg_read_now(struct leg *leg)
+static void take_now(struct leg *leg, void (*take)(struct stream *))
 {
     struct env *env = leg->env;
     uint8_t *mine = malloc(ENV_PLAIN_BYTES);
@@ -335,9 +335,19 @@ void leg_read_now(struct leg *leg)
         return;
     }
     env->plain = mine; /* the caller is in the middle of the other one */
-    stream_read_now(&leg->st);
+    take(&leg->st);
     env->plain = theirs;
     free(mine);
+}
+
+void leg_read_now(struct leg *leg)
+{
+    take_now(leg, stream_read_now);
+}
+
+void leg_hear_out(struct leg *leg)
+{
+    take_now(leg, stream_hear_out);
 }
 
 void leg_write(struct leg *leg, const void *p, size_t n)

@@ -100,6 +100,7 @@ void leg_read(struct leg *leg, bool on);
 /* Handle at once what the socket of an open leg holds (its `data` is called from inside another
  * leg's). */
 void leg_read_now(struct leg *leg);
+void leg_hear_out(struct leg *leg); /* the same, as long as it is read from */
 
 /* net/inbox's on_mail for env->steps. */
 void leg_step_back(struct inbox *box, struct list *item, void *env);

@@ -180,6 +180,12 @@ void session_end(struct session *s, uint8_t reason, bool polite, const char *why
     over(s);
 }
 
+void session_hear_out(struct session *s)
+{
+    if (s->state == SESSION_RELAYING && s->accepted && !s->holding && session_hears(s))
+        leg_hear_out(s->down);
+}
+
 void session_taken_over(struct session *s, const char *why)
 {
     s->taken_over = true;
@@ -618,7 +624,7 @@ static void take_connect(struct session *s, const struct mqtt_packet *pkt)
     s->state = SESSION_OPENING;
     s->connected_us = (uint64_t)clock_mono_us();
     if (presence_enter(dev->presence) > 0 && match.rule != NULL && match.rule->max_connections <= 1)
-        s->took_over = true; /* another worker has it still, and will be told by main */
+        s->took_over = s->follows = true; /* another worker is told by main */
     s->due_ms = 0;
     s->env->stats.accepted++;
     s->env->news->up(s->env->news_arg, s);

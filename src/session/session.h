@@ -161,6 +161,7 @@ struct session {
     bool leg_lost;    /* the former leg ended by itself, not by a switch */
     bool left;        /* the former leg was told DISCONNECT */
     bool took_over;   /* another session of the device was ended for it */
+    bool follows;     /* another worker had one when it began, and ends it */
     bool litter;      /* 3.x: the leg in use, or lost, leaves a session that only a clean start
                          clears */
     bool taken_over;  /* ended for another one: what is left at the broker is its affair */
@@ -189,6 +190,9 @@ void session_accept(struct env *env, uv_stream_t *listening, size_t listener_ind
  * device left (no Will). */
 void session_end(struct session *s, uint8_t reason, bool polite, const char *why);
 
+/* What the device said before it came anew may lie unread in its socket, DISCONNECT as the last of
+ * it: pass it on.  The session may be over then. */
+void session_hear_out(struct session *s);
 /* End it because a newer connection of the device is there. */
 void session_taken_over(struct session *s, const char *why);
 

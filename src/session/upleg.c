@@ -59,6 +59,14 @@ static bool is_on_trial(const struct session *s, const struct leg *leg)
            (leg == s->spare && s->phase == RH_SPARING);
 }
 
+/* Is there a leg of the device's former session, or that session itself, which its worker has not
+ * ended yet? */
+static bool follows_somebody(const struct session *s)
+{
+    return presence_parting(s->dev->presence) ||
+           (s->follows && presence_count(s->dev->presence) > 1);
+}
+
 /* A new session's CONNECT takes the broker's session over from the leg of the device's former one,
  * and what that leg still has on its way would not be read: the device has said it all before it
  * left.  Other workers may have that leg, so it is looked for again and again. */
@@ -66,8 +74,7 @@ static bool must_stay_behind(struct session *s)
 {
     uint64_t now = env_now_ms(s->env);
 
-    if (s->state != SESSION_OPENING || s->phase != RH_DIALING_LOST ||
-        !presence_parting(s->dev->presence))
+    if (s->state != SESSION_OPENING || s->phase != RH_DIALING_LOST || !follows_somebody(s))
         return false;
     if (s->behind_ms == 0)
         s->behind_ms = now + upstream_profile(s, s->cand->slot, NULL)->barrier_timeout_ms;

@@ -448,10 +448,13 @@ static void kick(struct worker *w, const struct msg *m)
         struct session *s = list_entry(it, struct session, of_device);
         if (m->session_id != 0 && s->id != m->session_id)
             continue;
-        if (m->session_id != 0)
-            session_taken_over(s, m->u.kick.text);
-        else
+        if (m->session_id != 0) {
+            session_hear_out(s);
+            if (s->state != SESSION_OVER)
+                session_taken_over(s, m->u.kick.text);
+        } else {
             session_end(s, 0x98, false, m->u.kick.text);
+        }
     }
 }
 

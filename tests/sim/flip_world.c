@@ -661,6 +661,11 @@ void leg_read_now(struct leg *leg)
     leg->ops->end(leg, &end);
 }
 
+void leg_hear_out(struct leg *leg)
+{
+    (void)leg; /* a device that is taken over has said all */
+}
+
 void leg_write(struct leg *leg, const void *p, size_t n)
 {
     struct small_leg *l = small_of(leg);

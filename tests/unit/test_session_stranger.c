@@ -105,6 +105,53 @@ static void taken_over_by_the_devices_newer_session_is_no_stranger(void **unused
     assert_int_equal(presence_count(dev->presence), 0);
 }
 
+/* Another worker has the device's former session still, and what the device said last on it may not
+ * be read yet: a CONNECT would take it over before. */
+static void newer_session_waits_for_another_workers(void **unused)
+{
+    (void)unused;
+    for (int ends = 0; ends < 2; ends++) {
+        struct world *w = world_new(NULL);
+        struct device *dev = world_device(w, "d1");
+
+        (void)presence_enter(dev->presence);
+        struct end *device = device_new(w, MQTT_V5);
+        say_connect(device, &world_clean);
+        struct end *brk = broker_next(w);
+        brk->version = MQTT_V5;
+        world_until(w, the_session(w)->behind_ms != 0);
+        assert_false(end_has_packet(brk));
+        if (ends)
+            presence_leave(dev->presence);
+        else /* not for ever */
+            the_session(w)->behind_ms = 1;
+        assert_int_equal(end_packet(brk, __FILE__, __LINE__).type, MQTT_CONNECT);
+        say_connack(brk, false, 0, NULL);
+        sees(device, "CONNACK");
+        if (!ends)
+            presence_leave(dev->presence);
+        world_end(NULL);
+    }
+}
+
+/* It is about to be ended for a newer one; the device had left in order, after a last message. */
+static void what_the_device_said_last_is_passed_on(void **unused)
+{
+    struct world *w = world_new(NULL);
+    struct pair p = world_open(w, MQTT_V311, &world_lasting);
+
+    (void)unused;
+    glue(p.dev);
+    say_publish(p.dev, 0, 0, "a", "last words");
+    say_disconnect(p.dev, 0, NULL);
+    unglue(p.dev);
+    session_hear_out(the_session(w));
+    assert_true(list_empty(&world_device(w, "d1")->sessions)); /* at once */
+    tells(w, "down d1: the device left");
+    sees(p.brk, "PUBLISH q0 a last words");
+    sees(p.brk, "DISCONNECT");
+}
+
 static void what_is_about_the_leg_is_not_told(void **unused)
 {
     static const struct {
@@ -258,6 +305,8 @@ int main(void)
         play(taken_over_by_a_stranger_is_not_told_and_not_fought),
         play(taken_over_by_ourselves_is_no_news),
         play(taken_over_by_the_devices_newer_session_is_no_stranger),
+        play(newer_session_waits_for_another_workers),
+        play(what_the_device_said_last_is_passed_on),
         play(what_is_about_the_leg_is_not_told),
         play(what_the_device_did_wrong_is_told),
         play(who_is_dropped_hears_why),
