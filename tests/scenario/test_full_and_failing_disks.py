@@ -107,8 +107,8 @@ def test_a_refused_identity_is_left_though_that_cannot_be_saved(plant, fault, ph
         other.disconnect()
     site.gateway.wait_device("one", phase=phase, **({"waiting": "probation"} if phase == "trial" else {}))
     power.arm(fault)
-    _distrust_new(site)
     mark = site.broker.log.mark()
+    _distrust_new(site)
     for device, sensor in (("one", client), ("two", None)):
         sensor = sensor or site.connect(device, timeout=30)
         until("%s is on its old identity" % device,
