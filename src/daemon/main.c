@@ -598,11 +598,18 @@ static int start(struct daemon *d, struct err *err)
     return 0;
 }
 
+/* Who asks a second time that it shall end must not end it by the signal: its status tells how it
+ * has ended. */
 static void close_handle(uv_handle_t *handle, void *arg)
 {
+    int number = handle->type == UV_SIGNAL ? ((uv_signal_t *)handle)->signum : 0;
+
     (void)arg;
-    if (!uv_is_closing(handle))
-        uv_close(handle, NULL);
+    if (uv_is_closing(handle))
+        return;
+    uv_close(handle, NULL);
+    if (number != 0)
+        (void)signal(number, SIG_IGN);
 }
 
 /* Free what a start, even a half one, has made. */

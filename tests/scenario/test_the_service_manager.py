@@ -59,6 +59,13 @@ def test_ready_reloading_and_stopping_are_told(plant, manager):
     assert not manager.hears("WATCHDOG=1"), "nobody asked for it"
 
 
+def test_who_asks_again_and_again_gets_the_same_end(plant):
+    site = plant(["press-01"])
+    process = site.gateway.process
+    until("it ends", lambda: process.poll() is not None or process.terminate())
+    assert site.gateway.wait_exit() == 0
+
+
 @pytest.mark.skipif(not crash_points(), reason="configure --enable-crash-points")
 def test_one_stuck_worker_is_noticed(plant, manager, tmp_path):
     armed = tmp_path / "armed"
