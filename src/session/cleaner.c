@@ -76,8 +76,8 @@ static void on_open(struct leg *leg)
     bool late = is_late(c);
 
     if (!late) {
-        leg_part(leg,
-                 c->dev->presence); /* who dials now does not say CONNECT before this one is over */
+        leg_part(leg, c->dev->presence,
+                 c->home); /* who dials now does not say CONNECT before this one is over */
         late = is_late(c);
     }
     if (late) {

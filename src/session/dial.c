@@ -82,6 +82,7 @@ static struct leg *dial_leg(struct session *s, enum flip_slot slot, struct cred 
     home = greet_home(s, slot, GREET_HOST_AND_PORT);
     cleaner_yield(s->dev, home);
     s->dialled = presence_dial(s->dev->presence, home);
+    s->dial_home = home;
     s->due_ms = env_now_ms(s->env) + u->connect_timeout_ms;
     return leg;
 }

@@ -170,7 +170,7 @@ void upstream_goodbye(struct session *s, bool polite)
     }
     s->accepted = false;
     if (s->up != NULL && !s->taken_over) /* whoever takes over does not wait */
-        leg_part(s->up, s->dev->presence);
+        leg_part(s->up, s->dev->presence, s->home);
     if (wipe_cand)
         cleaner_start(s, asked, &(struct leg *){NULL}, false);
     if (will_due || (wipe && any))

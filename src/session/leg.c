@@ -14,7 +14,7 @@ static const struct stream_ops stream_ops;
 static void leg_free(struct leg *leg)
 {
     list_del(&leg->link);
-    presence_parted(leg->parting);
+    presence_parted(leg->parting, leg->parting_home);
     tls_conn_free(leg->tls);
     mqtt_in_fini(&leg->in);
     cred_unref(leg->cred);
@@ -381,12 +381,13 @@ void leg_finish(struct leg *leg)
     stream_end(&leg->st);
 }
 
-void leg_part(struct leg *leg, struct presence *presence)
+void leg_part(struct leg *leg, struct presence *presence, uint32_t home)
 {
     if (leg->state != LEG_OPEN || leg->st.ended || leg->parting != NULL)
         return;
-    presence_part(presence);
+    presence_part(presence, home);
     leg->parting = presence;
+    leg->parting_home = home;
 }
 
 bool leg_goes_out(struct leg *leg)

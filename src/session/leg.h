@@ -58,6 +58,7 @@ struct leg {
     struct mqtt_in in;
     struct presence *parting; /* upstream, owned reference: the device's next CONNECT waits for its
                                  end; NULL: none does */
+    uint32_t parting_home;    /* and where that is */
     size_t unsent;            /* closing: at the latest look */
     uint64_t at_ms;           /* when TLS began, then when it came up; closing: until when it may
                                  linger */
@@ -113,9 +114,9 @@ size_t leg_queued(const struct leg *leg);
  * once it has read all of it. */
 void leg_finish(struct leg *leg);
 
-/* Its session is over: the device's next CONNECT waits until this leg has ended.  To be said before
- * the leg is closed, or finished. */
-void leg_part(struct leg *leg, struct presence *presence);
+/* Its session is over: the device's next CONNECT at this home (greet_home()) waits until this leg
+ * has ended.  To be said before the leg is closed, or finished. */
+void leg_part(struct leg *leg, struct presence *presence, uint32_t home);
 
 /* Is it getting rid of what was written?  For those who look now and then. */
 bool leg_goes_out(struct leg *leg);

@@ -11,7 +11,6 @@
 struct presence {
     atomic_uint refs;
     atomic_uint sessions;
-    atomic_uint parting;  /* legs */
     pthread_mutex_t lock; /* of the rest */
     enum presence_legacy legacy;
     uint64_t client;
@@ -19,9 +18,10 @@ struct presence {
     struct dial {
         uint64_t number; /* of the latest one there */
         uint32_t home;
-    } * dials;         /* owned: one for each home */
-    size_t dial_count; /* DIALS_MAX at most */
-    uint64_t dialled;  /* all together */
+        unsigned parting; /* legs there */
+    } * dials;            /* owned: one for each home */
+    size_t dial_count;    /* DIALS_MAX, or as many as have legs that part */
+    uint64_t dialled;     /* all together */
 };
 
 struct presence *presence_new(void)
@@ -36,7 +36,6 @@ struct presence *presence_new(void)
     }
     atomic_init(&p->refs, 1);
     atomic_init(&p->sessions, 0);
-    atomic_init(&p->parting, 0);
     return p;
 }
 
@@ -117,29 +116,33 @@ static struct dial *dial_find(struct presence *p, uint32_t home)
     return NULL;
 }
 
-/* Room for one more; NULL when there is none. */
-static struct dial *dial_add(struct presence *p)
-{
-    struct dial *more;
-
-    if (p->dial_count == DIALS_MAX)
-        return NULL;
-    more = realloc(p->dials, (p->dial_count + 1) * sizeof(*more));
-    if (more == NULL)
-        return NULL;
-    p->dials = more;
-    return &p->dials[p->dial_count++];
-}
-
-/* The one whose latest dial is longest ago makes room. */
+/* The one whose latest dial is longest ago, and where nobody parts; NULL when there is none. */
 static struct dial *dial_oldest(struct presence *p)
 {
-    struct dial *oldest = p->dials;
+    struct dial *oldest = NULL;
 
-    for (size_t i = 1; i < p->dial_count; i++)
-        if (p->dials[i].number < oldest->number)
+    for (size_t i = 0; i < p->dial_count; i++)
+        if (p->dials[i].parting == 0 && (oldest == NULL || p->dials[i].number < oldest->number))
             oldest = &p->dials[i];
     return oldest;
+}
+
+/* That of this home, made when there is none; NULL without memory. */
+static struct dial *dial_of(struct presence *p, uint32_t home)
+{
+    struct dial *d = dial_find(p, home), *more;
+
+    if (d != NULL)
+        return d;
+    if (p->dial_count >= DIALS_MAX)
+        d = dial_oldest(p);
+    if (d == NULL && (more = realloc(p->dials, (p->dial_count + 1) * sizeof(*more))) != NULL) {
+        p->dials = more;
+        d = &more[p->dial_count++];
+    }
+    if (d != NULL)
+        *d = (struct dial){.home = home};
+    return d;
 }
 
 uint64_t presence_dial(struct presence *p, uint32_t home)
@@ -151,10 +154,8 @@ uint64_t presence_dial(struct presence *p, uint32_t home)
         return 0;
     pthread_mutex_lock(&p->lock);
     number = ++p->dialled;
-    if ((d = dial_find(p, home)) == NULL && (d = dial_add(p)) == NULL)
-        d = dial_oldest(p);
-    if (d != NULL)
-        *d = (struct dial){number, home};
+    if ((d = dial_of(p, home)) != NULL)
+        d->number = number;
     pthread_mutex_unlock(&p->lock);
     return number;
 }
@@ -173,20 +174,41 @@ bool presence_dialled_since(struct presence *p, uint32_t home, uint64_t number)
     return since;
 }
 
-void presence_part(struct presence *p)
+void presence_part(struct presence *p, uint32_t home)
 {
-    if (presence_ref(p) != NULL)
-        atomic_fetch_add_explicit(&p->parting, 1, memory_order_acq_rel);
+    struct dial *d;
+
+    if (presence_ref(p) == NULL)
+        return;
+    pthread_mutex_lock(&p->lock);
+    if ((d = dial_of(p, home)) != NULL)
+        d->parting++;
+    pthread_mutex_unlock(&p->lock);
 }
 
-void presence_parted(struct presence *p)
+void presence_parted(struct presence *p, uint32_t home)
 {
-    if (p != NULL)
-        atomic_fetch_sub_explicit(&p->parting, 1, memory_order_acq_rel);
+    struct dial *d;
+
+    if (p == NULL)
+        return;
+    pthread_mutex_lock(&p->lock);
+    if ((d = dial_find(p, home)) != NULL && d->parting > 0)
+        d->parting--;
+    pthread_mutex_unlock(&p->lock);
     presence_unref(p);
 }
 
-bool presence_parting(struct presence *p)
+bool presence_parting(struct presence *p, uint32_t home)
 {
-    return p != NULL && atomic_load_explicit(&p->parting, memory_order_acquire) > 0;
+    const struct dial *d;
+    bool parting;
+
+    if (p == NULL)
+        return false;
+    pthread_mutex_lock(&p->lock);
+    d = dial_find(p, home);
+    parting = d != NULL && d->parting > 0;
+    pthread_mutex_unlock(&p->lock);
+    return parting;
 }

@@ -40,16 +40,15 @@ unsigned presence_count(struct presence *p); /* 0 for NULL */
  * Returns the number of it, for the call below; 0 for NULL. */
 uint64_t presence_dial(struct presence *p, uint32_t home);
 /* Has anybody else been, since that number was given, as far as the latest dials of the device are
- * known?  Whoever clears what the device left asks it
- * when its leg is marked as parting, and the other one looks for such legs after it has dialled: so
- * one of the two sees the other. */
+ * known?  Whoever clears what the device left asks it when its leg is marked as parting, and the
+ * other one looks for such legs after it has dialled: so one of the two sees the other. */
 bool presence_dialled_since(struct presence *p, uint32_t home, uint64_t number);
 
-/* An upstream leg of an ended session still has packets on their way to the broker, which would not
- * read them if a CONNECT took its session over meanwhile.  The first takes a reference, which the
- * second gives back. */
-void presence_part(struct presence *p);
-void presence_parted(struct presence *p);  /* NULL is fine */
-bool presence_parting(struct presence *p); /* is there such a leg?  NULL: no */
+/* An upstream leg of an ended session still has packets on their way to the broker there, which
+ * would not read them if a CONNECT took its session over meanwhile.  The first takes a reference,
+ * which the second gives back. */
+void presence_part(struct presence *p, uint32_t home);
+void presence_parted(struct presence *p, uint32_t home);  /* NULL is fine */
+bool presence_parting(struct presence *p, uint32_t home); /* is there such a leg?  NULL: no */
 
 #endif

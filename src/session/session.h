@@ -76,6 +76,7 @@ struct session {
     uint32_t drain_us;      /* of that hold: until what was under way had been acknowledged */
     uint64_t up_since_ms;   /* the leg in use was accepted then */
     uint64_t dialled;       /* presence_dial() of the latest leg */
+    uint32_t dial_home;     /* and where that was */
     uint64_t ping_since_ms; /* the broker owes us a sign of life since then; 0: it does not */
     uint64_t connected_us; /* CLOCK_MONOTONIC of CONNECT: which session of a device is the newest */
     uint64_t verdict_ms;   /* a message that is too large in a trial waits until then for main to go

@@ -63,7 +63,7 @@ static bool is_on_trial(const struct session *s, const struct leg *leg)
  * ended yet? */
 static bool follows_somebody(const struct session *s)
 {
-    return presence_parting(s->dev->presence) ||
+    return presence_parting(s->dev->presence, s->dial_home) ||
            (s->follows && presence_count(s->dev->presence) > 1);
 }
 

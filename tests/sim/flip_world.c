@@ -632,10 +632,11 @@ void leg_close_gentle(struct leg **legp)
     leg->state = LEG_CLOSED;
 }
 
-void leg_part(struct leg *leg, struct presence *presence)
+void leg_part(struct leg *leg, struct presence *presence, uint32_t home)
 {
     (void)leg;
     (void)presence;
+    (void)home;
 }
 
 void leg_close_abrupt(struct leg **legp)

@@ -1121,12 +1121,13 @@ static void what_is_in_use_again_is_not_cleared(void **unused)
     end_finish(p.brk);
     wipe = broker_next(w);
     sees(wipe, "CONNECT 3.1.1 d1 clean ka=60");
-    assert_true(presence_parting(all));
+    assert_true(presence_parting(all, home));
+    assert_false(presence_parting(all, home + 1)); /* whose newcomers need not wait */
     say_connack(wipe, false, 0, NULL);
     sees(wipe, "DISCONNECT");
     sees_end(wipe);
     end_finish(wipe);
-    world_until(w, !presence_parting(all));
+    world_until(w, !presence_parting(all, home));
 }
 
 static void dials_are_known_of_many_client_identifiers(void **unused)
@@ -1141,6 +1142,14 @@ static void dials_are_known_of_many_client_identifiers(void **unused)
         assert_false(presence_dialled_since(all, home, number[home]));
     presence_dial(all, 60);
     assert_true(presence_dialled_since(all, 60, number[60]));
+    /* Whose legs part is not forgotten. */
+    presence_part(all, 7);
+    for (uint32_t home = 200; home < 400; home++)
+        presence_dial(all, home);
+    assert_true(presence_parting(all, 7));
+    assert_false(presence_parting(all, 399));
+    presence_parted(all, 7);
+    assert_false(presence_parting(all, 7));
     /* What was forgotten was no recent one: where thousands share a device, all is cleared behind
      * each. */
     assert_false(presence_dialled_since(all, 0, number[0]));
