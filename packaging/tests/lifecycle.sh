@@ -47,6 +47,14 @@ until_so() {
     fail "waited in vain until $what"
 }
 
+# free_port: one of the machine's, whose network the chroot has, too; below those that the kernel hands out.
+free_port() {
+    local port=$((10000 + RANDOM % 20000))
+    while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((10000 + RANDOM % 20000)); done
+    echo "$port"
+}
+broker_port=$(free_port) inside_port=$(free_port) sensors_port=$(free_port) page_port=$(free_port)
+
 everything() { (cd "$root" && find etc lib usr var/lib run -xdev ! -path 'var/lib/dpkg/*' ! -path 'var/lib/apt/*' ! -path 'etc/ld.so.cache' | sort); }
 
 step "a bare $suite"
@@ -84,7 +92,7 @@ in_root stat -c '%U:%G %a %n' /etc/certflip /etc/certflip/certflip.conf /var/lib
 in_root man -w certflipd >/dev/null 2>&1 || [ -e "$root/usr/share/man/man8/certflipd.8.gz" ] || fail "no manual"
 
 step "configure: a CA, a broker, a sensor with an old and a new identity"
-in_root sh -euc '
+in_root broker_port="$broker_port" inside_port="$inside_port" sh -euc '
     mkdir -p /tmp/ca && cd /tmp/ca
     ca() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $1.key -out $1.pem -days 30 \
         -subj "/CN=$1" -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null; }
@@ -107,7 +115,7 @@ in_root sh -euc '
         install -o certflip -g certflip -m 600 $slot.key /var/lib/certflip/identities/press-01/$slot/key.pem
     done
     cat >/tmp/mosquitto.conf <<EOF
-listener 28883 127.0.0.1
+listener $broker_port 127.0.0.1
 cafile /tmp/ca/root.pem
 certfile /tmp/ca/broker.pem
 keyfile /tmp/ca/broker.key
@@ -116,18 +124,18 @@ use_identity_as_username true
 allow_anonymous false
 persistence false
 user root
-listener 28884 127.0.0.1
+listener $inside_port 127.0.0.1
 allow_anonymous true
 EOF
     sed -i "1a per_listener_settings true" /tmp/mosquitto.conf
     sed -i "/per_listener_settings/d; 1i per_listener_settings true" /tmp/mosquitto.conf
 '
-cat >"$root/etc/certflip/certflip.conf" <<'EOF'
+cat >"$root/etc/certflip/certflip.conf" <<EOF
 gateway = "gw-1";
-listeners = ( { name = "plain"; type = "plaintext"; address = "127.0.0.1"; port = 21883; allow = [ "127.0.0.0/8" ]; } );
-upstreams = ( { name = "main"; address = "127.0.0.1"; port = 28883; anchors = [ "tls/ca.pem" ]; } );
+listeners = ( { name = "plain"; type = "plaintext"; address = "127.0.0.1"; port = $sensors_port; allow = [ "127.0.0.0/8" ]; } );
+upstreams = ( { name = "main"; address = "127.0.0.1"; port = $broker_port; anchors = [ "tls/ca.pem" ]; } );
 devices = ( { name = "{client_id}"; match = { any = true; }; } );
-status = { port = 29180; };
+status = { port = $page_port; };
 @CLOCK@
 EOF
 # A chroot's clock is whoever's.
@@ -148,7 +156,7 @@ start_daemon() {
     until_so "it says that it is ready, over HTTP" is_ready
 }
 is_ready() {
-    in_root bash -c 'exec 3<>/dev/tcp/127.0.0.1/29180; printf "GET /readyz HTTP/1.0\r\n\r\n" >&3; grep -q "^ready" <&3' \
+    in_root bash -c 'exec 3<>/dev/tcp/127.0.0.1/'"$page_port"'; printf "GET /readyz HTTP/1.0\r\n\r\n" >&3; grep -q "^ready" <&3' \
         2>/dev/null
 }
 stop_daemon() {
@@ -160,15 +168,15 @@ is_phase() { [ "$(phase)" = "$1" ]; }
 heard() { grep -qx "$1" "$root/tmp/heard.log"; }
 
 in_root mosquitto -c /tmp/mosquitto.conf >"$root/tmp/mosquitto.log" 2>&1 &
-until_so "the broker listens" in_root mosquitto_pub -h 127.0.0.1 -p 28884 -t x -m x
-in_root mosquitto_sub -h 127.0.0.1 -p 28884 -t 'data/#' >"$root/tmp/heard.log" 2>&1 &
+until_so "the broker listens" in_root mosquitto_pub -h 127.0.0.1 -p "$inside_port" -t x -m x
+in_root mosquitto_sub -h 127.0.0.1 -p "$inside_port" -t 'data/#' >"$root/tmp/heard.log" 2>&1 &
 start_daemon
 
 step "a sensor, and a flip"
 # It reconnects by itself, as sensors do.
 mkfifo "$root/tmp/says"
 (while [ -e "$root/tmp/says" ]; do
-    in_root mosquitto_pub -h 127.0.0.1 -p 21883 -i press-01 -q 1 -t data/press-01 -l <"$root/tmp/says" || sleep 0.5
+    in_root mosquitto_pub -h 127.0.0.1 -p "$sensors_port" -i press-01 -q 1 -t data/press-01 -l <"$root/tmp/says" || sleep 0.5
 done) >"$root/tmp/sensor.log" 2>&1 &
 sensor=$!
 exec 7<>"$root/tmp/says"
@@ -184,7 +192,7 @@ sed -i 's/^Version: .*/Version: 0.1.0-1+next/' "$root.new/DEBIAN/control"
 dpkg-deb -b "$root.new" "$root/tmp/two.deb" >/dev/null
 rm -rf "$root.new"
 in_root dpkg -i /tmp/two.deb >"$root/tmp/dpkg.log" 2>&1 || { cat "$root/tmp/dpkg.log"; fail "upgrade"; }
-grep -q 'port = 28883' "$root/etc/certflip/certflip.conf" || fail "the configuration was replaced"
+grep -q "port = $broker_port" "$root/etc/certflip/certflip.conf" || fail "the configuration was replaced"
 stop_daemon # what systemctl try-restart does
 start_daemon
 is_phase committed || fail "the upgrade has forgotten the phase: $(phase)"
