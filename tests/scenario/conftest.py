@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from lib.gateway import binary  # noqa: E402
+from lib.gateway import RUN, binary  # noqa: E402
 from lib.link import Link, unavailable  # noqa: E402
 from lib.machine import PLANT, Machine, unavailable as no_machine  # noqa: E402
 from lib.mqtt import Reactor  # noqa: E402
@@ -49,8 +49,12 @@ def pytest_configure(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
-    """What has been left in the scratch folder is a fault of who made it: each name says who."""
-    session.config.left = sorted(os.listdir(session.config.scratch)) if hasattr(session.config, "scratch") else []
+    """What has been left in the scratch folder is a fault of who made it: each name says who.
+
+    The folders of gateways' sockets are ours, and go with it.
+    """
+    session.config.left = sorted(name for name in os.listdir(session.config.scratch) if not name.startswith(RUN)
+                                 ) if hasattr(session.config, "scratch") else []
     if session.config.left and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -17,6 +17,7 @@ from .contract import check_exchange
 from .wait import Log, free_port, seconds, until
 
 # What no run of ours may ever print.
+RUN = "certflip-run-"  # a folder of sockets
 SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "%s.supp")
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|runtime error: )")
 
@@ -107,7 +108,7 @@ class Certflipd:
         self.identities = os.path.join(self.folder, "identities")
         self.state = os.path.join(self.folder, "state")
         # A socket's path is short, a test's folder is not.
-        self.run = tempfile.mkdtemp(prefix="certflip-run-")
+        self.run = tempfile.mkdtemp(prefix=RUN)
         os.chmod(self.run, 0o755)
         self.control = os.path.join(self.run, "control.sock")
         self.path = os.path.join(self.folder, "certflip.conf")
