@@ -354,8 +354,11 @@ static void carry_out(struct call *c, const char *method)
     }
     c->admitted = true;
     target_text(c->params, c->target, sizeof(c->target));
-    if (check_params(c) == 0)
-        commands[m].carry_out(c);
+    if (check_params(c) != 0)
+        return;
+    if (rpc_method_access(c->method) != RPC_OBSERVE)
+        hub_settle(c->d->hub); /* news may have come in the same turn of the loop */
+    commands[m].carry_out(c);
 }
 
 struct json_t *dispatch_look(struct dispatch *d, enum rpc_method m, struct json_t *params,

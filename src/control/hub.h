@@ -390,6 +390,10 @@ void hub_swap(struct hub *h, struct wk_snapshot *snapshot);
 /* Make durable, then do.  Returns 0, or a negative code when nothing was changed. */
 int hub_flush(struct hub *h, struct err *err);
 
+/* The same for what has come to pass since the last flush, if anything has: to be called before a
+ * command decides on it.  What cannot be saved is said by the command. */
+void hub_settle(struct hub *h);
+
 /* Look at the clock: to be called every second or so.  What changes is logged; and what is known to
  * have passed is remembered over a restart. */
 void hub_clock_look(struct hub *h);

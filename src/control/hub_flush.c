@@ -704,3 +704,9 @@ int hub_flush(struct hub *h, struct err *err)
         hub_wake_at(h, list_entry(h->moving.next, struct hub_device, queue_link)->moving_until_ms);
     return 0;
 }
+
+void hub_settle(struct hub *h)
+{
+    if (!list_empty(&h->dirty) || !list_empty(&h->notices))
+        (void)hub_flush(h, NULL);
+}

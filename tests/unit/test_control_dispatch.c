@@ -321,6 +321,40 @@ static void an_observer_may_look_and_nothing_else(void **state)
     world_phase(w, "press", FLIP_STAGED);
 }
 
+/* What a worker tells is saved once in each turn of the loop; a command may come in between. */
+static void command_meets_no_news_that_is_not_saved(void **state)
+{
+    struct world *w = *state;
+    struct msg *m = msg_new(MSG_LEG);
+    uint64_t s;
+
+    world_device(w, "press", 1, 2);
+    world_start(w);
+    s = world_up(w, 0, "press");
+    json_decref(result(w, "flip", "\"target\":\"press\""));
+    world_phase(w, "press", FLIP_TRIAL);
+    snprintf(m->device, sizeof(m->device), "press");
+    m->session_id = s;
+    m->u.leg.what = MSG_LEG_ACCEPTED;
+    m->u.leg.slot = FLIP_NEW;
+    m->u.leg.flip_seq = hub_find(w->hub, "press")->told_seq;
+    hub_message(w->hub, m);
+    refused(w, &operator, "identity.discard", "\"target\":\"press\"", "phase");
+
+    /* What cannot be saved is said. */
+    w->fail_saves = 100;
+    m = msg_new(MSG_LEG);
+    snprintf(m->device, sizeof(m->device), "press");
+    m->session_id = s;
+    m->u.leg.what = MSG_LEG_LOST;
+    m->u.leg.slot = FLIP_NEW;
+    m->u.leg.flip_seq = hub_find(w->hub, "press")->told_seq;
+    m->u.leg.diag.class = DIAG_IDENTITY;
+    hub_message(w->hub, m);
+    refused(w, &operator, "identity.discard", "\"target\":\"press\"", "store");
+    w->fail_saves = 0;
+}
+
 /* -- parameters and targets -- */
 
 static void parameters_are_checked_by_the_table(void **state)
@@ -1062,6 +1096,7 @@ int main(void)
         TEST(a_batch_ends_where_its_replies_are_too_big),
         TEST(what_is_too_big_is_not_even_read),
         TEST(an_observer_may_look_and_nothing_else),
+        TEST(command_meets_no_news_that_is_not_saved),
         TEST(parameters_are_checked_by_the_table),
         TEST(a_key_that_comes_over_the_network_is_refused),
         TEST(an_import_fills_old_then_stages_new),
