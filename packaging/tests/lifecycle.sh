@@ -5,8 +5,8 @@
 #   packaging/tests/lifecycle.sh PACKAGE.deb [SUITE]
 #
 # Needs root, mmdebstrap, and an archive in the machine's own apt sources.  There is no service manager
-# in the chroot: the daemon is started as the unit does, as the package's user.  LIFECYCLE_BASE=FILE.tar
-# keeps the bare system there for the next run.
+# in the chroot: the daemon is started as the unit does, as the package's user.  CHROOT_BASES=DIR
+# keeps the bare systems there for the next run, as for chroot-build.sh.
 
 set -euo pipefail
 
@@ -32,7 +32,7 @@ clean() {
         fi
     done
     umount "$root/proc" 2>/dev/null || true
-    rm -rf --one-file-system "$root" "$root.new" "$root.tar"
+    rm -rf --one-file-system "$root" "$root.new" "$root.tar" "$root.tar.part.tar"
 }
 trap clean EXIT
 
@@ -64,10 +64,15 @@ mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Ori
 depends=$({ dpkg-deb -f "$deb" Depends; echo ,; dpkg-deb -f "${deb/certflip_/certflip-fleet_}" Depends; } | sed 's/([^)]*)//g; s/|[^,]*//g; s/,/ /g')
 # With what it recommends, so that apt has nothing to ask.
 include=$(echo $depends ca-certificates mosquitto mosquitto-clients openssl util-linux | tr ' ' ',')
-base=${LIFECYCLE_BASE:-$root.tar}
+base=$root.tar
+if [ -n "${CHROOT_BASES:-}" ]; then
+    mkdir -p "$CHROOT_BASES"
+    base=$CHROOT_BASES/life-$suite-$(sha256sum <<<"$include" | cut -c 1-12).tar
+fi
 if [ ! -s "$base" ]; then
-    mmdebstrap --quiet --variant=minbase --skip=check/empty --include="$include" "$suite" "$base" "$mirror" ||
+    mmdebstrap --quiet --variant=minbase --skip=check/empty --include="$include" "$suite" "$base.part.tar" "$mirror" ||
         fail "mmdebstrap"
+    mv "$base.part.tar" "$base"
 fi
 tar -C "$root" -xf "$base" --exclude='./dev/*'
 rm -f "$root.tar"
