@@ -325,7 +325,7 @@ static void an_observer_may_look_and_nothing_else(void **state)
 static void command_meets_no_news_that_is_not_saved(void **state)
 {
     struct world *w = *state;
-    struct msg *m = msg_new(MSG_LEG);
+    struct msg *m;
     uint64_t s;
 
     world_device(w, "press", 1, 2);
@@ -333,22 +333,12 @@ static void command_meets_no_news_that_is_not_saved(void **state)
     s = world_up(w, 0, "press");
     json_decref(result(w, "flip", "\"target\":\"press\""));
     world_phase(w, "press", FLIP_TRIAL);
-    snprintf(m->device, sizeof(m->device), "press");
-    m->session_id = s;
-    m->u.leg.what = MSG_LEG_ACCEPTED;
-    m->u.leg.slot = FLIP_NEW;
-    m->u.leg.flip_seq = hub_find(w->hub, "press")->told_seq;
-    hub_message(w->hub, m);
+    hub_message(w->hub, world_news_of_leg(w, "press", s, MSG_LEG_ACCEPTED, FLIP_NEW));
     refused(w, &operator, "identity.discard", "\"target\":\"press\"", "phase");
 
     /* What cannot be saved is said. */
     w->fail_saves = 100;
-    m = msg_new(MSG_LEG);
-    snprintf(m->device, sizeof(m->device), "press");
-    m->session_id = s;
-    m->u.leg.what = MSG_LEG_LOST;
-    m->u.leg.slot = FLIP_NEW;
-    m->u.leg.flip_seq = hub_find(w->hub, "press")->told_seq;
+    m = world_news_of_leg(w, "press", s, MSG_LEG_LOST, FLIP_NEW);
     m->u.leg.diag.class = DIAG_IDENTITY;
     hub_message(w->hub, m);
     refused(w, &operator, "identity.discard", "\"target\":\"press\"", "store");

@@ -1289,7 +1289,6 @@ static void proof_that_could_not_be_saved_is_no_proof(void **state)
 static void proof_of_an_acceptance_that_could_not_be_saved_is_kept(void **state)
 {
     struct world *w = *state;
-    struct msg *m;
     uint64_t s;
 
     world_device(w, "press", 1, 2);
@@ -1310,13 +1309,7 @@ static void proof_of_an_acceptance_that_could_not_be_saved_is_kept(void **state)
     s = world_up(w, 0, "press");
     assert_true(flip_pending(&hub_find(w->hub, "press")->flip));
     w->fail_saves = 2;
-    m = msg_new(MSG_LEG);
-    snprintf(m->device, sizeof(m->device), "press");
-    m->session_id = s;
-    m->u.leg.what = MSG_LEG_ACCEPTED;
-    m->u.leg.slot = FLIP_NEW;
-    m->u.leg.flip_seq = hub_find(w->hub, "press")->told_seq;
-    hub_message(w->hub, m);
+    hub_message(w->hub, world_news_of_leg(w, "press", s, MSG_LEG_ACCEPTED, FLIP_NEW));
     world_echoed(w, "press", s);
     assert_true(flip_pending(&hub_find(w->hub, "press")->flip));
     world_pass(w, 12000);
@@ -1331,7 +1324,7 @@ static void an_acceptance_that_is_told_again_is_no_newer(void **state)
 {
     struct world *w = *state;
     const struct hub_device *d;
-    struct msg *m = msg_new(MSG_LEG);
+    struct msg *m;
     uint64_t s, number;
     int64_t now_s;
 
@@ -1342,11 +1335,7 @@ static void an_acceptance_that_is_told_again_is_no_newer(void **state)
     world_leg(w, "press", s, FLIP_OLD, DIAG_OK);
     now_s = d->leg->since_s;
     number = d->leg->number;
-    snprintf(m->device, sizeof(m->device), "press");
-    m->session_id = s;
-    m->u.leg.what = MSG_LEG_ACCEPTED;
-    m->u.leg.slot = FLIP_OLD;
-    m->u.leg.flip_seq = d->told_seq;
+    m = world_news_of_leg(w, "press", s, MSG_LEG_ACCEPTED, FLIP_OLD);
     m->u.leg.stood_ms = 3600000;
     hub_message(w->hub, m);
     assert_int_equal(d->leg->since_s, now_s);
@@ -1355,11 +1344,7 @@ static void an_acceptance_that_is_told_again_is_no_newer(void **state)
     /* What came of the other identity meanwhile does not make it younger, either. */
     world_leg(w, "press", s, FLIP_NEW, DIAG_NETWORK);
     number = d->leg->number;
-    m = msg_new(MSG_LEG);
-    snprintf(m->device, sizeof(m->device), "press");
-    m->session_id = s;
-    m->u.leg.what = MSG_LEG_ACCEPTED;
-    m->u.leg.slot = FLIP_OLD;
+    m = world_news_of_leg(w, "press", s, MSG_LEG_ACCEPTED, FLIP_OLD);
     m->u.leg.stood_ms = 3600000;
     hub_message(w->hub, m);
     assert_int_equal(d->leg->what, MSG_LEG_ACCEPTED);

@@ -942,13 +942,22 @@ void world_down(struct world *w, const char *device, uint64_t session)
     take(w, news(w, MSG_DOWN, device, session));
 }
 
-static void leg_news(struct world *w, const char *device, uint64_t session, enum msg_leg_what what,
-                     enum flip_slot slot, enum diag_class class, uint64_t seq)
+struct msg *world_news_of_leg(struct world *w, const char *device, uint64_t session,
+                              enum msg_leg_what what, enum flip_slot slot)
 {
     struct msg *m = news(w, MSG_LEG, device, session);
 
     m->u.leg.what = what;
     m->u.leg.slot = slot;
+    m->u.leg.flip_seq = hub_find(w->hub, device)->told_seq;
+    return m;
+}
+
+static void leg_news(struct world *w, const char *device, uint64_t session, enum msg_leg_what what,
+                     enum flip_slot slot, enum diag_class class, uint64_t seq)
+{
+    struct msg *m = world_news_of_leg(w, device, session, what, slot);
+
     m->u.leg.flip_seq = seq;
     m->u.leg.diag.class = class;
     snprintf(m->u.leg.diag.name, sizeof(m->u.leg.diag.name), "test.%s", diag_class_name(class));
@@ -979,11 +988,8 @@ void world_leg(struct world *w, const char *device, uint64_t session, enum flip_
 void world_refused(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
                    uint64_t refusal)
 {
-    struct msg *m = news(w, MSG_LEG, device, session);
+    struct msg *m = world_news_of_leg(w, device, session, MSG_LEG_REFUSED, slot);
 
-    m->u.leg.what = MSG_LEG_REFUSED;
-    m->u.leg.slot = slot;
-    m->u.leg.flip_seq = hub_find(w->hub, device)->told_seq;
     m->u.leg.refusal = refusal;
     m->u.leg.diag.class = DIAG_IDENTITY;
     snprintf(m->u.leg.diag.name, sizeof(m->u.leg.diag.name), "evidence.test");
@@ -993,11 +999,8 @@ void world_refused(struct world *w, const char *device, uint64_t session, enum f
 
 void world_echoed(struct world *w, const char *device, uint64_t session)
 {
-    struct msg *m = news(w, MSG_LEG, device, session);
+    struct msg *m = world_news_of_leg(w, device, session, MSG_LEG_PROVEN, FLIP_NEW);
 
-    m->u.leg.what = MSG_LEG_PROVEN;
-    m->u.leg.slot = FLIP_NEW;
-    m->u.leg.flip_seq = hub_find(w->hub, device)->told_seq;
     m->u.leg.echo_us = 3140;
     take(w, m);
 }

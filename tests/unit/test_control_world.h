@@ -112,6 +112,10 @@ void world_leg_seq(struct world *w, const char *device, uint64_t session, enum f
 void world_lost(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
                 enum diag_class class);
 
+/* Returned owned, for hub_message() without a flush; the number of the decision as above. */
+struct msg *world_news_of_leg(struct world *w, const char *device, uint64_t session,
+                              enum msg_leg_what what, enum flip_slot slot);
+
 /* Something was refused on the leg that stands: `refusal` as in struct msg. */
 void world_refused(struct world *w, const char *device, uint64_t session, enum flip_slot slot,
                    uint64_t refusal);
