@@ -31,23 +31,6 @@ static void repeated(struct session *s, struct leg *leg, struct inflight_item *i
     }
 }
 
-/* A new message under an id that it has had before: the broker does not know of that exchange any
- * more. */
-static void forgets(struct session *s, struct inflight_item *item)
-{
-    if (item->acked || item->packet_id == 0) {
-        inflight_del(&s->to_device, item);
-        return;
-    }
-    s->forgotten = true;
-    inflight_name(&s->to_device, item, item->packet_id, 0);
-    item->again = false;
-    if (item->state == INFLIGHT_RECEIVED) {
-        item->state = INFLIGHT_RELEASED;
-        relay_answer(s, MQTT_PUBREL, item->packet_id);
-    }
-}
-
 /* The device is not shown a PUBLISH that sets a topic alias. */
 static void hide_alias(struct session *s, const struct mqtt_publish *p)
 {
@@ -196,9 +179,9 @@ static enum verdict broker_publish(struct session *s, struct leg *leg, struct ru
         repeated(s, leg, item);
         return TAKE;
     }
-    if (item != NULL) {
+    if (item != NULL) { /* a new message under its id */
         run_send(run);
-        forgets(s, item);
+        relay_forgotten(s, item);
     }
     if (s->evidence != NULL && evidence_hears(s, &p, topic_of(s, &p, &spell_out))) {
         hide_alias(s, &p);
@@ -437,19 +420,6 @@ static enum verdict broker_suback(struct session *s, struct run *run, const stru
     return TAKE;
 }
 
-/* What it had to repeat came before the answer to the PINGREQ that was sent behind the CONNECT: it
- * does not know of the rest. */
-static void sure_at_last(struct session *s, struct run *run)
-{
-    s->unsure = false;
-    run_send(run);
-    list_for_each_safe (it, &s->to_device.items) {
-        struct inflight_item *item = list_entry(it, struct inflight_item, link);
-        if (item->again)
-            forgets(s, item);
-    }
-}
-
 /* Returns true when the barrier was passed by it. */
 static enum verdict broker_pong(struct session *s, struct run *run, bool *barrier)
 {
@@ -462,8 +432,10 @@ static enum verdict broker_pong(struct session *s, struct run *run, bool *barrie
         s->ping_since_ms = 0;
     if (!ours)
         return PASS;
-    if (s->unsure && s->pings_ours == 0)
-        sure_at_last(s, run);
+    if (s->unsure && s->pings_ours == 0) {
+        run_send(run);
+        relay_sure(s);
+    }
     s->barrier_met = s->barrier_asked && s->phase == RH_DRAINING && s->pings_ours == 0;
     if (s->limited && s->pings_ours == 0)
         pace_ponged(s);

@@ -41,6 +41,14 @@ void relay_answer(struct session *s, enum mqtt_type type, uint16_t packet_id);
 void relay_answer_ping(struct session *s);           /* PINGRESP to the device */
 void relay_ping_asked(struct session *s, bool ours); /* a PINGREQ went to the broker */
 
+/* restore.c: exchanges that a broker may have forgotten */
+/* It does not know of this one, which it has begun, any more: the device's part is ended without
+ * it.  The item may be over afterwards. */
+void relay_forgotten(struct session *s, struct inflight_item *item);
+/* s->unsure ends: what had to be repeated came before the answer to our PINGREQ, and the broker
+ * does not know of the rest. */
+void relay_sure(struct session *s);
+
 /* pace.c: a broker that allows less than the device was told */
 /* Has the broker as many unacknowledged PUBLISHes as it allows? */
 bool pace_full(const struct session *s);

@@ -180,6 +180,21 @@ static void expect_repetitions(struct session *s)
     }
 }
 
+void relay_forgotten(struct session *s, struct inflight_item *item)
+{
+    if (item->acked || item->packet_id == 0) { /* nobody waits for anything */
+        inflight_del(&s->to_device, item);
+        return;
+    }
+    s->forgotten = true;
+    inflight_name(&s->to_device, item, item->packet_id, 0);
+    item->again = item->answered = false;
+    if (item->state == INFLIGHT_RECEIVED) {
+        item->state = INFLIGHT_RELEASED;
+        relay_answer(s, MQTT_PUBREL, item->packet_id);
+    }
+}
+
 /* A 3.1 broker that may have lost the session repeats what it knows of at once; the answer to this
  * PINGREQ comes behind that. */
 static bool ask_what_it_repeats(struct session *s)
@@ -190,24 +205,23 @@ static bool ask_what_it_repeats(struct session *s)
     return false;
 }
 
+void relay_sure(struct session *s)
+{
+    s->unsure = false;
+    list_for_each_safe (it, &s->to_device.items) {
+        struct inflight_item *item = list_entry(it, struct inflight_item, link);
+        if (item->again)
+            relay_forgotten(s, item);
+    }
+}
+
 /* The broker has forgotten what it has begun: the device's acknowledgements are of no use to
  * anybody, and the identifiers may come again for something else. */
 static void end_for_the_device(struct session *s)
 {
     s->forgotten = true;
-    list_for_each_safe (it, &s->to_device.items) {
-        struct inflight_item *item = list_entry(it, struct inflight_item, link);
-        if (item->acked || item->packet_id == 0) { /* nobody waits for anything */
-            inflight_del(&s->to_device, item);
-            continue;
-        }
-        inflight_name(&s->to_device, item, item->packet_id, 0);
-        item->again = item->answered = false;
-        if (item->state == INFLIGHT_RECEIVED) {
-            item->state = INFLIGHT_RELEASED;
-            relay_answer(s, MQTT_PUBREL, item->packet_id);
-        }
-    }
+    list_for_each_safe (it, &s->to_device.items)
+        relay_forgotten(s, list_entry(it, struct inflight_item, link));
 }
 
 /* What we asked the former leg for is asked for anew by resubscribe(). */
