@@ -504,6 +504,30 @@ static int folders(void)
     return n;
 }
 
+/* A $TMPDIR for one test alone. */
+struct own_tmp {
+    char *before; /* owned; NULL: there was none */
+    char path[64];
+};
+
+static void own_tmp_begin(struct own_tmp *t)
+{
+    t->before = getenv("TMPDIR") == NULL ? NULL : strdup(getenv("TMPDIR"));
+    assert_true(scratch_make(t->path, sizeof(t->path)));
+    setenv("TMPDIR", t->path, 1);
+}
+
+/* Nothing is left in it. */
+static void own_tmp_end(struct own_tmp *t)
+{
+    assert_int_equal(rmdir(t->path), 0);
+    if (t->before == NULL)
+        unsetenv("TMPDIR");
+    else
+        setenv("TMPDIR", t->before, 1);
+    free(t->before);
+}
+
 /* Wherever a run ends, and whatever the command has put there. */
 static void a_run_leaves_no_folder(void **state)
 {
@@ -513,29 +537,23 @@ static void a_run_leaves_no_folder(void **state)
         "chmod 500 \"${CERTFLIP_CSR%/*}\"; kill -9 $$",
         "rm -r \"${CERTFLIP_CSR%/*}\"; exit 1",
     };
-    char *before = getenv("TMPDIR") == NULL ? NULL : strdup(getenv("TMPDIR")), tmp[64];
+    struct own_tmp tmp;
 
     (void)state;
-    assert_true(scratch_make(tmp, sizeof(tmp)));
-    setenv("TMPDIR", tmp, 1);
+    own_tmp_begin(&tmp);
     for (size_t i = 0; i < sizeof(litter) / sizeof(litter[0]); i++) {
         assert_int_not_equal(answer(litter[i]).rc, 0);
         assert_int_equal(folders(), 0);
     }
     assert_int_equal(access("/etc/passwd", F_OK), 0);
-    assert_int_equal(rmdir(tmp), 0);
-    if (before == NULL)
-        unsetenv("TMPDIR");
-    else
-        setenv("TMPDIR", before, 1);
-    free(before);
+    own_tmp_end(&tmp);
 }
 
 /* One process is killed in the middle of two runs, another one has a run under way. */
 static void folders_of_the_dead_are_swept(void **state)
 {
     struct signer_conf conf = conf_of("sleep 100");
-    char *before = getenv("TMPDIR") == NULL ? NULL : strdup(getenv("TMPDIR")), tmp[64];
+    struct own_tmp tmp;
     char *csr = request("press-1");
     struct answer a = {0};
     struct signer *living;
@@ -544,8 +562,7 @@ static void folders_of_the_dead_are_swept(void **state)
     pid_t pid;
 
     (void)state;
-    assert_true(scratch_make(tmp, sizeof(tmp)));
-    setenv("TMPDIR", tmp, 1);
+    own_tmp_begin(&tmp);
     assert_int_equal(pipe(ready), 0);
     pid = fork();
     assert_true(pid >= 0);
@@ -576,12 +593,7 @@ static void folders_of_the_dead_are_swept(void **state)
     assert_int_equal(folders(), 0);
     close(ready[0]);
     close(ready[1]);
-    assert_int_equal(rmdir(tmp), 0);
-    if (before == NULL)
-        unsetenv("TMPDIR");
-    else
-        setenv("TMPDIR", before, 1);
-    free(before);
+    own_tmp_end(&tmp);
     free(csr);
 }
 
