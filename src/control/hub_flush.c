@@ -672,6 +672,11 @@ static void do_all(struct hub *h)
     }
 }
 
+static bool has_collected(const struct hub *h)
+{
+    return !list_empty(&h->dirty) || !list_empty(&h->notices);
+}
+
 int hub_flush(struct hub *h, struct err *err)
 {
     bool done = false;
@@ -699,7 +704,7 @@ int hub_flush(struct hub *h, struct err *err)
         do_all(h);
         queue_work(h);
         done = true;
-    } while (!list_empty(&h->dirty) || !list_empty(&h->notices));
+    } while (has_collected(h));
     if (!list_empty(&h->moving))
         hub_wake_at(h, list_entry(h->moving.next, struct hub_device, queue_link)->moving_until_ms);
     return 0;
@@ -707,6 +712,6 @@ int hub_flush(struct hub *h, struct err *err)
 
 void hub_settle(struct hub *h)
 {
-    if (!list_empty(&h->dirty) || !list_empty(&h->notices))
+    if (has_collected(h))
         (void)hub_flush(h, NULL);
 }
