@@ -86,9 +86,8 @@ struct central {
     bool state_stale, state_ready;
     unsigned clock_told; /* what was last seen of the clock: see on_misc */
     unsigned unacked;
-    unsigned
-        former;  /* those of `unacked`, the first, that are told anew: their refusal is no news */
-    int goodbye; /* mid of the last words */
+    unsigned former; /* the first of `unacked`, which are told anew: a refusal is no news */
+    int goodbye;     /* mid of the last words */
     void (*done)(void *arg);
     void *done_arg;
 };

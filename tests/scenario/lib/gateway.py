@@ -16,8 +16,8 @@ from . import pki as _pki
 from .contract import check_exchange
 from .wait import Log, free_port, seconds, until
 
-# What no run of ours may ever print.
 RUN = "certflip-run-"  # a folder of sockets
+# What no run of ours may ever print.
 SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "%s.supp")
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|runtime error: )")
 
